@@ -1,0 +1,1 @@
+-- The roof: ownership of everything goes to atp_owner, which nobody can be.
