@@ -11,7 +11,7 @@ TOOLS := $(patsubst src/cli/%.c,bin/%,$(wildcard src/cli/atp-*.c))
 ifneq ($(TOOLS),)
 SCRIPTS_built = $(TOOLS)
 endif
-PG_CPPFLAGS = -Isrc
+PG_CPPFLAGS = -Isrc -DATP_VERSION=\"$(ATP_VERSION)\"
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
 	-Wno-declaration-after-statement
 SHLIB_LINK = -lcrypto -lpcre2-8
