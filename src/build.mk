@@ -14,7 +14,7 @@ endif
 PG_CPPFLAGS = -Isrc -DATP_VERSION=\"$(ATP_VERSION)\"
 PG_CFLAGS = -std=gnu11 -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
 	-Wno-declaration-after-statement
-SHLIB_LINK = -lcrypto -lpcre2-8
+SHLIB_LINK = -lcrypto -lpcre2-8 -lidn2
 EXTRA_CLEAN = bin log test/unit/bin test/fuzz/bin
 
 # Bitcode for the JIT would double the time to build, and inlines nothing here: the functions do their work below fmgr.
