@@ -4,4 +4,9 @@
 
 #include "postgres.h"
 
+/* 16 moved the macros of variable-length data out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
 #endif
