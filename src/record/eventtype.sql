@@ -22,3 +22,12 @@ REVOKE ALL ON FUNCTION atp_internal.event_type_changed() FROM PUBLIC;
 CREATE TRIGGER event_type_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event_type
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_type_changed();
 ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_changed;
+
+CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_eventtype_register';
+COMMENT ON FUNCTION atp.register_event_type(text, text) IS
+'Register an event type, or describe one that is registered.
+The name is PascalCase in the past tense with an optional version suffix. A NULL description leaves the one that stands.
+Raises: TP201 (malformed name).';
+REVOKE ALL ON FUNCTION atp.register_event_type(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text) TO atp_admin;

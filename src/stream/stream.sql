@@ -65,3 +65,4 @@ CREATE FUNCTION atp_internal.pending_min_event_id(stream bigint, min_event_id uu
 COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS 'Return the smallest event id of a stream as this transaction sees it; see pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+SELECT atp_internal.guard_table('atp_internal.stream');
