@@ -39,24 +39,29 @@ is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* Eight bytes at a time, then one by one. */
+/* Whether any of eight bytes needs an escape; a byte that follows one that does may seem to. */
+static inline bool
+needs_escape(uint64_t word)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101);
+	uint64_t	quote = word ^ (ones * '"');
+	uint64_t	backslash = word ^ (ones * '\\');
+
+	return ((((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) &
+			(ones * 0x80)) != 0;
+}
+
 size_t
 atp_canon_plain_run(const char *utf8, size_t size)
 {
-	const uint64_t ones = UINT64_C(0x0101010101010101);
-	const uint64_t highs = UINT64_C(0x8080808080808080);
 	size_t		at = 0;
 
-	for (; size - at >= 8; at += 8)
+	for (; size - at >= sizeof(uint64_t); at += sizeof(uint64_t))
 	{
 		uint64_t	word;
-		uint64_t	quote;
-		uint64_t	backslash;
 
-		memcpy(&word, utf8 + at, 8);
-		quote = word ^ (ones * '"');
-		backslash = word ^ (ones * '\\');
-		if ((((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash)) & highs)
+		memcpy(&word, utf8 + at, sizeof(word));
+		if (needs_escape(word))
 			break;
 	}
 	while (at < size && (uint8_t) utf8[at] >= 0x20 && utf8[at] != '"' && utf8[at] != '\\')
@@ -76,22 +81,103 @@ write_escape(AtpBuf *out, uint8_t byte)
 	atp_buf_append(out, escape, letter != 0 ? 2 : 6);
 }
 
-void
-atp_canon_string(AtpBuf *out, const char *utf8, size_t size)
+/* Copies a string that needs no escape; false, and nothing that counts is written, if it does. Loads overlap at the end. */
+static inline bool
+copy_plain(uint8_t *to, const char *utf8, size_t size)
 {
-	size_t		run = atp_canon_plain_run(utf8, size);
+	uint64_t	word = UINT64_C(0x2020202020202020);
 
-	atp_buf_byte(out, '"');
-	while (run < size)
+	if (size >= sizeof(word))
+	{
+		for (size_t at = 0; at < size - sizeof(word); at += sizeof(word))
+		{
+			memcpy(&word, utf8 + at, sizeof(word));
+			if (needs_escape(word))
+				return false;
+			memcpy(to + at, &word, sizeof(word));
+		}
+		memcpy(&word, utf8 + size - sizeof(word), sizeof(word));
+		memcpy(to + size - sizeof(word), &word, sizeof(word));
+	}
+	else if (size >= sizeof(uint32_t))
+	{
+		uint32_t	half[2];
+
+		memcpy(&half[0], utf8, sizeof(half[0]));
+		memcpy(&half[1], utf8 + size - sizeof(half[1]), sizeof(half[1]));
+		memcpy(to, &half[0], sizeof(half[0]));
+		memcpy(to + size - sizeof(half[1]), &half[1], sizeof(half[1]));
+		word = (uint64_t) half[0] << 32 | half[1];
+	}
+	else
+	{
+		for (size_t at = 0; at < size; at++)
+		{
+			to[at] = (uint8_t) utf8[at];
+			word = word << 8 | to[at];
+		}
+	}
+	return !needs_escape(word);
+}
+
+/* What has an escape, after the opening quote. */
+static void
+write_escaped(AtpBuf *out, const char *utf8, size_t size)
+{
+	size_t		run;
+
+	while ((run = atp_canon_plain_run(utf8, size)) < size)
 	{
 		atp_buf_append(out, utf8, run);
 		write_escape(out, (uint8_t) utf8[run]);
 		utf8 += run + 1;
 		size -= run + 1;
-		run = atp_canon_plain_run(utf8, size);
 	}
 	atp_buf_append(out, utf8, size);
 	atp_buf_byte(out, '"');
+}
+
+void
+atp_canon_string(AtpBuf *out, const char *utf8, size_t size)
+{
+	uint8_t    *to;
+
+	if (size + 2 > out->room - out->size && !atp_buf_reserve(out, size + 2))
+		return;
+	to = out->data + out->size;
+	*to++ = '"';
+	out->size++;
+	if (copy_plain(to, utf8, size))
+	{
+		to[size] = '"';
+		out->size += size + 1;
+	}
+	else
+		write_escaped(out, utf8, size);
+}
+
+void
+atp_canon_name(AtpBuf *out, char lead, const char *utf8, size_t size)
+{
+	uint8_t    *to;
+
+	if (size + 4 > out->room - out->size && !atp_buf_reserve(out, size + 4))
+		return;
+	to = out->data + out->size;
+	*to++ = (uint8_t) lead;
+	*to++ = '"';
+	out->size += 2;
+	if (copy_plain(to, utf8, size))
+	{
+		to[size] = '"';
+		to[size + 1] = ':';
+		out->size += size + 2;
+	}
+	else
+	{
+		write_escaped(out, utf8, size);
+		atp_buf_byte(out, ':');
+	}
 }
 
 /* Takes a number apart; returns how many bytes it has, 0 if there is none. Zeros at both ends of the digits stay. */
@@ -435,14 +521,39 @@ atp_canon_compare_keys(const char *a, size_t a_size, const char *b, size_t b_siz
 	return a_size < b_size ? -1 : a_size > b_size;
 }
 
+static inline uint64_t
+load_u32(const uint8_t *at)
+{
+	return (uint64_t) at[0] << 24 | (uint64_t) at[1] << 16 | (uint64_t) at[2] << 8 | at[3];
+}
+
+/* The first eight bytes as a big-endian number, zeros behind a shorter key. Loads overlap rather than loop. */
+static inline uint64_t
+load_prefix(const uint8_t *key, uint32_t size)
+{
+	if (size >= 8)
+		return load_u32(key) << 32 | load_u32(key + 4);
+	if (size >= 4)
+		return load_u32(key) << 32 | load_u32(key + size - 4) << (64 - 8 * size);
+	if (size == 0)
+		return 0;
+	return (uint64_t) key[0] << 56 | (uint64_t) key[size / 2] << (56 - 8 * (size / 2)) |
+		(uint64_t) key[size - 1] << (64 - 8 * size);
+}
+
 void
 atp_canon_key(AtpCanonKey *key, const char *utf8, uint32_t size, uint32_t index)
 {
-	uint64_t	prefix = 0;
-	uint32_t	take = size < 8 ? size : 8;
+	uint64_t	prefix = load_prefix((const uint8_t *) utf8, size);
 
-	for (uint32_t i = 0; i < take; i++)
-		prefix |= (uint64_t) lift((uint8_t) utf8[i]) << (56 - 8 * i);
+	if ((prefix & UINT64_C(0x8080808080808080)) != 0)
+	{
+		uint64_t	lifted = 0;
+
+		for (int i = 56; i >= 0; i -= 8)
+			lifted |= (uint64_t) lift((uint8_t) (prefix >> i)) << i;
+		prefix = lifted;
+	}
 	key->prefix = prefix;
 	key->utf8 = utf8;
 	key->size = size;

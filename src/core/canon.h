@@ -1,7 +1,7 @@
 /*
  * The canonical JSON writer (RFC 8785, with one change in the exact profile), fed by two producers: the jsonb walker in
- * the backend (pg/canonical) and the strict text parser (core/json). A producer walks its own document, orders the members
- * of each object by their UTF-16 code units, and writes punctuation itself; strings and numbers go through here.
+ * the backend (pg/canonical) and the strict text parser (core/json). A producer walks its own document, sorts the members
+ * of each object and writes brackets and commas itself; strings and numbers go through here.
  *
  * The profiles differ in numbers only, and only where a number has more than 15 significant digits or lies outside the
  * range of a double. Nothing here depends on the locale.
@@ -27,6 +27,9 @@ typedef struct AtpCanonKey		/* a key on its way through atp_canon_sort_keys */
 
 /* Writes a string with its quotes. `utf8` is valid UTF-8 without escapes, the string's value. */
 extern void atp_canon_string(AtpBuf *out, const char *utf8, size_t size);
+
+/* Writes the name of a member: the brace or comma before it, the string, the colon. */
+extern void atp_canon_name(AtpBuf *out, char lead, const char *utf8, size_t size);
 
 /* How many bytes at the start of a string stand in JSON as they are: up to the first control character, quote or backslash. */
 extern size_t atp_canon_plain_run(const char *utf8, size_t size);
