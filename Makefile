@@ -6,7 +6,7 @@ STEMS := $(shell grep -v '^\#' src/MANIFEST)
 OBJS := $(patsubst %.c,%.o,$(wildcard $(STEMS:%=src/%.c)))
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement -std=gnu11
-SHLIB_LINK = -lcrypto -lpcre2-8
+SHLIB_LINK = -lcrypto -lpcre2-8 -lidn2
 PG_CONFIG ?= /usr/lib/postgresql/$(PGV)/bin/pg_config
 PGV ?= 15
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -7,6 +7,8 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "record/validator.h"
+
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
@@ -14,5 +16,6 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	atp_validator_init();
 	MarkGUCPrefixReserved("atp");
 }
