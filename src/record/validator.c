@@ -1,14 +1,14 @@
 /*
  * The validator: the cache of compiled schemas, and the SQL functions.
  *
- * Cache protocol. A compiled schema is found by the hash and the bytes of the schema, or by a registry's key. It owns its memory
- * context, a child of cache_context once the compilation has succeeded (before, of the caller's: an ERROR frees it). One that used
- * the registry of documents is stale when the generation of the registry has moved on; it is then unlinked and made anew. Unlinked,
- * it lives on while somebody holds it: a running statement keeps the tree it walks. The least recently used ones go when the memory
- * of all exceeds atp.schema_cache_size.
+ * Cache protocol. A compiled schema is found by the hash and the bytes of the schema, or by a registry's key. It owns
+ * its memory context, a child of cache_context once the compilation has succeeded (before, of the caller's: an ERROR
+ * frees it). One that used the registry of documents is stale when the generation of the registry has moved on; it is
+ * then unlinked and made anew. Unlinked, it lives on while somebody holds it: a running statement keeps the tree it
+ * walks. The least recently used ones go when the memory of all exceeds atp.schema_cache_size.
  *
- * Every document that a compilation reads is validated against the meta-schema of its dialect, by a validator of this same cache. Those
- * are not validated themselves.
+ * Every document that a compilation reads is validated against the meta-schema of its dialect, by a validator of this
+ * same cache. Those are not validated themselves.
  */
 #include "postgres.h"
 
@@ -86,9 +86,9 @@ static AtpValidator *get_by_content(const Jsonb *schema, KeyKind kind);
 void
 atp_validator_init(void)
 {
-	DefineCustomBoolVariable("atp.schema_format_assertion",
-							 "Makes the keyword format an assertion.",
-							 "Off, as JSON Schema has it by default, format is an annotation, except where the vocabulary of the meta-schema "
+	DefineCustomBoolVariable("atp.schema_format_assertion", "Makes the keyword format an assertion.",
+							 "Off, as JSON Schema has it by default, format is an annotation, except where the "
+							 "vocabulary of the meta-schema "
 							 "demands the assertion.",
 							 &format_assertion, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("atp.schema_cache_size",
@@ -167,7 +167,8 @@ find_validator(const ValidatorKey *key, const Jsonb *schema)
 		return NULL;
 	validator = entry->validator;
 	if (!atp_validator_is_fresh(validator) ||
-		(schema && (VARSIZE(schema) != VARSIZE(validator->schema) || memcmp(schema, validator->schema, VARSIZE(schema)) != 0)))
+		(schema &&
+		 (VARSIZE(schema) != VARSIZE(validator->schema) || memcmp(schema, validator->schema, VARSIZE(schema)) != 0)))
 	{
 		unlink_validator(validator);
 		return NULL;
@@ -216,9 +217,9 @@ check_against_metaschema(const Jsonb *document, const char *uri, const char *met
 	{
 		(void) atp_evaluate(validator->tree, document, false, &report);
 		ereport(ERROR,
-				(errcode(ATP_ERR_INVALID_SCHEMA),
-				 errmsg("the schema is not valid against its meta-schema"),
-				 errdetail("At \"%s%s%s\": %s.", uri, uri[0] ? "#" : "", report.errors[0].instance_location, report.errors[0].message),
+				(errcode(ATP_ERR_INVALID_SCHEMA), errmsg("the schema is not valid against its meta-schema"),
+				 errdetail("At \"%s%s%s\": %s.", uri, uri[0] ? "#" : "", report.errors[0].instance_location,
+						   report.errors[0].message),
 				 errhint("The meta-schema is \"%s\".", metaschema)));
 	}
 }
@@ -284,7 +285,8 @@ atp_validator_get(const Jsonb *schema)
 	return get_by_content(schema, KEY_CONTENT);
 }
 
-/* The validator of a schema by a key, under which it is the same for ever; it is fetched only to be compiled. Raises TP213, TP215. */
+/* The validator of a schema by a key, under which it is the same for ever; it is fetched only to be compiled. Raises
+ * TP213, TP215. */
 AtpValidator *
 atp_validator_get_keyed(uint64 key, AtpSchemaFetch fetch, void *arg)
 {
@@ -363,7 +365,8 @@ validator_of_call(FunctionCallInfo fcinfo)
 		return site->validator;
 	schema = PG_GETARG_JSONB_P(0);
 	if (site && site->validator && atp_validator_is_fresh(site->validator) &&
-		VARSIZE(schema) == VARSIZE(site->validator->schema) && memcmp(schema, site->validator->schema, VARSIZE(schema)) == 0)
+		VARSIZE(schema) == VARSIZE(site->validator->schema) &&
+		memcmp(schema, site->validator->schema, VARSIZE(schema)) == 0)
 		return site->validator;
 	validator = atp_validator_get(schema);
 	if (site == NULL)
@@ -399,8 +402,8 @@ atp_validator_schema_errors(PG_FUNCTION_ARGS)
 	for (int i = 0; report && i < report->n; i++)
 	{
 		const AtpSchemaError *error = &report->errors[i];
-		Datum		values[4] = {CStringGetTextDatum(error->instance_location), CStringGetTextDatum(error->keyword_location),
-		CStringGetTextDatum(error->keyword), CStringGetTextDatum(error->message)};
+		Datum values[4] = {CStringGetTextDatum(error->instance_location), CStringGetTextDatum(error->keyword_location),
+						   CStringGetTextDatum(error->keyword), CStringGetTextDatum(error->message)};
 		bool		nulls[4] = {false};
 
 		CHECK_FOR_INTERRUPTS();
@@ -433,7 +436,8 @@ atp_validator_check_document(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ATP_ERR_INVALID_SCHEMA),
 				 errmsg("a schema document must be an object or a boolean")));
-	if (root.type == ATP_JSON_OBJECT && atp_json_member(&root, "$schema", 7, &metaschema) && metaschema.type == ATP_JSON_STRING &&
+	if (root.type == ATP_JSON_OBJECT && atp_json_member(&root, "$schema", 7, &metaschema) &&
+		metaschema.type == ATP_JSON_STRING &&
 		atp_dialect_builtin(atp_uri_without_fragment(atp_json_string_copy(&metaschema), NULL), &dialect))
 		check_against_metaschema(document, uri, dialect.metaschema);
 	PG_RETURN_TEXT_P(cstring_to_text(uri));

@@ -1,10 +1,10 @@
 /*
  * JSON Schema validation for the rooms above: schemas compiled once per backend, run over jsonb.
  *
- * A validator that a get function returns may be used until the next call of one, or until the backend accepts invalidations (opens a
- * relation, say). Who keeps it longer holds it and releases it; a reset callback of the memory context that keeps the pointer is the place,
- * because it also runs on ERROR. A held validator stays what it was when it was compiled; atp_validator_is_fresh tells whether
- * the documents that it refers to may have changed since.
+ * A validator that a get function returns may be used until the next call of one, or until the backend accepts
+ * invalidations (opens a relation, say). Who keeps it longer holds it and releases it; a reset callback of the memory
+ * context that keeps the pointer is the place, because it also runs on ERROR. A held validator stays what it was when
+ * it was compiled; atp_validator_is_fresh tells whether the documents that it refers to may have changed since.
  */
 #ifndef ATP_VALIDATOR_H
 #define ATP_VALIDATOR_H

@@ -35,14 +35,12 @@ A document that names a built-in meta-schema by $schema must be valid against it
 Raises: TP213 where it is no schema, 22023 where the URI is not absolute or is that of a built-in meta-schema.';
 
 CREATE FUNCTION atp.add_schema_document(uri text, document jsonb) RETURNS void
-	LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-	AS $$
-#variable_conflict use_column
-BEGIN
-	INSERT INTO atp_internal.schema_document (uri, document)
-		VALUES (atp_internal.check_schema_document(add_schema_document.uri, add_schema_document.document), add_schema_document.document)
-		ON CONFLICT (uri) DO UPDATE SET document = EXCLUDED.document, recorded_at = EXCLUDED.recorded_at;
-END $$;
+	LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	BEGIN ATOMIC
+		INSERT INTO atp_internal.schema_document AS known (uri, document)
+			VALUES (atp_internal.check_schema_document(add_schema_document.uri, add_schema_document.document), add_schema_document.document)
+			ON CONFLICT (uri) DO UPDATE SET document = EXCLUDED.document, recorded_at = EXCLUDED.recorded_at;
+	END;
 REVOKE ALL ON FUNCTION atp.add_schema_document(text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.add_schema_document(text, jsonb) TO atp_admin;
 COMMENT ON FUNCTION atp.add_schema_document(text, jsonb) IS

@@ -177,6 +177,8 @@ def run_github():
 
 
 if __name__ == "__main__":
+    if not (SUITE / "tests").is_dir():
+        sys.exit(f"no suite at {SUITE}: set ATP_SHARED")
     print(f"{register_remotes()} remote documents registered")
     bad = run_suite()
     bad |= run_github()

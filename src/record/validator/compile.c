@@ -1,6 +1,7 @@
 /*
- * The compiler: subschemas wait in a list, are compiled one after the other, and may put others in it. So nothing here recurses, and a
- * schema that refers to itself is no special case: a place has one node, which exists before it is filled.
+ * The compiler: subschemas wait in a list, are compiled one after the other, and may put others in it. So nothing here
+ * recurses, and a schema that refers to itself is no special case: a place has one node, which exists before it is
+ * filled.
  *
  * Only what the root reaches is compiled. Dynamic anchors of a name that some reference uses are reached by that.
  */
@@ -69,7 +70,7 @@ atp_build_subschema(AtpBuild *build, const AtpJson *schema, const AtpWhere *wher
 AtpNode *
 atp_build_reference(AtpBuild *build, const char *reference, const AtpWhere *where, const char **dynamic)
 {
-	AtpTarget	target = atp_library_resolve(build->library, build->resource, reference);
+	AtpTarget	target = atp_library_resolve(build->library, build->resource, reference, where);
 
 	*dynamic = target.dynamic;
 	return node_of(build->compiler, &target.schema, target.resource, where);
@@ -108,7 +109,7 @@ compile_node(AtpCompiler *compiler, const Pending *pending)
 	AtpJson		value;
 	const char *key;
 	int			len;
-	bool		only_ref = build.resource->dialect.draft == ATP_DRAFT_07 && atp_json_member(&build.schema, "$ref", 4, &value);
+	bool only_ref = build.resource->dialect.draft == ATP_DRAFT_07 && atp_json_member(&build.schema, "$ref", 4, &value);
 	ListCell   *cell;
 
 	CHECK_FOR_INTERRUPTS();
@@ -153,7 +154,8 @@ compile_dynamic_anchors(AtpCompiler *compiler, const AtpWhere *where)
 	ListCell   *resource_cell;
 	ListCell   *anchor_cell;
 
-	while (names < list_length(compiler->dynamic_names) || (names > 0 && resources < list_length(compiler->library->resources)))
+	while (names < list_length(compiler->dynamic_names) ||
+		   (names > 0 && resources < list_length(compiler->library->resources)))
 	{
 		names = list_length(compiler->dynamic_names);
 		resources = list_length(compiler->library->resources);
@@ -191,8 +193,8 @@ compile_dynamic_anchors(AtpCompiler *compiler, const AtpWhere *where)
 }
 
 /*
- * Refuses a schema that applies itself to the same instance whatever that is ($ref and allOf only): it could never end. What depends
- * on the instance is caught when it happens.
+ * Refuses a schema that applies itself to the same instance whatever that is ($ref and allOf only): it could never end.
+ * What depends on the instance is caught when it happens.
  */
 static void
 refuse_loop(AtpNode *node)
@@ -218,8 +220,8 @@ refuse_loop(AtpNode *node)
 }
 
 /*
- * Compiles a schema, which lives in the context already, as does what is made of it. *documents gets the AtpDocuments that were read,
- * the schema first; they live in the current memory context. Raises TP213, TP215.
+ * Compiles a schema, which lives in the context already, as does what is made of it. *documents gets the AtpDocuments
+ * that were read, the schema first; they live in the current memory context. Raises TP213, TP215.
  */
 AtpTree *
 atp_compile(const Jsonb *schema, MemoryContext context, List **documents)

@@ -1,5 +1,6 @@
 /*
- * Dialects of JSON Schema and their keywords: which keyword exists in which draft and vocabulary, and where it holds subschemas.
+ * Dialects of JSON Schema and their keywords: which keyword exists in which draft and vocabulary, and where it holds
+ * subschemas.
  */
 #ifndef ATP_VALIDATOR_DIALECT_H
 #define ATP_VALIDATOR_DIALECT_H

@@ -1,10 +1,11 @@
 /*
  * Documents, resources and references.
  *
- * A document is scanned when it comes in: wherever its dialect has subschemas (and nowhere else: what an enum or an unknown keyword
- * holds is no schema), $id opens a resource and $anchor names a place. A reference is resolved against the URI of its resource and is
- * looked for among the names known here, then the built-in meta-schemas, then the registry; never on a network. A JSON pointer that
- * leads to where the scan did not come (into an unknown keyword) makes that place a schema of the resource on the way.
+ * A document is scanned when it comes in: wherever its dialect has subschemas (and nowhere else: what an enum or an
+ * unknown keyword holds is no schema), $id opens a resource and $anchor names a place. A reference is resolved against
+ * the URI of its resource and is looked for among the names known here, then the built-in meta-schemas, then the
+ * registry; never on a network. A JSON pointer that leads to where the scan did not come (into an unknown keyword)
+ * makes that place a schema of the resource on the way.
  */
 #include "postgres.h"
 
@@ -42,12 +43,16 @@ AtpLibrary *
 atp_library_create(MemoryContext context)
 {
 	AtpLibrary *library = palloc0(sizeof(AtpLibrary));
-	HASHCTL		names = {.keysize = sizeof(char *), .entrysize = sizeof(AtpAnchor), .hash = name_hash, .match = name_match,
-	.hcxt = CurrentMemoryContext};
-	HASHCTL		places = {.keysize = sizeof(JsonbContainer *), .entrysize = sizeof(AtpPlace), .hcxt = CurrentMemoryContext};
+	HASHCTL names = {.keysize = sizeof(char *),
+					 .entrysize = sizeof(AtpAnchor),
+					 .hash = name_hash,
+					 .match = name_match,
+					 .hcxt = CurrentMemoryContext};
+	HASHCTL places = {.keysize = sizeof(JsonbContainer *), .entrysize = sizeof(AtpPlace), .hcxt = CurrentMemoryContext};
 
 	library->context = context;
-	library->names = hash_create("atp schema names", 64, &names, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	library->names =
+		hash_create("atp schema names", 64, &names, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 	library->places = hash_create("atp schema places", 256, &places, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return library;
 }
@@ -79,7 +84,8 @@ string_member(const AtpJson *object, const char *key, char **value)
 {
 	AtpJson		member;
 
-	if (object->type != ATP_JSON_OBJECT || !atp_json_member(object, key, (int) strlen(key), &member) || member.type != ATP_JSON_STRING)
+	if (object->type != ATP_JSON_OBJECT || !atp_json_member(object, key, (int) strlen(key), &member) ||
+		member.type != ATP_JSON_STRING)
 		return false;
 	*value = atp_json_string_copy(&member);
 	return true;
@@ -90,7 +96,8 @@ is_true_member(const AtpJson *object, const char *key)
 {
 	AtpJson		member;
 
-	return atp_json_member(object, key, (int) strlen(key), &member) && member.type == ATP_JSON_BOOLEAN && member.len == 1;
+	return atp_json_member(object, key, (int) strlen(key), &member) && member.type == ATP_JSON_BOOLEAN &&
+		member.len == 1;
 }
 
 /* Makes a resource; its dialect is that of $schema, or the one given. */
@@ -165,7 +172,8 @@ scan_keyword(AtpLibrary *library, AtpShape shape, const AtpJson *value, AtpResou
 	}
 }
 
-/* Scans a schema and what is in it. In draft 7 a $ref silences everything beside it, but not at the root of a resource. */
+/* Scans a schema and what is in it. In draft 7 a $ref silences everything beside it, but not at the root of a resource.
+ */
 static void
 scan_schema(AtpLibrary *library, const AtpJson *schema, AtpResource *resource)
 {
@@ -222,8 +230,8 @@ scan_schema(AtpLibrary *library, const AtpJson *schema, AtpResource *resource)
 }
 
 /*
- * Adds a document under the URI it was found by (empty: none); it lives in library->context already. dialect: where it does not say
- * $schema. Its own $id is a second name of it, and the base of its references.
+ * Adds a document under the URI it was found by (empty: none); it lives in library->context already. dialect: where it
+ * does not say $schema. Its own $id is a second name of it, and the base of its references.
  */
 AtpResource *
 atp_library_add(AtpLibrary *library, const char *uri, const Jsonb *document, const AtpDialect *dialect, bool builtin)
@@ -278,7 +286,8 @@ document_not_found(const char *uri)
 			 errhint("Register it with atp.add_schema_document(uri, document).")));
 }
 
-/* The vocabularies that a meta-schema declares. One that it requires and that is unknown here makes the schema unusable. */
+/* The vocabularies that a meta-schema declares. One that it requires and that is unknown here makes the schema
+ * unusable. */
 static int
 read_vocabularies(const AtpJson *metaschema, const AtpDialect *parent)
 {
@@ -310,7 +319,8 @@ read_vocabularies(const AtpJson *metaschema, const AtpDialect *parent)
 	return result;
 }
 
-/* The dialect that a meta-schema stands for: a built-in one, or one in the registry that goes back to a built-in one. */
+/* The dialect that a meta-schema stands for: a built-in one, or one in the registry that goes back to a built-in one.
+ */
 static AtpDialect
 find_dialect(AtpLibrary *library, const char *metaschema, int chain)
 {
@@ -435,9 +445,9 @@ find_resource(AtpLibrary *library, const char *uri, const AtpDialect *dialect)
 	return atp_library_add(library, uri, document, dialect, builtin);
 }
 
-/* What a reference in a schema of the resource points at. Raises TP213 where the document has no such place, TP215. */
+/* What a reference in a schema of the resource, at that place, points at. Raises TP213 where the document has no such place, TP215. */
 AtpTarget
-atp_library_resolve(AtpLibrary *library, AtpResource *from, const char *reference)
+atp_library_resolve(AtpLibrary *library, AtpResource *from, const char *reference, const AtpWhere *where)
 {
 	AtpTarget	target = {0};
 	const char *fragment;
@@ -468,6 +478,6 @@ atp_library_resolve(AtpLibrary *library, AtpResource *from, const char *referenc
 		ereport(ERROR,
 				(errcode(ATP_ERR_INVALID_SCHEMA),
 				 errmsg(found ? "a reference points at what is not a schema" : "a reference points at nothing"),
-				 errdetail("It is \"%s\".", absolute)));
+				 errdetail("It is \"%s\", at \"%s\".", absolute, atp_where_text(where))));
 	return target;
 }

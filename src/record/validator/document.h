@@ -1,5 +1,6 @@
 /*
- * The documents that one compilation reads: their schema resources, identifiers and anchors, and what a reference points at.
+ * The documents that one compilation reads: their schema resources, identifiers and anchors, and what a reference
+ * points at.
  */
 #ifndef ATP_VALIDATOR_DOCUMENT_H
 #define ATP_VALIDATOR_DOCUMENT_H
@@ -67,9 +68,11 @@ typedef struct AtpTarget
 } AtpTarget;
 
 extern AtpLibrary *atp_library_create(MemoryContext context);
-extern AtpResource *atp_library_add(AtpLibrary *library, const char *uri, const Jsonb *document, const AtpDialect *dialect, bool builtin);
+extern AtpResource *atp_library_add(AtpLibrary *library, const char *uri, const Jsonb *document,
+									const AtpDialect *dialect, bool builtin);
 extern AtpPlace *atp_library_place(AtpLibrary *library, const AtpJson *schema, AtpResource *resource);
-extern AtpTarget atp_library_resolve(AtpLibrary *library, AtpResource *from, const char *reference);
+extern AtpTarget atp_library_resolve(AtpLibrary *library, AtpResource *from, const char *reference,
+									 const AtpWhere *where);
 extern AtpDialect atp_library_dialect(AtpLibrary *library, const char *metaschema);
 
 #endif

@@ -1,12 +1,12 @@
 /*
  * Translation of ECMA-262 regular expressions (with the flag u, as JSON Schema asks) into the syntax of PCRE2.
  *
- * The translation parses the whole pattern: what PCRE2 would read differently is rewritten, what ECMA-262 does not know is refused,
- * so that no extension of PCRE2 (verbs, recursion, possessive quantifiers, inline flags) is reachable. The text is UTF-8 that the
- * server has verified.
+ * The translation parses the whole pattern: what PCRE2 would read differently is rewritten, what ECMA-262 does not know
+ * is refused, so that no extension of PCRE2 (verbs, recursion, possessive quantifiers, inline flags) is reachable. The
+ * text is UTF-8 that the server has verified.
  *
- * The strict form is that of `format: regex`. The form for `pattern` forgives what ECMA-262 without the flag u allows and what many
- * published schemas contain: \- or \_ outside of a class, a lone ] or }.
+ * The strict form is that of `format: regex`. The form for `pattern` forgives what ECMA-262 without the flag u allows
+ * and what many published schemas contain: \- or \_ outside of a class, a lone ] or }.
  */
 #include "postgres.h"
 
@@ -19,7 +19,8 @@
 
 #define MAX_GROUPS 1000
 #define ECMA_SPACE "\\t-\\r \\xa0\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}\\x{feff}"
-#define ECMA_NOT_SPACE "\\x00-\\x08\\x0e-\\x1f!-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}" \
+#define ECMA_NOT_SPACE                                                                                                 \
+	"\\x00-\\x08\\x0e-\\x1f!-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}"        \
 	"\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-\\x{fefe}\\x{ff00}-\\x{10ffff}"
 #define NOTHING "(?!)"
 
@@ -45,16 +46,50 @@ static const struct
 {
 	const char *name;
 	const char *category;
-}			categories[] = {
-	{"Cased_Letter", "L&"}, {"LC", "L&"}, {"Close_Punctuation", "Pe"}, {"Connector_Punctuation", "Pc"}, {"Control", "Cc"},
-	{"cntrl", "Cc"}, {"Currency_Symbol", "Sc"}, {"Dash_Punctuation", "Pd"}, {"Decimal_Number", "Nd"}, {"digit", "Nd"},
-	{"Enclosing_Mark", "Me"}, {"Final_Punctuation", "Pf"}, {"Format", "Cf"}, {"Initial_Punctuation", "Pi"}, {"Letter", "L"},
-	{"Letter_Number", "Nl"}, {"Line_Separator", "Zl"}, {"Lowercase_Letter", "Ll"}, {"Mark", "M"}, {"Combining_Mark", "M"},
-	{"Math_Symbol", "Sm"}, {"Modifier_Letter", "Lm"}, {"Modifier_Symbol", "Sk"}, {"Nonspacing_Mark", "Mn"}, {"Number", "N"},
-	{"Open_Punctuation", "Ps"}, {"Other", "C"}, {"Other_Letter", "Lo"}, {"Other_Number", "No"}, {"Other_Punctuation", "Po"},
-	{"Other_Symbol", "So"}, {"Paragraph_Separator", "Zp"}, {"Private_Use", "Co"}, {"Punctuation", "P"}, {"punct", "P"},
-	{"Separator", "Z"}, {"Space_Separator", "Zs"}, {"Spacing_Mark", "Mc"}, {"Surrogate", "Cs"}, {"Symbol", "S"},
-	{"Titlecase_Letter", "Lt"}, {"Unassigned", "Cn"}, {"Uppercase_Letter", "Lu"},
+} categories[] = {
+	{"Cased_Letter", "L&"},
+	{"LC", "L&"},
+	{"Close_Punctuation", "Pe"},
+	{"Connector_Punctuation", "Pc"},
+	{"Control", "Cc"},
+	{"cntrl", "Cc"},
+	{"Currency_Symbol", "Sc"},
+	{"Dash_Punctuation", "Pd"},
+	{"Decimal_Number", "Nd"},
+	{"digit", "Nd"},
+	{"Enclosing_Mark", "Me"},
+	{"Final_Punctuation", "Pf"},
+	{"Format", "Cf"},
+	{"Initial_Punctuation", "Pi"},
+	{"Letter", "L"},
+	{"Letter_Number", "Nl"},
+	{"Line_Separator", "Zl"},
+	{"Lowercase_Letter", "Ll"},
+	{"Mark", "M"},
+	{"Combining_Mark", "M"},
+	{"Math_Symbol", "Sm"},
+	{"Modifier_Letter", "Lm"},
+	{"Modifier_Symbol", "Sk"},
+	{"Nonspacing_Mark", "Mn"},
+	{"Number", "N"},
+	{"Open_Punctuation", "Ps"},
+	{"Other", "C"},
+	{"Other_Letter", "Lo"},
+	{"Other_Number", "No"},
+	{"Other_Punctuation", "Po"},
+	{"Other_Symbol", "So"},
+	{"Paragraph_Separator", "Zp"},
+	{"Private_Use", "Co"},
+	{"Punctuation", "P"},
+	{"punct", "P"},
+	{"Separator", "Z"},
+	{"Space_Separator", "Zs"},
+	{"Spacing_Mark", "Mc"},
+	{"Surrogate", "Cs"},
+	{"Symbol", "S"},
+	{"Titlecase_Letter", "Lt"},
+	{"Unassigned", "Cn"},
+	{"Uppercase_Letter", "Lu"},
 };
 
 static void translate_alternatives(Translation *t, int depth);
@@ -281,7 +316,8 @@ translate_class_escape(Translation *t, bool in_class)
 	return true;
 }
 
-/* Reads one member of a class. True: it is the one character *value; false: a set, which has been appended (or an error). */
+/* Reads one member of a class. True: it is the one character *value; false: a set, which has been appended (or an
+ * error). */
 static bool
 read_class_atom(Translation *t, uint32 *value)
 {
@@ -599,7 +635,8 @@ find_groups(Translation *t)
 				if (!IS_HIGHBIT_SET(*q) && !isalnum((unsigned char) *q) && *q != '_' && *q != '$')
 					(void) fail(t, "the name of a group is malformed");
 			for (int i = 0; t->error == NULL && i < t->n_names; i++)
-				if (t->names[i].len == (int) (close - name) && memcmp(t->names[i].name, name, (size_t) (close - name)) == 0)
+				if (t->names[i].len == (int) (close - name) &&
+					memcmp(t->names[i].name, name, (size_t) (close - name)) == 0)
 					(void) fail(t, "two groups have the same name");
 			if (t->n_names == MAX_GROUPS)
 				(void) fail(t, "too many groups have names");
@@ -613,7 +650,8 @@ find_groups(Translation *t)
 }
 
 /*
- * Translates a pattern; the result is palloc'd. NULL: it is not a pattern of ECMA-262, and *error (a constant) says why.
+ * Translates a pattern; the result is palloc'd. NULL: it is not a pattern of ECMA-262, and *error (a constant) says
+ * why.
  */
 char *
 atp_ecma_translate(const char *pattern, int len, bool strict, const char **error)

@@ -1,16 +1,17 @@
 /*
- * Validation. One evaluator for two questions: without a report it stops at the first failure and keeps no places; with one it goes
- * on and tells each failure.
+ * Validation. One evaluator for two questions: without a report it stops at the first failure and keeps no places; with
+ * one it goes on and tells each failure.
  *
- * Annotations: the only ones that decide anything are the properties and items that have been evaluated, and only under an
- * unevaluated* keyword. Such a node hands a bitmap (AtpMarks) to all that is applied in place, and they set the members they
- * evaluated; a subschema that may fail without failing its parent sets a bitmap of its own, which is merged when it succeeds.
- * Elsewhere the bitmap is NULL, and nothing is collected.
+ * Annotations: the only ones that decide anything are the properties and items that have been evaluated, and only under
+ * an unevaluated* keyword. Such a node hands a bitmap (AtpMarks) to all that is applied in place, and they set the
+ * members they evaluated; a subschema that may fail without failing its parent sets a bitmap of its own, which is
+ * merged when it succeeds. Elsewhere the bitmap is NULL, and nothing is collected.
  *
- * Dynamic scope: a chain of the resources that evaluation has gone through, kept only where the tree has dynamic references.
+ * Dynamic scope: a chain of the resources that evaluation has gone through, kept only where the tree has dynamic
+ * references.
  *
- * Bounds: recursion by the server's stack check, loops at one instance by INPLACE_MAX, the whole by a budget of nodes that grows
- * with the instance: a schema that branches without end runs out of it.
+ * Bounds: recursion by the server's stack check, loops at one instance by INPLACE_MAX, the whole by a budget of nodes
+ * that grows with the instance: a schema that branches without end runs out of it.
  */
 #include "postgres.h"
 
@@ -158,7 +159,8 @@ report_truncate(AtpEval *e, int n)
 
 /* ---- steps ---- */
 
-/* The way from a keyword to the schema that is applied: the keyword, and a token or (token NULL) an index where it holds several. */
+/* The way from a keyword to the schema that is applied: the keyword, and a token or (token NULL) an index where it
+ * holds several. */
 typedef struct AtpStep
 {
 	const char *keyword;
@@ -204,7 +206,8 @@ apply_in_place(AtpEval *e, const AtpStep *step, const AtpNode *node, const AtpJs
 	return valid;
 }
 
-/* Applies a schema to a member (key, len) or an item (key NULL, index) of the instance: child says which, its parent is set here. */
+/* Applies a schema to a member (key, len) or an item (key NULL, index) of the instance: child says which, its parent is
+ * set here. */
 static bool
 apply_to_child(AtpEval *e, const AtpStep *step, AtpWhere child, const AtpNode *node, const AtpJson *value)
 {
@@ -345,9 +348,11 @@ check_count(AtpEval *e, const AtpOp *op, const AtpJson *value)
 		case ATP_OP_MAX_ITEMS:
 			return value->len <= op->count || fail(e, op->keyword, "the array must have at most %d items", op->count);
 		case ATP_OP_MIN_PROPERTIES:
-			return value->len >= op->count || fail(e, op->keyword, "the object must have at least %d properties", op->count);
+			return value->len >= op->count ||
+				fail(e, op->keyword, "the object must have at least %d properties", op->count);
 		default:
-			return value->len <= op->count || fail(e, op->keyword, "the object must have at most %d properties", op->count);
+			return value->len <= op->count ||
+				fail(e, op->keyword, "the object must have at most %d properties", op->count);
 	}
 }
 
@@ -366,7 +371,8 @@ check_dependent_required(AtpEval *e, const AtpOp *op, const AtpJson *value)
 			continue;
 		for (int j = 0; atp_json_item(&item->names, j, &name); j++)
 			if (!atp_json_member(value, name.string, name.len, &ignored))
-				valid = fail(e, op->keyword, "property \"%.*s\" is required beside \"%.*s\"", name.len, name.string, item->len, item->key);
+				valid = fail(e, op->keyword, "property \"%.*s\" is required beside \"%.*s\"", name.len, name.string,
+							 item->len, item->key);
 	}
 	return valid;
 }
@@ -422,13 +428,14 @@ apply_object(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *marks)
 				const AtpPatternMember *pattern = &rule->patterns[i];
 
 				covered = true;
-				valid &= apply_to_child(e, TOKEN_STEP("patternProperties", pattern->source, pattern->len), MEMBER(key, len),
-										pattern->node, &child);
+				valid &= apply_to_child(e, TOKEN_STEP("patternProperties", pattern->source, pattern->len),
+										MEMBER(key, len), pattern->node, &child);
 			}
 		if (!covered && rule->additional)
 		{
 			covered = true;
-			valid &= apply_to_child(e, KEYWORD_STEP("additionalProperties"), MEMBER(key, len), rule->additional, &child);
+			valid &=
+				apply_to_child(e, KEYWORD_STEP("additionalProperties"), MEMBER(key, len), rule->additional, &child);
 		}
 		if (covered)
 			marks_set(marks, cursor.at);
@@ -452,7 +459,8 @@ apply_array(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *marks)
 	{
 		marks_set(marks, cursor.at);
 		if (cursor.at < rule->n_prefix)
-			valid &= apply_to_child(e, INDEX_STEP(rule->prefix_keyword, cursor.at), ITEM(cursor.at), rule->prefix[cursor.at], &item);
+			valid &= apply_to_child(e, INDEX_STEP(rule->prefix_keyword, cursor.at), ITEM(cursor.at),
+									rule->prefix[cursor.at], &item);
 		else
 			valid &= apply_to_child(e, KEYWORD_STEP(rule->rest_keyword), ITEM(cursor.at), rule->rest, &item);
 	}
@@ -496,10 +504,13 @@ apply_contains(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *mark
 		}
 	e->report = report;
 	if (count < op->contains.min)
-		return op->contains.min == 1 ? fail(e, op->keyword, "no item of the array is of the kind that it must contain") :
-			fail(e, "minContains", "the array must contain at least %d items of this kind, but has %d", op->contains.min, count);
+		return op->contains.min == 1
+			? fail(e, op->keyword, "no item of the array is of the kind that it must contain")
+			: fail(e, "minContains", "the array must contain at least %d items of this kind, but has %d",
+				   op->contains.min, count);
 	return count <= op->contains.max ||
-		fail(e, "maxContains", "the array must contain at most %d items of this kind, but has %d", op->contains.max, count);
+		fail(e, "maxContains", "the array must contain at most %d items of this kind, but has %d", op->contains.max,
+			 count);
 }
 
 static bool
@@ -513,9 +524,11 @@ apply_unevaluated(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *m
 
 	atp_json_open(&cursor, value);
 	while ((valid || e->report) &&
-		   (value->type == ATP_JSON_OBJECT ? atp_json_next_member(&cursor, &key, &len, &child) : atp_json_next_item(&cursor, &child)))
+		   (value->type == ATP_JSON_OBJECT ? atp_json_next_member(&cursor, &key, &len, &child)
+										   : atp_json_next_item(&cursor, &child)))
 		if (!marks_has(marks, cursor.at))
-			valid &= apply_to_child(e, KEYWORD_STEP(op->keyword), key ? MEMBER(key, len) : ITEM(cursor.at), op->node, &child);
+			valid &= apply_to_child(e, KEYWORD_STEP(op->keyword), key ? MEMBER(key, len) : ITEM(cursor.at), op->node,
+									&child);
 	marks_set_all(marks);
 	return valid;
 }
@@ -562,7 +575,8 @@ apply_alternatives(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *
 	if (count == 0)
 		return fail(e, op->keyword, "the value is valid against none of the %d schemas", op->list.n);
 	return !one || count == 1 ||
-		fail(e, op->keyword, "the value is valid against more than one of the schemas: those at %d and %d", matched[0], matched[1]);
+		fail(e, op->keyword, "the value is valid against more than one of the schemas: those at %d and %d", matched[0],
+			 matched[1]);
 }
 
 static bool
@@ -620,12 +634,15 @@ apply(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *marks)
 	{
 		case ATP_OP_TYPE:
 			return (op->type_mask & value->type) ||
-				((op->type_mask & ATP_JSON_INTEGER) && value->type == ATP_JSON_NUMBER && atp_numeric_is_integer(value->number)) ||
+				((op->type_mask & ATP_JSON_INTEGER) && value->type == ATP_JSON_NUMBER &&
+				 atp_numeric_is_integer(value->number)) ||
 				fail(e, op->keyword, "the value must be of type %s", e->report ? type_names(op->type_mask) : "");
 		case ATP_OP_CONST:
-			return atp_json_compare(&op->value, value) == 0 || fail(e, op->keyword, "the value must be the one that the schema states");
+			return atp_json_compare(&op->value, value) == 0 ||
+				fail(e, op->keyword, "the value must be the one that the schema states");
 		case ATP_OP_ENUM:
-			return check_enum(op, value) || fail(e, op->keyword, "the value must be one of the %d that the schema lists", op->choice.n);
+			return check_enum(op, value) ||
+				fail(e, op->keyword, "the value must be one of the %d that the schema lists", op->choice.n);
 		case ATP_OP_MINIMUM:
 		case ATP_OP_EXCLUSIVE_MINIMUM:
 		case ATP_OP_MAXIMUM:
@@ -667,7 +684,8 @@ apply(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMarks *marks)
 		case ATP_OP_ONE_OF:
 			return apply_alternatives(e, op, value, marks);
 		case ATP_OP_NOT:
-			return !ask(e, op->keyword, op->node, value, NULL) || fail(e, op->keyword, "the value must not be valid against this schema");
+			return !ask(e, op->keyword, op->node, value, NULL) ||
+				fail(e, op->keyword, "the value must not be valid against this schema");
 		case ATP_OP_IF:
 			return apply_if(e, op, value, marks);
 		case ATP_OP_DEPENDENT_SCHEMAS:
@@ -690,7 +708,7 @@ evaluate(AtpEval *e, const AtpNode *node, const AtpJson *value, AtpMarks *marks)
 	bool		valid = true;
 
 	if (node->kind != ATP_NODE_RULES)
-		return node->kind == ATP_NODE_TRUE || fail(e, NULL, "no value is allowed here");
+		return node->kind == ATP_NODE_TRUE || fail(e, NULL, "the schema allows no value here");
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	if (--e->budget < 0)
@@ -719,8 +737,8 @@ evaluate(AtpEval *e, const AtpNode *node, const AtpJson *value, AtpMarks *marks)
 }
 
 /*
- * Is the instance valid? With a report, every failure is told in it, in the current memory context. Raises TP213 (a loop), TP214
- * (patterns), program_limit_exceeded.
+ * Is the instance valid? With a report, every failure is told in it, in the current memory context. Raises TP213 (a
+ * loop), TP214 (patterns), program_limit_exceeded.
  */
 bool
 atp_evaluate(const AtpTree *tree, const Jsonb *instance, bool assert_formats, AtpSchemaReport *report)

@@ -1,6 +1,7 @@
 /*
- * Formats: the table of their names, and those of times, pointers and identifiers. Each check follows the grammar of the document that
- * JSON Schema names for it (RFC 3339 for times and durations, 4122 for UUIDs, 6901 for pointers), to the letter and in ASCII.
+ * Formats: the table of their names, and those of times, pointers and identifiers. Each check follows the grammar of
+ * the document that JSON Schema names for it (RFC 3339 for times and durations, 4122 for UUIDs, 6901 for pointers), to
+ * the letter and in ASCII.
  */
 #include "postgres.h"
 
@@ -126,8 +127,8 @@ check_date_time(const char *text, int len)
 }
 
 /*
- * Reads numbers with units, each unit the one right after that before it, as the grammar of RFC 3339 appendix A has it. Returns how
- * many there were, or -1.
+ * Reads numbers with units, each unit the one right after that before it, as the grammar of RFC 3339 appendix A has it.
+ * Returns how many there were, or -1.
  */
 static int
 read_duration_units(const char **at, const char *end, const char *units)

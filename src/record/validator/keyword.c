@@ -1,6 +1,7 @@
 /*
- * The keywords of JSON Schema: from a value in a schema to an operation of a node. What is malformed is refused here with its place,
- * whether or not the meta-schema has looked at it: references can lead to schemas that no meta-schema sees.
+ * The keywords of JSON Schema: from a value in a schema to an operation of a node. What is malformed is refused here
+ * with its place, whether or not the meta-schema has looked at it: references can lead to schemas that no meta-schema
+ * sees.
  */
 #include "postgres.h"
 
@@ -10,9 +11,11 @@
 #include "pg/errors.h"
 #include "record/validator/keyword.h"
 
-#define ANY_TYPE (ATP_JSON_NULL | ATP_JSON_BOOLEAN | ATP_JSON_NUMBER | ATP_JSON_STRING | ATP_JSON_ARRAY | ATP_JSON_OBJECT)
+#define ANY_TYPE                                                                                                       \
+	(ATP_JSON_NULL | ATP_JSON_BOOLEAN | ATP_JSON_NUMBER | ATP_JSON_STRING | ATP_JSON_ARRAY | ATP_JSON_OBJECT)
 
-/* Steps down from the keyword at work: NULL token and index -1 for the keyword itself. Lives as long as the compilation. */
+/* Steps down from the keyword at work: NULL token and index -1 for the keyword itself. Lives as long as the
+ * compilation. */
 static const AtpWhere *
 step(AtpBuild *build, const char *token, int len, int index)
 {
@@ -93,8 +96,9 @@ compile_type(AtpBuild *build, const AtpJson *value)
 	{
 		const char *name;
 		int			mask;
-	}			types[] = {{"null", ATP_JSON_NULL}, {"boolean", ATP_JSON_BOOLEAN}, {"number", ATP_JSON_NUMBER}, {"string", ATP_JSON_STRING},
-	{"array", ATP_JSON_ARRAY}, {"object", ATP_JSON_OBJECT}, {"integer", ATP_JSON_INTEGER}};
+	} types[] = {{"null", ATP_JSON_NULL},	   {"boolean", ATP_JSON_BOOLEAN}, {"number", ATP_JSON_NUMBER},
+				 {"string", ATP_JSON_STRING},  {"array", ATP_JSON_ARRAY},	  {"object", ATP_JSON_OBJECT},
+				 {"integer", ATP_JSON_INTEGER}};
 	AtpJson		item = *value;
 	int			mask = 0;
 
@@ -145,8 +149,11 @@ compile_number(AtpBuild *build, const AtpJson *value)
 	{
 		AtpKeywordId keyword;
 		AtpOpKind	op;
-	}			ops[] = {{ATP_KEYWORD_MINIMUM, ATP_OP_MINIMUM}, {ATP_KEYWORD_EXCLUSIVE_MINIMUM, ATP_OP_EXCLUSIVE_MINIMUM},
-	{ATP_KEYWORD_MAXIMUM, ATP_OP_MAXIMUM}, {ATP_KEYWORD_EXCLUSIVE_MAXIMUM, ATP_OP_EXCLUSIVE_MAXIMUM}, {ATP_KEYWORD_MULTIPLE_OF, ATP_OP_MULTIPLE_OF}};
+	} ops[] = {{ATP_KEYWORD_MINIMUM, ATP_OP_MINIMUM},
+			   {ATP_KEYWORD_EXCLUSIVE_MINIMUM, ATP_OP_EXCLUSIVE_MINIMUM},
+			   {ATP_KEYWORD_MAXIMUM, ATP_OP_MAXIMUM},
+			   {ATP_KEYWORD_EXCLUSIVE_MAXIMUM, ATP_OP_EXCLUSIVE_MAXIMUM},
+			   {ATP_KEYWORD_MULTIPLE_OF, ATP_OP_MULTIPLE_OF}};
 	int			i = 0;
 
 	expect(build, value, ATP_JSON_NUMBER, "a number");
@@ -165,9 +172,12 @@ compile_count(AtpBuild *build, const AtpJson *value)
 		AtpKeywordId keyword;
 		AtpOpKind	op;
 		int			type;
-	}			ops[] = {{ATP_KEYWORD_MIN_LENGTH, ATP_OP_MIN_LENGTH, ATP_JSON_STRING}, {ATP_KEYWORD_MAX_LENGTH, ATP_OP_MAX_LENGTH, ATP_JSON_STRING},
-	{ATP_KEYWORD_MIN_ITEMS, ATP_OP_MIN_ITEMS, ATP_JSON_ARRAY}, {ATP_KEYWORD_MAX_ITEMS, ATP_OP_MAX_ITEMS, ATP_JSON_ARRAY},
-	{ATP_KEYWORD_MIN_PROPERTIES, ATP_OP_MIN_PROPERTIES, ATP_JSON_OBJECT}, {ATP_KEYWORD_MAX_PROPERTIES, ATP_OP_MAX_PROPERTIES, ATP_JSON_OBJECT}};
+	} ops[] = {{ATP_KEYWORD_MIN_LENGTH, ATP_OP_MIN_LENGTH, ATP_JSON_STRING},
+			   {ATP_KEYWORD_MAX_LENGTH, ATP_OP_MAX_LENGTH, ATP_JSON_STRING},
+			   {ATP_KEYWORD_MIN_ITEMS, ATP_OP_MIN_ITEMS, ATP_JSON_ARRAY},
+			   {ATP_KEYWORD_MAX_ITEMS, ATP_OP_MAX_ITEMS, ATP_JSON_ARRAY},
+			   {ATP_KEYWORD_MIN_PROPERTIES, ATP_OP_MIN_PROPERTIES, ATP_JSON_OBJECT},
+			   {ATP_KEYWORD_MAX_PROPERTIES, ATP_OP_MAX_PROPERTIES, ATP_JSON_OBJECT}};
 	int			count;
 	int			i = 0;
 
@@ -299,7 +309,8 @@ compile_properties(AtpBuild *build, const AtpJson *value)
 	members = more_members(build, rule, value->len);
 	atp_json_open(&cursor, value);
 	while (atp_json_next_member(&cursor, &key, &len, &schema))
-		members[rule->n_members++] = (AtpMember) {key, len, false, atp_build_subschema(build, &schema, step(build, key, len, 0))};
+		members[rule->n_members++] =
+			(AtpMember){key, len, false, atp_build_subschema(build, &schema, step(build, key, len, 0))};
 	merge_members(rule);
 }
 
@@ -341,8 +352,8 @@ compile_pattern_properties(AtpBuild *build, const AtpJson *value)
 	{
 		const AtpWhere *where = step(build, key, len, 0);
 
-		rule->patterns[rule->n_patterns++] =
-			(AtpPatternMember) {key, len, compile_regex(build, key, len, where), atp_build_subschema(build, &schema, where)};
+		rule->patterns[rule->n_patterns++] = (AtpPatternMember){key, len, compile_regex(build, key, len, where),
+																atp_build_subschema(build, &schema, where)};
 	}
 }
 
@@ -438,9 +449,10 @@ compile_one_subschema(AtpBuild *build, const AtpJson *value)
 		AtpKeywordId keyword;
 		AtpOpKind	op;
 		int			types;
-	}			ops[] = {{ATP_KEYWORD_NOT, ATP_OP_NOT, ANY_TYPE}, {ATP_KEYWORD_PROPERTY_NAMES, ATP_OP_PROPERTY_NAMES, ATP_JSON_OBJECT},
-	{ATP_KEYWORD_UNEVALUATED_ITEMS, ATP_OP_UNEVALUATED_ITEMS, ATP_JSON_ARRAY},
-	{ATP_KEYWORD_UNEVALUATED_PROPERTIES, ATP_OP_UNEVALUATED_PROPERTIES, ATP_JSON_OBJECT}};
+	} ops[] = {{ATP_KEYWORD_NOT, ATP_OP_NOT, ANY_TYPE},
+			   {ATP_KEYWORD_PROPERTY_NAMES, ATP_OP_PROPERTY_NAMES, ATP_JSON_OBJECT},
+			   {ATP_KEYWORD_UNEVALUATED_ITEMS, ATP_OP_UNEVALUATED_ITEMS, ATP_JSON_ARRAY},
+			   {ATP_KEYWORD_UNEVALUATED_PROPERTIES, ATP_OP_UNEVALUATED_PROPERTIES, ATP_JSON_OBJECT}};
 	AtpNode    *node = atp_build_subschema(build, value, step(build, NULL, 0, -1));
 	int			i = 0;
 
@@ -518,7 +530,8 @@ compile_dependencies(AtpBuild *build, const AtpJson *value)
 			names[n_names++] = (AtpDependency) {key, len, NULL, item};
 		}
 		else if (schemas_allowed)
-			schemas[n_schemas++] = (AtpDependency) {key, len, atp_build_subschema(build, &item, step(build, key, len, 0))};
+			schemas[n_schemas++] =
+				(AtpDependency){key, len, atp_build_subschema(build, &item, step(build, key, len, 0))};
 		else
 			malformed(build, "an object of arrays of strings");
 	}
@@ -538,7 +551,8 @@ compile_dependencies(AtpBuild *build, const AtpJson *value)
 	}
 }
 
-/* $ref, and the references that look at the dynamic scope: these are dynamic only where they first lead to a dynamic anchor. */
+/* $ref, and the references that look at the dynamic scope: these are dynamic only where they first lead to a dynamic
+ * anchor. */
 static void
 compile_reference(AtpBuild *build, const AtpJson *value)
 {
@@ -554,7 +568,8 @@ compile_reference(AtpBuild *build, const AtpJson *value)
 	{
 		AtpJson		anchor;
 
-		dynamic = atp_json_member(&build->resource->root, "$recursiveAnchor", 16, &anchor) && anchor.len == 1 ? ATP_RECURSIVE_ANCHOR : NULL;
+		dynamic = atp_json_member(&build->resource->root, "$recursiveAnchor", 16, &anchor) &&
+			anchor.type == ATP_JSON_BOOLEAN && anchor.len == 1 ? ATP_RECURSIVE_ANCHOR : NULL;
 	}
 	if (dynamic == NULL || build->keyword->id == ATP_KEYWORD_REF)
 	{

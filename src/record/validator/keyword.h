@@ -26,7 +26,8 @@ extern void atp_keyword_compile(AtpBuild *build, const AtpJson *value);
 
 /* What keywords ask of the compiler. */
 extern AtpNode *atp_build_subschema(AtpBuild *build, const AtpJson *schema, const AtpWhere *where);
-extern AtpNode *atp_build_reference(AtpBuild *build, const char *reference, const AtpWhere *where, const char **dynamic);
+extern AtpNode *atp_build_reference(AtpBuild *build, const char *reference, const AtpWhere *where,
+									const char **dynamic);
 extern int	atp_build_dynamic_name(AtpBuild *build, const char *name);
 
 #endif

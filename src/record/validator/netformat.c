@@ -1,14 +1,15 @@
 /*
- * Formats of the network. Grammars: RFC 1123 and 5890 (host names), 5321 and 6531 (e-mail), 2673 (IPv4), 4291 (IPv6), 3986 and 3987
- * (URI, IRI), 6570 (templates). What an internationalised label may contain (RFC 5892 with its contexts, 5893) is asked of libidn2.
+ * Formats of the network. Grammars: RFC 1123 and 5890 (host names), 5321 and 6531 (e-mail), 2673 (IPv4), 4291 (IPv6),
+ * 3986 and 3987 (URI, IRI), 6570 (templates). What an internationalised label may contain (RFC 5892 with its contexts,
+ * 5893) is asked of libidn2.
  */
 #include "postgres.h"
 
 #include <ctype.h>
-#include <idn2.h>
 
 #include "mb/pg_wchar.h"
 
+#include "record/validator/idna.h"
 #include "record/validator/netformat.h"
 
 #define NAME_MAX_BYTES	253
@@ -105,57 +106,64 @@ is_ldh_label(const char *label, int len)
 }
 
 static bool
+is_ascii(const char *text, int len)
+{
+	for (int i = 0; i < len; i++)
+		if (IS_HIGHBIT_SET(text[i]))
+			return false;
+	return true;
+}
+
+static bool
 is_alabel_like(const char *label, int len)
 {
 	return len >= 4 && pg_strncasecmp(label, "xn--", 4) == 0;
 }
 
-/* Is the label one that IDNA 2008 would register? As an A-label (xn--) or as a U-label; *ascii_len gets the length of its A-label. */
+/*
+ * One label of a name in the form that its first bytes announce. *ascii_len gets its length in ASCII; its Unicode form
+ * and a full stop are appended to the name.
+ */
 static bool
-is_idna_label(const char *label, int len, bool alabel, int *ascii_len)
+is_label(const char *label, int len, int *ascii_len, StringInfo name)
 {
-	char	   *copy;
-	uint8_t    *result = NULL;
-	int			code;
-
-	if (len > 4 * NAME_MAX_BYTES)
+	*ascii_len = len;
+	if (!is_ascii(label, len))
+		return atp_idna_label_is_valid(label, len, false, ascii_len, name);
+	if (!is_ldh_label(label, len))
 		return false;
-	copy = pnstrdup(label, (Size) len);
-	if (alabel)
-		for (char *p = copy; *p; p++)
-			*p = (char) pg_ascii_tolower((unsigned char) *p);
-	code = alabel ? idn2_register_u8(NULL, (const uint8_t *) copy, &result, 0) :
-		idn2_register_u8((const uint8_t *) copy, NULL, &result, 0);
-	*ascii_len = code == IDN2_OK && result ? (int) strlen((const char *) result) : 0;
-	if (result)
-		idn2_free(result);
-	pfree(copy);
-	return code == IDN2_OK && *ascii_len <= LABEL_MAX_BYTES;
+	if (is_alabel_like(label, len))
+		return atp_idna_label_is_valid(label, len, true, ascii_len, name);
+	appendStringInfo(name, "%.*s.", len, label);
+	return true;
 }
 
 bool
 atp_format_hostname(const char *text, int len)
 {
 	const char *end = text + len;
-	int			ascii_len;
+	StringInfoData name;
+	bool		valid = len >= 1 && len <= NAME_MAX_BYTES && is_ascii(text, len);
 
-	if (len < 1 || len > NAME_MAX_BYTES)
+	if (!valid)
 		return false;
-	for (;;)
+	initStringInfo(&name);
+	while (valid && text <= end)
 	{
 		const char *dot = memchr(text, '.', (size_t) (end - text));
 		int			label_len = (int) ((dot ? dot : end) - text);
+		int			ascii_len;
 
-		if (!is_ldh_label(text, label_len) ||
-			(is_alabel_like(text, label_len) && !is_idna_label(text, label_len, true, &ascii_len)))
-			return false;
-		if (dot == NULL)
-			return true;
-		text = dot + 1;
+		valid = is_label(text, label_len, &ascii_len, &name);
+		text += label_len + 1;
 	}
+	valid = valid && atp_idna_name_is_bidi_valid(name.data, name.len);
+	pfree(name.data);
+	return valid;
 }
 
-/* The separators of RFC 3490: the full stop and its ideographic, fullwidth and halfwidth forms. Returns the length of the one here. */
+/* The separators of RFC 3490: the full stop and its ideographic, fullwidth and halfwidth forms. Returns the length of
+ * the one here. */
 static int
 label_separator(const char *text, const char *end)
 {
@@ -167,45 +175,36 @@ label_separator(const char *text, const char *end)
 	return 0;
 }
 
-static bool
-is_ascii(const char *text, int len)
-{
-	for (int i = 0; i < len; i++)
-		if (IS_HIGHBIT_SET(text[i]))
-			return false;
-	return true;
-}
-
 bool
 atp_format_idn_hostname(const char *text, int len)
 {
 	const char *end = text + len;
+	StringInfoData name;
 	int			total = -1;
+	bool		valid = true;
+	bool		more = true;
 
-	for (;;)
+	initStringInfo(&name);
+	while (valid && more)
 	{
 		const char *stop = text;
 		int			label_len;
 		int			ascii_len;
-		bool		valid;
 
 		while (stop < end && label_separator(stop, end) == 0)
 			stop++;
 		label_len = (int) (stop - text);
-		ascii_len = label_len;
-		if (!is_ascii(text, label_len))
-			valid = is_idna_label(text, label_len, false, &ascii_len);
-		else if (is_alabel_like(text, label_len))
-			valid = is_idna_label(text, label_len, true, &ascii_len);
-		else
-			valid = is_ldh_label(text, label_len) && !(label_len >= 4 && text[2] == '-' && text[3] == '-');
+		valid = is_label(text, label_len, &ascii_len, &name) &&
+			!(label_len >= 4 && text[2] == '-' && text[3] == '-' && !is_alabel_like(text, label_len));
 		total += ascii_len + 1;
-		if (!valid || total > NAME_MAX_BYTES)
-			return false;
-		if (stop == end)
-			return true;
-		text = stop + label_separator(stop, end);
+		valid = valid && total <= NAME_MAX_BYTES;
+		more = stop < end;
+		if (more)
+			text = stop + label_separator(stop, end);
 	}
+	valid = valid && atp_idna_name_is_bidi_valid(name.data, name.len);
+	pfree(name.data);
+	return valid;
 }
 
 static inline bool
@@ -240,7 +239,8 @@ read_local_part(const char *text, const char *end, bool international)
 	return dot_allowed ? text : NULL;
 }
 
-/* The domain of an address; an internationalised one is taken as it comes, as mail software normalises it only later. */
+/* The domain of an address; an internationalised one is taken as it comes, as mail software normalises it only later.
+ */
 static bool
 is_mail_domain(const char *text, int len, bool international)
 {
@@ -329,7 +329,8 @@ is_uri_text(const char *text, const char *end, const char *extra, bool iri, bool
 			text += 3;
 			continue;
 		}
-		if (!is_alnum(*text) && (*text == '\0' || (strchr("-._~!$&'()*+,;=", *text) == NULL && strchr(extra, *text) == NULL)))
+		if (!is_alnum(*text) &&
+			(*text == '\0' || (strchr("-._~!$&'()*+,;=", *text) == NULL && strchr(extra, *text) == NULL)))
 			return false;
 		text++;
 	}

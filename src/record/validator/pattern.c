@@ -1,12 +1,13 @@
 /*
  * Patterns: compiled once, matched within limits.
  *
- * A pattern and its memory belong to the context that is current at its compilation; a reset callback frees what PCRE2 holds outside
- * (the code of the just-in-time compiler). That compiler runs at a pattern's 16th use: a validator that is used once does not pay it.
+ * A pattern and its memory belong to the context that is current at its compilation; a reset callback frees what PCRE2
+ * holds outside (the code of the just-in-time compiler). That compiler runs at a pattern's 16th use: a validator that
+ * is used once does not pay it.
  *
- * A hostile pattern ends in an error of atp, never in a hang: PCRE2 limits the steps from one starting place, and a text of more than
- * WINDOW bytes is tried WINDOW starting places at a time, with a look at interrupts and at the clock between them. (The limit of
- * PCRE2 alone would bound nothing: it starts anew at each place.)
+ * A hostile pattern ends in an error of atp, never in a hang: PCRE2 limits the steps from one starting place, and a
+ * text of more than WINDOW bytes is tried WINDOW starting places at a time, with a look at interrupts and at the clock
+ * between them. (The limit of PCRE2 alone would bound nothing: it starts anew at each place.)
  */
 #include "postgres.h"
 
@@ -118,12 +119,24 @@ compile_translated(const char *translated, const char **error)
 	return code;
 }
 
+/* A pattern of compiled code, freed with the current memory context. */
+static AtpPattern *
+make_pattern(pcre2_code *code)
+{
+	AtpPattern *result = palloc0(sizeof(AtpPattern));
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	result->code = code;
+	callback->func = pattern_reset;
+	callback->arg = result;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	return result;
+}
+
 /* Compiles a pattern into the current memory context. NULL: *error says why. */
 AtpPattern *
 atp_pattern_compile(const char *pattern, int len, const char **error)
 {
-	AtpPattern *result;
-	MemoryContextCallback *callback;
 	pcre2_code *code;
 	char	   *translated;
 
@@ -135,17 +148,21 @@ atp_pattern_compile(const char *pattern, int len, const char **error)
 	translated = atp_ecma_translate(pattern, len, false, error);
 	if (translated == NULL)
 		return NULL;
-	result = palloc0(sizeof(AtpPattern));
-	callback = palloc0(sizeof(MemoryContextCallback));
 	code = compile_translated(translated, error);
 	pfree(translated);
+	return code ? make_pattern(code) : NULL;
+}
+
+/* Compiles a pattern of our own, which is in PCRE2's syntax, into the current memory context. */
+AtpPattern *
+atp_pattern_compile_pcre(const char *pattern)
+{
+	const char *error;
+	pcre2_code *code = compile_translated(pattern, &error);
+
 	if (code == NULL)
-		return NULL;
-	result->code = code;
-	callback->func = pattern_reset;
-	callback->arg = result;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
-	return result;
+		elog(ERROR, "built-in pattern does not compile: %s", error);
+	return make_pattern(code);
 }
 
 /* Is the text a regular expression of ECMA-262 (format regex)? */
@@ -220,7 +237,7 @@ atp_pattern_match(AtpPattern *pattern, const char *text, int len)
 
 	prepare_matching();
 	if (++pattern->uses == JIT_AFTER_USES)
-		(void) pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);	/* where it is refused, the interpreter goes on */
+		(void) pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE); /* where it is refused, the interpreter goes on */
 	pcre2_set_match_limit(match_context, STEPS_PER_START + 4 * (uint32) len);
 	result = len <= WINDOW ? match_from(pattern, text, len, 0, PCRE2_UNSET) : match_long(pattern, text, len);
 	if (result >= 0)

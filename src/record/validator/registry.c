@@ -1,12 +1,13 @@
 /*
  * The registry of schema documents: atp_internal.schema_document.
  *
- * A document is read with the newest catalog snapshot, not with the statement's: a compiled schema outlives the statement, so what
- * it was made of must be the committed state (and our own changes), whatever the isolation level. The scan passes by privileges and
- * row security: the table is reference data that every schema may name, and atp_internal is closed to everybody.
+ * A document is read with the newest catalog snapshot, not with the statement's: a compiled schema outlives the
+ * statement, so what it was made of must be the committed state (and our own changes), whatever the isolation level.
+ * The scan passes by privileges and row security: the table is reference data that every schema may name, and
+ * atp_internal is closed to everybody.
  *
- * A statement trigger on the table sends a relcache invalidation with the commit (and with our own next command); every backend's
- * callback then moves the generation on. Compiled schemas remember the generation they were made in.
+ * A statement trigger on the table sends a relcache invalidation with the commit (and with our own next command); every
+ * backend's callback then moves the generation on. Compiled schemas remember the generation they were made in.
  */
 #include "postgres.h"
 

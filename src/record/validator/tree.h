@@ -1,9 +1,9 @@
 /*
  * What a schema is compiled to: nodes, each a list of operations in the order of their evaluation.
  *
- * One node stands for one subschema (an object in a document); references point at nodes, so the tree is a graph. Everything lives
- * in the memory context of its validator, together with the documents that names and values point into, and never changes after the
- * compilation (but for the counters of patterns).
+ * One node stands for one subschema (an object in a document); references point at nodes, so the tree is a graph.
+ * Everything lives in the memory context of its validator, together with the documents that names and values point
+ * into, and never changes after the compilation (but for the counters of patterns).
  */
 #ifndef ATP_VALIDATOR_TREE_H
 #define ATP_VALIDATOR_TREE_H
@@ -166,7 +166,8 @@ typedef enum AtpNodeKind
 	ATP_NODE_FALSE
 } AtpNodeKind;
 
-/* What evaluation needs to know of a schema resource: its dynamic anchors, by number of the name; NULL: it has none of this name. */
+/* What evaluation needs to know of a schema resource: its dynamic anchors, by number of the name; NULL: it has none of
+ * this name. */
 typedef struct AtpScopeEntry
 {
 	AtpNode   **dynamic;

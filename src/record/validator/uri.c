@@ -1,6 +1,7 @@
 /*
- * URI references (RFC 3986 section 5.2): resolution against a base. Identifiers of schemas are compared as text after resolution; the
- * only normalisation is that of the dot segments. An empty base is that of a document without a name: a reference is then its own target.
+ * URI references (RFC 3986 section 5.2): resolution against a base. Identifiers of schemas are compared as text after
+ * resolution; the only normalisation is that of the dot segments. An empty base is that of a document without a name: a
+ * reference is then its own target.
  */
 #include "postgres.h"
 
@@ -165,7 +166,8 @@ atp_uri_resolve(const char *base, const char *reference)
 	return out.data;
 }
 
-/* A copy of the URI up to its fragment; *fragment (if asked for) points behind the # of the original, NULL where there is none. */
+/* A copy of the URI up to its fragment; *fragment (if asked for) points behind the # of the original, NULL where there
+ * is none. */
 char *
 atp_uri_without_fragment(const char *uri, const char **fragment)
 {

@@ -1,8 +1,8 @@
 /*
  * JSON values inside jsonb: access, order by value, and the numeric questions that the keywords ask.
  *
- * The order of atp_json_compare is total and any: it exists for equality (1 equals 1.0, members have no order) and to sort. Numbers
- * stay numeric throughout; no double is ever made of one.
+ * The order of atp_json_compare is total and any: it exists for equality (1 equals 1.0, members have no order) and to
+ * sort. Numbers stay numeric throughout; no double is ever made of one.
  */
 #include "postgres.h"
 
@@ -153,7 +153,9 @@ atp_json_items_unique(const AtpJson *array, int *first, int *second)
 {
 	AtpJsonCursor cursor;
 	IndexedItem small[UNIQUE_PAIRWISE_MAX];
-	IndexedItem *items = array->len <= UNIQUE_PAIRWISE_MAX ? small : palloc_extended(sizeof(IndexedItem) * (Size) array->len, MCXT_ALLOC_HUGE);
+	IndexedItem *items = array->len <= UNIQUE_PAIRWISE_MAX
+		? small
+		: palloc_extended(sizeof(IndexedItem) * (Size) array->len, MCXT_ALLOC_HUGE);
 	bool		unique = true;
 	int			n = 0;
 
@@ -214,8 +216,8 @@ atp_numeric_is_multiple(Numeric number, Numeric divisor)
 }
 
 /*
- * Reads a non-negative integral number as a count. What is larger than any jsonb container or string comes out as PG_INT32_MAX, which
- * no count of theirs reaches.
+ * Reads a non-negative integral number as a count. What is larger than any jsonb container or string comes out as
+ * PG_INT32_MAX, which no count of theirs reaches.
  */
 bool
 atp_json_count(const AtpJson *json, int *count)
@@ -223,7 +225,8 @@ atp_json_count(const AtpJson *json, int *count)
 	Numeric		zero = int64_to_numeric(0);
 	Numeric		largest = int64_to_numeric(PG_INT32_MAX);
 
-	if (json->type != ATP_JSON_NUMBER || !atp_numeric_is_integer(json->number) || atp_numeric_compare(json->number, zero) < 0)
+	if (json->type != ATP_JSON_NUMBER || !atp_numeric_is_integer(json->number) ||
+		atp_numeric_compare(json->number, zero) < 0)
 		return false;
 	*count = atp_numeric_compare(json->number, largest) >= 0 ? PG_INT32_MAX :
 		DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(json->number)));

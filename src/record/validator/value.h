@@ -1,8 +1,9 @@
 /*
- * A JSON value seen inside a jsonb datum: no copy, no text. An AtpJson points into the datum and lives as long as it does.
+ * A JSON value seen inside a jsonb datum: no copy, no text. An AtpJson points into the datum and lives as long as it
+ * does.
  *
- * jsonb keeps the members of an object sorted by length of the key, then by its bytes; the cursor delivers them in that order, and
- * atp_json_key_compare is that order, so that a sorted table of names meets an object in one merge.
+ * jsonb keeps the members of an object sorted by length of the key, then by its bytes; the cursor delivers them in that
+ * order, and atp_json_key_compare is that order, so that a sorted table of names meets an object in one merge.
  */
 #ifndef ATP_VALIDATOR_VALUE_H
 #define ATP_VALIDATOR_VALUE_H
@@ -11,7 +12,8 @@
 
 #include "utils/jsonb.h"
 
-/* The types as bits, so that `type` is one AND. ATP_JSON_INTEGER is no type of a value: it is a number of integral value. */
+/* The types as bits, so that `type` is one AND. ATP_JSON_INTEGER is no type of a value: it is a number of integral
+ * value. */
 typedef enum AtpJsonType
 {
 	ATP_JSON_NULL = 1,
@@ -141,7 +143,8 @@ atp_json_key_compare(const char *a, int a_len, const char *b, int b_len)
 static inline bool
 atp_json_string_is(const AtpJson *json, const char *text)
 {
-	return json->type == ATP_JSON_STRING && json->len == (int) strlen(text) && memcmp(json->string, text, (size_t) json->len) == 0;
+	return json->type == ATP_JSON_STRING && json->len == (int) strlen(text) &&
+		memcmp(json->string, text, (size_t) json->len) == 0;
 }
 
 extern AtpJson atp_json_root(const Jsonb *document);

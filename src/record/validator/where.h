@@ -1,6 +1,6 @@
 /*
- * A place in a document as a chain of steps to the root, each on the stack or in the memory of whoever stands there: it costs a few
- * stores to keep, and becomes a JSON pointer only when somebody is to be told.
+ * A place in a document as a chain of steps to the root, each on the stack or in the memory of whoever stands there: it
+ * costs a few stores to keep, and becomes a JSON pointer only when somebody is to be told.
  */
 #ifndef ATP_VALIDATOR_WHERE_H
 #define ATP_VALIDATOR_WHERE_H
