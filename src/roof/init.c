@@ -10,6 +10,7 @@
 #include "record/envelope.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
+#include "record/validator/validator.h"
 #include "stream/append.h"
 #include "stream/guard.h"
 #include "stream/partition.h"
@@ -26,6 +27,7 @@ _PG_init(void)
 	atp_tenant_init();
 	atp_eventtype_init();
 	atp_envelope_init();
+	atp_validator_init();
 	atp_guard_init();
 	atp_partition_init();
 	atp_stream_init();
