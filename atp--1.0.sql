@@ -104,6 +104,80 @@ Goes through the strict parser that the verifier uses instead of through jsonb, 
 \u0000 and nesting over 10,000; the detail names the byte, from 0. Profiles as in canonical_json(document, profile).
 Raises: TP208, 22023, 0A000.';
 
+-- ==== src/pg/eventid.sql ====
+-- Event ids: ULIDs, held as uuid inside and shown as text in documents that leave the database.
+CREATE FUNCTION atp.create_event_id() RETURNS uuid
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'atp_eventid_create_event_id';
+COMMENT ON FUNCTION atp.create_event_id() IS
+'Create an id for an event: a ULID as uuid.
+48 bits of milliseconds since 1970, 80 random bits. Every id orders after all that the same session has made: within a millisecond, or
+after the clock stepped back, it is the last one plus one.';
+
+CREATE FUNCTION atp.ulid() RETURNS text
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid';
+COMMENT ON FUNCTION atp.ulid() IS
+'Create a ULID in its text form.
+26 characters of Crockford''s base 32 in upper case, from the same generator as create_event_id().';
+
+CREATE FUNCTION atp.ulid_next(previous text, at timestamptz) RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_next';
+COMMENT ON FUNCTION atp.ulid_next(text, timestamptz) IS
+'Give what a monotonic generator makes after a ULID when the clock says a time.
+At a later millisecond than that of the previous one: 80 fresh random bits. At the same or an earlier one: the previous one plus one, and
+NULL if its 80 bits are used up.
+Raises: TP209, 22008 (a time beyond 10889).';
+
+CREATE FUNCTION atp.ulid_is_valid(ulid text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_is_valid';
+COMMENT ON FUNCTION atp.ulid_is_valid(text) IS
+'Tell whether a text is a ULID.
+26 characters of Crockford''s base 32 in either case, without I, L, O and U, the first at most 7; nothing around them.';
+
+CREATE FUNCTION atp.ulid_to_uuid(ulid text) RETURNS uuid
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_to_uuid';
+COMMENT ON FUNCTION atp.ulid_to_uuid(text) IS
+'Convert a ULID from text to the same 128 bits as uuid.
+Both order alike, but for text under a collation other than C.
+Raises: TP209.';
+
+CREATE FUNCTION atp.ulid_from_uuid(id uuid) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_from_uuid';
+COMMENT ON FUNCTION atp.ulid_from_uuid(uuid) IS
+'Convert the 128 bits of a uuid to the text form of a ULID.
+Upper case. Every uuid has one, whatever it was made as.';
+
+CREATE FUNCTION atp.ulid_time(ulid text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_time';
+COMMENT ON FUNCTION atp.ulid_time(text) IS
+'Give the time in a ULID, to the millisecond.
+Raises: TP209.';
+
+-- ==== src/pg/trace.sql ====
+-- W3C Trace Context: the two headers by which events join a distributed trace.
+CREATE FUNCTION atp.traceparent_parse(traceparent text) RETURNS jsonb
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_trace_traceparent_parse';
+COMMENT ON FUNCTION atp.traceparent_parse(text) IS
+'Parse a W3C traceparent header.
+Returns {version, trace_id, parent_id, flags}, all lower-case hexadecimal, or NULL where the value is not valid. White space around it is
+dropped. A version after 00 may go on after another dash, which is not looked at; version ff is not valid.';
+
+CREATE FUNCTION atp.tracestate_parse(tracestate text) RETURNS jsonb
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_trace_tracestate_parse';
+COMMENT ON FUNCTION atp.tracestate_parse(text) IS
+'Parse a W3C tracestate header.
+Returns [[key, value], ...] in the order of the header, or NULL where it is not valid: a member malformed, or more than 32. Empty members
+and white space around members are dropped; a key that comes twice is returned twice. Level 2 of the recommendation, which takes all
+that level 1 does. Several headers of one request are joined with commas first.';
+
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
 CREATE TABLE atp_internal.tenant (
@@ -748,4 +822,48 @@ CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visib
 SELECT atp_internal.guard_table('atp_internal.log');
 
 -- ==== src/roof/init.sql ====
--- The roof: ownership of everything goes to atp_owner, which nobody can be.
+-- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp
+-- is no member (CREATE EXTENSION makes it beforehand) and stays with who installed: a dump would otherwise name atp_owner
+-- before the restored extension has made that role.
+DO $$
+DECLARE
+	member record;
+BEGIN
+	-- Ownership of a table carries its indexes, identity sequences and row type along; of a schema, nothing.
+	FOR member IN
+		SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END AS kind,
+			c.oid::pg_catalog.regclass::text AS name
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_class c ON c.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend o WHERE o.classid = d.classid AND o.objid = c.oid AND c.relkind = 'S'
+				AND o.refclassid = d.classid AND o.deptype IN ('a', 'i'))
+	UNION ALL
+		SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' WHEN 'a' THEN 'AGGREGATE' ELSE 'FUNCTION' END, p.oid::pg_catalog.regprocedure::text
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+	UNION ALL
+		SELECT CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, pg_catalog.format_type(t.oid, NULL)
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_type t ON t.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.typelem = 0
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind <> 'c')
+	UNION ALL
+		SELECT 'SCHEMA', n.nspname
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_namespace n ON n.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+	LOOP
+		EXECUTE pg_catalog.format('ALTER %s %s OWNER TO atp_owner', member.kind, member.name);
+	END LOOP;
+END $$;
+REVOKE ALL ON SCHEMA atp_internal FROM PUBLIC;
