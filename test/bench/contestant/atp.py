@@ -1,0 +1,78 @@
+"""atp with all of it on: envelope, commitments, chain, log, projections, wake-up. It appends as a role that has atp_writer only.
+
+settle() waits until the log has caught up: what the sequencer and the projections burn belongs to the round that caused it.
+"""
+from contestant.base import Contestant
+from harness import SETTLE_SECONDS, Failure
+
+WAIT = """
+CREATE FUNCTION bench.wait_for_head(target bigint, seconds integer) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    head bigint;
+    until timestamptz := clock_timestamp() + make_interval(secs => seconds);
+BEGIN
+    LOOP
+        SELECT coalesce(max(log_position), 0) INTO head FROM atp_internal.log;
+        EXIT WHEN head >= target OR clock_timestamp() > until;
+        PERFORM pg_sleep(0.005);
+    END LOOP;
+    RETURN head;
+END $$;
+"""
+
+
+class Atp(Contestant):
+    name = 'atp'
+    title = 'atp'
+    append = """SELECT stream_version FROM atp.append_event(stream => 'Account' || :category::text || '-' || :stream::text,
+        event_type => 'BalanceAdjusted', payload => {payload}::jsonb, metadata => {metadata}::jsonb);"""
+    append_batch = 'SELECT count(*) FROM atp.append_events(stream => {stream}, events => {events}::jsonb)'
+    key = """SELECT event_id::text FROM atp.append_event(stream => 'Latency-1', event_type => 'BalanceAdjusted',
+        payload => {payload}::jsonb, metadata => {metadata}::jsonb)"""
+
+    def __init__(self, server, suffix=''):
+        super().__init__(server, suffix)
+        self.expected = 0
+
+    @classmethod
+    def missing(cls, server):
+        try:
+            server.psql('postgres', 'CREATE DATABASE bench_probe')
+            server.psql('bench_probe', 'CREATE EXTENSION atp')
+            there = server.psql('bench_probe', "SELECT count(*) FROM pg_proc WHERE pronamespace = 'atp'::regnamespace"
+                                " AND proname IN ('append_event', 'append_events', 'read_stream', 'read_log')")
+        except Failure as failure:
+            return str(failure)
+        return None if int(there) >= 4 else 'this build has no append path'
+
+    def install(self):
+        super().install()
+        self.server.psql(self.database, 'CREATE EXTENSION atp')
+        self.server.psql(self.database, stdin=WAIT + ''.join(
+            f'GRANT {role} TO bench;' for role in ('atp_writer', 'atp_reader', 'atp_auditor')))
+        self.expected = self.stored()
+
+    def _append(self, stream, first, last):
+        return f"""SELECT count(*) FROM generate_series({first}::bigint, {last}) i, LATERAL atp.append_event(
+            stream => {stream}, event_type => 'BalanceAdjusted', payload => bench.payload(i), metadata => bench.metadata(i))"""
+
+    def prefill(self, streams, categories):
+        self.server.psql(self.database, self._append(f"'Account' || i % {categories} || '-' || i", 1, streams))
+        self.expected = self.stored()
+
+    def load_slice(self, events, first, last):
+        return self._append(f'bench.stream(i, {events})', first, last)
+
+    def stored(self):
+        return int(self.server.psql(self.database, 'SELECT count(*) FROM atp_internal.event'))
+
+    def head(self):
+        return int(self.server.psql(self.database, 'SELECT coalesce(max(log_position), 0) FROM atp_internal.log'))
+
+    def note(self, events):
+        self.expected += events
+
+    def settle(self):
+        head = int(self.server.psql(self.database, f'SELECT bench.wait_for_head({self.expected}, {SETTLE_SECONDS})'))
+        if head < self.expected:
+            raise Failure(f'the log stands at {head:,} of {self.expected:,} events {SETTLE_SECONDS} s after the last append')
