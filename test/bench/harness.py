@@ -183,18 +183,18 @@ class Standings:
         return statistics.median(getattr(a, field) / getattr(b, field) for a, b in pairs if getattr(b, field))
 
 
-def one_round(server, contestant, statement, clients, seconds, events=1, **load):
-    """Runs one contestant once; rate is in events that were really written, CPU in microseconds each."""
-    before, cpu = contestant.counted(), server.cpu()
+def one_round(server, contestant, statement, clients, seconds, reads=False, **load):
+    """Runs one contestant once; rate is in events that were really written (in statements, if it reads), CPU in microseconds each."""
+    before, cpu = None if reads else contestant.counted(), server.cpu()
     done, rate, latency = Load(server, contestant, statement, clients, seconds, **load).start().finish()
-    contestant.note(done * events)
     started = time.monotonic()
-    contestant.settle()
+    if not reads:
+        contestant.note(done)
+        contestant.settle()
     lag = time.monotonic() - started
-    after = contestant.counted()
-    written = done * events if before is None else after - before
-    cpu = (server.cpu() - cpu) / max(written, 1) * 1e6
-    return Round(rate * written / max(done, 1), cpu, 1 - written / max(done * events, 1), lag, latency)
+    written = done if before is None else contestant.counted() - before
+    done, cpu = max(done, 1), (server.cpu() - cpu) / max(written, 1) * 1e6
+    return Round(rate * written / done, cpu, 1 - written / done, lag, latency)
 
 
 def race(bench, contestants, clients, seconds, statement=lambda c: c.append, **load):

@@ -35,7 +35,7 @@ $$;
 
 -- Columns and indexes of a table, or of some leaf of a partitioned one.
 CREATE FUNCTION bench.shape(relation regclass) RETURNS text LANGUAGE sql STABLE AS $$
-	WITH leaf AS (SELECT relid FROM pg_partition_tree(relation) WHERE isleaf LIMIT 1)
+	WITH leaf AS (SELECT coalesce((SELECT t.relid FROM pg_partition_tree(relation) t WHERE t.isleaf LIMIT 1), relation) AS relid)
 	SELECT (SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
 			FROM pg_attribute a JOIN leaf ON a.attrelid = leaf.relid WHERE a.attnum > 0 AND NOT a.attisdropped)
 		|| '; ' || (SELECT string_agg(def, ', ' ORDER BY def) FROM leaf, LATERAL (

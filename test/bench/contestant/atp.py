@@ -6,17 +6,18 @@ from contestant.base import Contestant
 from harness import SETTLE_SECONDS, Failure
 
 WAIT = """
-CREATE FUNCTION bench.wait_for_head(target bigint, seconds integer) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION bench.wait_for_head(target bigint, patience integer, OUT begun bigint, OUT head bigint, OUT seconds double precision)
+LANGUAGE plpgsql AS $$
 DECLARE
-    head bigint;
-    until timestamptz := clock_timestamp() + make_interval(secs => seconds);
+    started timestamptz := clock_timestamp();
 BEGIN
     LOOP
         SELECT coalesce(max(log_position), 0) INTO head FROM atp_internal.log;
-        EXIT WHEN head >= target OR clock_timestamp() > until;
+        begun := coalesce(begun, head);
+        seconds := extract(epoch FROM clock_timestamp() - started);
+        EXIT WHEN head >= target OR seconds > patience;
         PERFORM pg_sleep(0.005);
     END LOOP;
-    RETURN head;
 END $$;
 """
 
@@ -72,7 +73,13 @@ class Atp(Contestant):
     def note(self, events):
         self.expected += events
 
+    def drain(self, patience=SETTLE_SECONDS):
+        """Waits until the log has all that was appended: where its head stood, and for how many seconds it took."""
+        query = f'SELECT * FROM bench.wait_for_head({self.expected}, {patience})'
+        begun, head, seconds = self.server.rows(self.database, query)[0]
+        if int(head) < self.expected:
+            raise Failure(f'the log went from {int(begun):,} to {int(head):,} of {self.expected:,} events in {patience} s')
+        return int(begun), float(seconds)
+
     def settle(self):
-        head = int(self.server.psql(self.database, f'SELECT bench.wait_for_head({self.expected}, {SETTLE_SECONDS})'))
-        if head < self.expected:
-            raise Failure(f'the log stands at {head:,} of {self.expected:,} events {SETTLE_SECONDS} s after the last append')
+        self.drain()

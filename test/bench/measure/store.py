@@ -26,7 +26,8 @@ def read(bench):
     stores = [store for name in ('message-db', 'atp') for store in bench.loaded(name)]
     half = bench.options.events // 2
     for what, label in (('stream', 'read_stream beside get_stream_messages'), ('log', 'read_log beside get_category_messages')):
-        standings = race(bench, stores, 1, bench.options.seconds, statement=lambda c, w=what: READS[c.name][w].replace(':half', str(half)))
+        standings = race(bench, stores, 1, bench.options.seconds, reads=True,
+                         statement=lambda c, w=what: READS[c.name][w].replace(':half', str(half)))
         events = {name: standings.median(name) * 1000 for name in ('message-db', 'atp') if name in standings}
         rows.append([label, cell(events.get('message-db')), cell(events.get('atp')), cell(standings.ratio('atp', 'message-db'), 2)])
         bench.aim(f'{label}, 1,000 events', standings.ratio('atp', 'message-db'), at_least=(1.0, None))
