@@ -45,9 +45,8 @@ COMMENT ON COLUMN atp.error_code.meaning IS 'What happened and what the caller c
 GRANT SELECT ON atp.error_code TO PUBLIC;
 
 INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
-	('TP101', 'version_conflict', 'The stream is not at the expected version; DETAIL gives the actual one. Read it again and retry.'),
-	('TP102', 'stream_exists', 'The stream exists although expected_version 0 demands that it must not.'),
-	('TP103', 'stream_not_found', 'The stream does not exist although expected_version demands it, or a function needs it.'),
+	('TP101', 'version_conflict', 'The stream is not at the expected version (or exists, or does not); DETAIL gives the actual one.'),
+	('TP103', 'stream_not_found', 'No stream has this name, and the function needs one.'),
 	('TP104', 'idempotency_conflict', 'The idempotency key or event id was used before for different content.'),
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
@@ -75,5 +74,796 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.');
 
+-- ==== src/pg/canonical.sql ====
+-- Canonical JSON: the bytes that are hashed and stored.
+CREATE FUNCTION atp.canonical_json(document jsonb) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_canonical_json';
+COMMENT ON FUNCTION atp.canonical_json(jsonb) IS
+'Write a document as canonical JSON with its numbers exact.
+RFC 8785 (keys by UTF-16 code units, its escapes, no white space), but a number is laid out from its exact decimal digits with
+trailing zeros stripped, never through a double: 1.10 and 1.1 are equal, and nothing that jsonb holds is lost. These are the bytes that
+events are stored and hashed as. The database must be in UTF8.
+Raises: 0A000.';
+
+CREATE FUNCTION atp.canonical_json(document jsonb, profile text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_canonical_json';
+COMMENT ON FUNCTION atp.canonical_json(jsonb, text) IS
+'Write a document as canonical JSON in a named profile.
+Profile "exact" is that of canonical_json(document). Profile "rfc8785" is RFC 8785 to the letter: every number becomes the IEEE double
+nearest to it, written with the fewest digits that give the same double; what rounds to zero is 0, what rounds to infinity is refused.
+Raises: TP208, 22023, 0A000.';
+
+CREATE FUNCTION atp.canonical_json_text(document text, profile text DEFAULT 'exact') RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_canonical_json_text';
+COMMENT ON FUNCTION atp.canonical_json_text(text, text) IS
+'Write JSON text as canonical JSON, refusing what is doubtful.
+Goes through the strict parser that the verifier uses instead of through jsonb, and so refuses a repeated key, a lone surrogate,
+\u0000 and nesting over 10,000; the detail names the byte, from 0. Profiles as in canonical_json(document, profile).
+Raises: TP208, 22023, 0A000.';
+
+-- ==== src/pg/eventid.sql ====
+-- Event ids: ULIDs, held as uuid inside and shown as text in documents that leave the database.
+CREATE FUNCTION atp.create_event_id() RETURNS uuid
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'atp_eventid_create_event_id';
+COMMENT ON FUNCTION atp.create_event_id() IS
+'Create an id for an event: a ULID as uuid.
+48 bits of milliseconds since 1970, 80 random bits. Every id orders after all that the same session has made: within a millisecond, or
+after the clock stepped back, it is the last one plus one.';
+
+CREATE FUNCTION atp.ulid() RETURNS text
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid';
+COMMENT ON FUNCTION atp.ulid() IS
+'Create a ULID in its text form.
+26 characters of Crockford''s base 32 in upper case, from the same generator as create_event_id().';
+
+CREATE FUNCTION atp.ulid_next(previous text, at timestamptz) RETURNS text
+	LANGUAGE c VOLATILE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_next';
+COMMENT ON FUNCTION atp.ulid_next(text, timestamptz) IS
+'Give what a monotonic generator makes after a ULID when the clock says a time.
+At a later millisecond than that of the previous one: 80 fresh random bits. At the same or an earlier one: the previous one plus one, and
+NULL if its 80 bits are used up.
+Raises: TP209, 22008 (a time beyond 10889).';
+
+CREATE FUNCTION atp.ulid_is_valid(ulid text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_is_valid';
+COMMENT ON FUNCTION atp.ulid_is_valid(text) IS
+'Tell whether a text is a ULID.
+26 characters of Crockford''s base 32 in either case, without I, L, O and U, the first at most 7; nothing around them.';
+
+CREATE FUNCTION atp.ulid_to_uuid(ulid text) RETURNS uuid
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_to_uuid';
+COMMENT ON FUNCTION atp.ulid_to_uuid(text) IS
+'Convert a ULID from text to the same 128 bits as uuid.
+Both order alike, but for text under a collation other than C.
+Raises: TP209.';
+
+CREATE FUNCTION atp.ulid_from_uuid(id uuid) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_from_uuid';
+COMMENT ON FUNCTION atp.ulid_from_uuid(uuid) IS
+'Convert the 128 bits of a uuid to the text form of a ULID.
+Upper case. Every uuid has one, whatever it was made as.';
+
+CREATE FUNCTION atp.ulid_time(ulid text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_eventid_ulid_time';
+COMMENT ON FUNCTION atp.ulid_time(text) IS
+'Give the time in a ULID, to the millisecond.
+Raises: TP209.';
+
+-- ==== src/pg/trace.sql ====
+-- W3C Trace Context: the two headers by which events join a distributed trace.
+CREATE FUNCTION atp.traceparent_parse(traceparent text) RETURNS jsonb
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_trace_traceparent_parse';
+COMMENT ON FUNCTION atp.traceparent_parse(text) IS
+'Parse a W3C traceparent header.
+Returns {version, trace_id, parent_id, flags}, all lower-case hexadecimal, or NULL where the value is not valid. White space around it is
+dropped. A version after 00 may go on after another dash, which is not looked at; version ff is not valid.';
+
+CREATE FUNCTION atp.tracestate_parse(tracestate text) RETURNS jsonb
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_trace_tracestate_parse';
+COMMENT ON FUNCTION atp.tracestate_parse(text) IS
+'Parse a W3C tracestate header.
+Returns [[key, value], ...] in the order of the header, or NULL where it is not valid: a member malformed, or more than 32. Empty members
+and white space around members are dropped; a key that comes twice is returned twice. Level 2 of the recommendation, which takes all
+that level 1 does. Several headers of one request are joined with commas first.';
+
+-- ==== src/record/tenant.sql ====
+-- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
+CREATE TABLE atp_internal.tenant (
+	tenant int GENERATED BY DEFAULT AS IDENTITY CONSTRAINT tenant_pk PRIMARY KEY,
+	name text NOT NULL CONSTRAINT tenant_name_unique UNIQUE,
+	log_uid uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	alg smallint NOT NULL DEFAULT 1,
+	status text NOT NULL DEFAULT 'active' CONSTRAINT tenant_status_known CHECK (status IN ('active', 'suspended', 'deleted')),
+	configuration jsonb NOT NULL DEFAULT '{}',
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE atp_internal.tenant IS 'Tenants. A reference table: every node of a distributed installation holds all of it.';
+COMMENT ON COLUMN atp_internal.tenant.tenant IS 'Surrogate key, used inside only.';
+COMMENT ON COLUMN atp_internal.tenant.name IS 'The name that callers use: 1 to 128 letters, digits, dots, colons, underscores and hyphens, a letter or digit first.';
+COMMENT ON COLUMN atp_internal.tenant.log_uid IS 'Random identity of the tenant''s log, hashed into every record.';
+COMMENT ON COLUMN atp_internal.tenant.alg IS 'Hash algorithm of the log: 1 is SHA-256.';
+COMMENT ON COLUMN atp_internal.tenant.status IS 'active, suspended (readable, takes no events) or deleted (name stays taken, takes no events).';
+COMMENT ON COLUMN atp_internal.tenant.configuration IS 'Free-form settings of the tenant, a JSON object.';
+COMMENT ON COLUMN atp_internal.tenant.created_at IS 'When the tenant was onboarded.';
+COMMENT ON COLUMN atp_internal.tenant.changed_at IS 'When status or configuration last changed.';
+
+-- A dump carries every tenant, the default one too, whose log identity is random. The fresh installation that the dump is
+-- restored into has made a default tenant of its own: while that has not been used, the dumped row takes its place.
+CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
+			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
+		WHERE t.name = new.name AND t.name = 'default' AND t.changed_at = t.created_at
+			AND NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = t.tenant);
+	IF FOUND THEN
+		RETURN NULL;
+	END IF;
+	RETURN new;
+END $$;
+COMMENT ON FUNCTION atp_internal.tenant_restore() IS 'Put the restored default tenant in the place of an unused one.';
+REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
+
+INSERT INTO atp_internal.tenant (name, created_at, changed_at) VALUES ('default', pg_catalog.transaction_timestamp(), pg_catalog.transaction_timestamp());
+
+CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
+
+CREATE FUNCTION atp_internal.tenant_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tenant_changed';
+COMMENT ON FUNCTION atp_internal.tenant_changed() IS 'Tell every backend that its cache of tenants is stale.';
+REVOKE ALL ON FUNCTION atp_internal.tenant_changed() FROM PUBLIC;
+CREATE TRIGGER tenant_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.tenant_changed();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_changed;
+
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_tenant_seq', '');
+
+CREATE FUNCTION atp_internal.current_tenant() RETURNS int
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_tenant_current';
+COMMENT ON FUNCTION atp_internal.current_tenant() IS
+'Return the key of the tenant that the setting atp.tenant names.
+An empty setting means the tenant default.
+Raises: TP202 (no such tenant), 42501 (not in atp.tenant_allowed).';
+REVOKE ALL ON FUNCTION atp_internal.current_tenant() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.current_tenant() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.open_tenant(tenant text) RETURNS int
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_tenant_open';
+COMMENT ON FUNCTION atp_internal.open_tenant(text) IS
+'Return the key of a tenant by name and make its rows visible to the rest of the transaction.
+NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
+Raises: TP202 (no such tenant), 42501 (not in atp.tenant_allowed).';
+REVOKE ALL ON FUNCTION atp_internal.open_tenant(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.tenant_is_visible(tenant int) RETURNS boolean
+	LANGUAGE c STABLE LEAKPROOF PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_tenant_is_visible';
+COMMENT ON FUNCTION atp_internal.tenant_is_visible(int) IS
+'Say whether rows of this tenant may be seen: the rule of every row level security policy of atp.
+True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
+REVOKE ALL ON FUNCTION atp_internal.tenant_is_visible(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.tenant_is_visible(int) TO PUBLIC;
+
+CREATE VIEW atp.tenants WITH (security_barrier) AS
+	SELECT t.name AS tenant, t.status, t.configuration, t.log_uid, t.created_at, t.changed_at
+	FROM atp_internal.tenant t;
+COMMENT ON VIEW atp.tenants IS 'List the tenants.';
+COMMENT ON COLUMN atp.tenants.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.tenants.status IS 'active, suspended or deleted.';
+COMMENT ON COLUMN atp.tenants.configuration IS 'Free-form settings, a JSON object.';
+COMMENT ON COLUMN atp.tenants.log_uid IS 'Identity of the tenant''s log, hashed into every record.';
+COMMENT ON COLUMN atp.tenants.created_at IS 'When the tenant was onboarded.';
+COMMENT ON COLUMN atp.tenants.changed_at IS 'When status or configuration last changed.';
+GRANT SELECT ON atp.tenants TO atp_auditor, atp_admin;
+
+-- ==== src/record/eventtype.sql ====
+-- Event types: a shared registry of names. Issue a surrogate key, so that an event stores four bytes.
+CREATE TABLE atp_internal.event_type (
+	event_type int GENERATED BY DEFAULT AS IDENTITY (START WITH 1000) CONSTRAINT event_type_pk PRIMARY KEY,
+	name text NOT NULL CONSTRAINT event_type_name_unique UNIQUE,
+	builtin boolean NOT NULL DEFAULT false,
+	description text,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE atp_internal.event_type IS 'Registry of event types. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_type.event_type IS 'Surrogate key, used inside only; below 1000 for the platform''s own types.';
+COMMENT ON COLUMN atp_internal.event_type.name IS 'PascalCase, past tense, with an optional version suffix: OrderPlaced, OrderPlacedV2.';
+COMMENT ON COLUMN atp_internal.event_type.builtin IS 'True for the platform''s own types, which the install script makes; their events carry record flag bit 0.';
+COMMENT ON COLUMN atp_internal.event_type.description IS 'What the event says happened; NULL where the type registered itself on first use.';
+COMMENT ON COLUMN atp_internal.event_type.created_at IS 'When the type was registered.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type', 'WHERE NOT builtin');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_event_type_seq', '');
+
+CREATE FUNCTION atp_internal.event_type_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_eventtype_changed';
+COMMENT ON FUNCTION atp_internal.event_type_changed() IS 'Tell every backend that its cache of event types is stale.';
+REVOKE ALL ON FUNCTION atp_internal.event_type_changed() FROM PUBLIC;
+CREATE TRIGGER event_type_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event_type
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_type_changed();
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_changed;
+
+CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_eventtype_register';
+COMMENT ON FUNCTION atp.register_event_type(text, text) IS
+'Register an event type, or describe one that is registered.
+The name is PascalCase in the past tense with an optional version suffix. A NULL description leaves the one that stands.
+Raises: TP201 (malformed name).';
+REVOKE ALL ON FUNCTION atp.register_event_type(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text) TO atp_admin;
+
+-- ==== src/stream/guard.sql ====
+CREATE FUNCTION atp_internal.guard_table(r regclass) RETURNS void LANGUAGE sql AS '';
+
+-- ==== src/stream/partition.sql ====
+-- The event table. Partitions, their indexes, policies and guards are made at run time by src/stream/partition.c: a partition
+-- that were a member of the extension would not be made again by a restore.
+CREATE SEQUENCE atp_internal.event_seq AS bigint CACHE 1;
+COMMENT ON SEQUENCE atp_internal.event_seq IS 'Numbers events in the order in which they were written under their stream''s lock; not commit order.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_seq', '');
+
+CREATE TABLE atp_internal.event (
+	event_id uuid NOT NULL,
+	stream bigint NOT NULL,
+	stream_version bigint NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	xid xid8 NOT NULL,
+	seq bigint NOT NULL,
+	tenant int NOT NULL,
+	event_type int NOT NULL,
+	schema_version int NOT NULL,
+	flags smallint NOT NULL,
+	hash bytea NOT NULL,
+	salts bytea,
+	payload json,
+	metadata json,
+	private json
+) PARTITION BY RANGE (event_id);
+COMMENT ON TABLE atp_internal.event IS
+'Every event once: a header that never changes, and an erasable part (salts, payload, metadata, private). Partitioned by
+event_id, that is by time. Each leaf has unique indexes on (event_id, tenant) and (stream, stream_version, tenant) and an index on xid.';
+COMMENT ON COLUMN atp_internal.event.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp_internal.event.stream IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.event.stream_version IS 'Place in the stream: 1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.event.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.event.recorded_at IS 'When it was written: clock_timestamp() taken inside the stream lock.';
+COMMENT ON COLUMN atp_internal.event.xid IS 'Top-level transaction that wrote the event; means nothing after a restore into another cluster.';
+COMMENT ON COLUMN atp_internal.event.seq IS 'Write order, from event_seq.';
+COMMENT ON COLUMN atp_internal.event.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.event.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.event.flags IS 'Record flags; bit 0: an event of the platform itself.';
+COMMENT ON COLUMN atp_internal.event.hash IS 'Chain link, H(0x00 || record), SHA-256, 32 bytes.';
+COMMENT ON COLUMN atp_internal.event.salts IS 'Salt of the payload commitment (16 bytes), then of the metadata commitment (16 bytes). NULL once erased.';
+COMMENT ON COLUMN atp_internal.event.payload IS 'Canonical JSON text of the payload, exactly the bytes that were hashed. NULL once erased.';
+COMMENT ON COLUMN atp_internal.event.metadata IS 'Canonical JSON text of the metadata, exactly the bytes that were hashed. NULL once erased.';
+COMMENT ON COLUMN atp_internal.event.private IS 'Fields kept beside the payload: pointer, salt, and value, ciphertext or commitment. NULL: none.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
+
+ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
+CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
+SELECT atp_internal.guard_table('atp_internal.event');
+
+CREATE FUNCTION atp.create_partitions() RETURNS int
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_partition_premake_sql';
+COMMENT ON FUNCTION atp.create_partitions() IS
+'Create the missing partitions of the event table for now and the next atp.partition_premake periods.
+Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
+Raises: 25006 (read-only transaction).';
+REVOKE ALL ON FUNCTION atp.create_partitions() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_partitions() TO atp_admin;
+
+-- ==== src/stream/stream.sql ====
+-- Streams: one row each, which is the lock, the head of the chain and the version counter. The row is updated in place (HOT: no
+-- indexed column changes, pages keep room), once per transaction however many events the transaction appends.
+CREATE TABLE atp_internal.stream (
+	stream bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	stream_uid uuid NOT NULL,
+	version bigint NOT NULL,
+	created_at timestamptz NOT NULL,
+	last_recorded_at timestamptz NOT NULL,
+	min_event_id uuid NOT NULL,
+	max_event_id uuid NOT NULL,
+	hash bytea NOT NULL,
+	state "char" NOT NULL CONSTRAINT stream_state_known CHECK (state IN ('o', 's', 'a')),
+	name text NOT NULL,
+	CONSTRAINT stream_pk PRIMARY KEY (stream, tenant),
+	CONSTRAINT stream_name_unique UNIQUE (name, tenant)
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE atp_internal.stream IS 'Heads of streams. Locking the row is the stream lock.';
+COMMENT ON COLUMN atp_internal.stream.stream IS 'Surrogate key, used inside only.';
+COMMENT ON COLUMN atp_internal.stream.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.stream.stream_uid IS 'Random identity of the stream, hashed into every record of it.';
+COMMENT ON COLUMN atp_internal.stream.version IS 'Version of the last event.';
+COMMENT ON COLUMN atp_internal.stream.created_at IS 'When the first event was written.';
+COMMENT ON COLUMN atp_internal.stream.last_recorded_at IS 'When the last event was written.';
+COMMENT ON COLUMN atp_internal.stream.min_event_id IS 'Smallest event id in the stream: reads skip older partitions.';
+COMMENT ON COLUMN atp_internal.stream.max_event_id IS 'Largest event id in the stream: reads skip younger partitions.';
+COMMENT ON COLUMN atp_internal.stream.hash IS 'Chain link of the last event.';
+COMMENT ON COLUMN atp_internal.stream.state IS 'o open, s sealed, a archived.';
+COMMENT ON COLUMN atp_internal.stream.name IS '{AggregateType}-{AggregateId}; the part before the first hyphen is the category.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.stream', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.stream_stream_seq', '');
+
+ALTER TABLE atp_internal.stream ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.stream FORCE ROW LEVEL SECURITY;
+CREATE POLICY stream_tenant ON atp_internal.stream USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.pending_version(stream bigint, version bigint) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_version';
+COMMENT ON FUNCTION atp_internal.pending_version(bigint, bigint) IS
+'Return the version of a stream as this transaction sees it.
+The row of a stream is written once per transaction; what the transaction appended since its first append to the stream stands in memory until it commits. Returns the second argument where nothing does.';
+REVOKE ALL ON FUNCTION atp_internal.pending_version(bigint, bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.pending_version(bigint, bigint) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.pending_hash(stream bigint, hash bytea) RETURNS bytea
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_hash';
+COMMENT ON FUNCTION atp_internal.pending_hash(bigint, bytea) IS 'Return the last chain link of a stream as this transaction sees it; see pending_version.';
+REVOKE ALL ON FUNCTION atp_internal.pending_hash(bigint, bytea) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.pending_hash(bigint, bytea) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.pending_recorded_at(stream bigint, last_recorded_at timestamptz) RETURNS timestamptz
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_recorded_at';
+COMMENT ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) IS 'Return the time of a stream''s last event as this transaction sees it; see pending_version.';
+REVOKE ALL ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.pending_max_event_id(stream bigint, max_event_id uuid) RETURNS uuid
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_max_event_id';
+COMMENT ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) IS 'Return the largest event id of a stream as this transaction sees it; see pending_version.';
+REVOKE ALL ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.pending_min_event_id(stream bigint, min_event_id uuid) RETURNS uuid
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_min_event_id';
+COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS 'Return the smallest event id of a stream as this transaction sees it; see pending_version.';
+REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+SELECT atp_internal.guard_table('atp_internal.stream');
+
+-- ==== src/stream/repeat.sql ====
+-- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
+CREATE TABLE atp_internal.idempotency (
+	tenant int NOT NULL,
+	stream bigint NOT NULL,
+	first_version bigint NOT NULL,
+	created_at timestamptz NOT NULL,
+	event_count int NOT NULL,
+	key text NOT NULL,
+	CONSTRAINT idempotency_pk PRIMARY KEY (stream, key, tenant)
+);
+CREATE INDEX idempotency_created_at ON atp_internal.idempotency USING brin (created_at);
+COMMENT ON TABLE atp_internal.idempotency IS 'Which events an idempotency key stood for. Read and written under the stream lock.';
+COMMENT ON COLUMN atp_internal.idempotency.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.idempotency.stream IS 'Surrogate key of the stream: a key is unique within its stream.';
+COMMENT ON COLUMN atp_internal.idempotency.first_version IS 'Version of the first event appended under the key.';
+COMMENT ON COLUMN atp_internal.idempotency.created_at IS 'When the events were appended.';
+COMMENT ON COLUMN atp_internal.idempotency.event_count IS 'How many events were appended under the key, at consecutive versions.';
+COMMENT ON COLUMN atp_internal.idempotency.key IS 'The caller''s idempotency key.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.idempotency', '');
+ALTER TABLE atp_internal.idempotency ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.idempotency FORCE ROW LEVEL SECURITY;
+CREATE POLICY idempotency_tenant ON atp_internal.idempotency USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp.purge_idempotency_keys() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_repeat_purge_sql';
+COMMENT ON FUNCTION atp.purge_idempotency_keys() IS
+'Purge the idempotency keys that are older than atp.idempotency_window.
+Returns the number purged. The worker does this by itself.';
+REVOKE ALL ON FUNCTION atp.purge_idempotency_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_idempotency_keys() TO atp_admin;
+
+-- ==== src/stream/view.sql ====
+-- Views over events and streams: names instead of surrogate keys. They come before the writing part, which hangs its
+-- INSTEAD OF trigger on atp.events. Two kinds:
+--   * atp_internal.event_reader and stream_reader, for the bodies of functions: every tenant that row level security lets
+--     through, with its key, and documents as stored (json). Roles that read hold SELECT, but cannot name them (no USAGE).
+--   * atp.events and atp.streams, for people: the current tenant, documents as jsonb.
+-- Names are looked up by LEFT JOIN over unique keys, which the planner drops where the query does not ask for the name.
+CREATE VIEW atp_internal.event_reader AS
+	SELECT e.event_id, e.tenant AS tenant_key, e.stream AS stream_key, e.stream_version, y.name AS event_type,
+		e.schema_version, e.occurred_at, e.recorded_at, e.payload, e.metadata, e.hash
+	FROM atp_internal.event e
+		LEFT JOIN atp_internal.event_type y ON y.event_type = e.event_type;
+COMMENT ON VIEW atp_internal.event_reader IS 'Events with the names of their types, documents as stored; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.event_reader.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp_internal.event_reader.tenant_key IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.event_reader.stream_key IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.event_reader.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp_internal.event_reader.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.event_reader.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.event_reader.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.event_reader.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.event_reader.payload IS 'Canonical JSON text of the payload; NULL once erased.';
+COMMENT ON COLUMN atp_internal.event_reader.metadata IS 'Canonical JSON text of the metadata; NULL once erased.';
+COMMENT ON COLUMN atp_internal.event_reader.hash IS 'Chain link, SHA-256.';
+GRANT SELECT ON atp_internal.event_reader TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp_internal.stream_reader AS
+	SELECT s.stream AS stream_key, s.tenant AS tenant_key, t.name AS tenant, s.name AS stream,
+		pg_catalog.split_part(s.name, '-', 1) AS category,
+		atp_internal.pending_version(s.stream, s.version) AS version, s.created_at,
+		atp_internal.pending_recorded_at(s.stream, s.last_recorded_at) AS last_recorded_at,
+		atp_internal.pending_hash(s.stream, s.hash) AS hash,
+		CASE s.state WHEN 'o' THEN 'open' WHEN 's' THEN 'sealed' WHEN 'a' THEN 'archived' END AS state,
+		atp_internal.pending_min_event_id(s.stream, s.min_event_id) AS min_event_id,
+		atp_internal.pending_max_event_id(s.stream, s.max_event_id) AS max_event_id
+	FROM atp_internal.stream s
+		LEFT JOIN atp_internal.tenant t ON t.tenant = s.tenant;
+COMMENT ON VIEW atp_internal.stream_reader IS 'Streams as the transaction sees them, its own appends included; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.stream_reader.stream_key IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.stream_reader.tenant_key IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.stream_reader.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp_internal.stream_reader.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp_internal.stream_reader.category IS 'The part of the name before the first hyphen.';
+COMMENT ON COLUMN atp_internal.stream_reader.version IS 'Version of the last event.';
+COMMENT ON COLUMN atp_internal.stream_reader.created_at IS 'When the first event was written.';
+COMMENT ON COLUMN atp_internal.stream_reader.last_recorded_at IS 'When the last event was written.';
+COMMENT ON COLUMN atp_internal.stream_reader.hash IS 'Chain link of the last event.';
+COMMENT ON COLUMN atp_internal.stream_reader.state IS 'open, sealed or archived.';
+COMMENT ON COLUMN atp_internal.stream_reader.min_event_id IS 'Smallest event id in the stream.';
+COMMENT ON COLUMN atp_internal.stream_reader.max_event_id IS 'Largest event id in the stream.';
+GRANT SELECT ON atp_internal.stream_reader TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.events AS
+	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at,
+		e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash,
+		CASE WHEN e.stream_version = 1 THEN '\x0000000000000000000000000000000000000000000000000000000000000000'::bytea ELSE
+			(SELECT p.hash FROM atp_internal.event p WHERE p.stream = e.stream_key AND p.stream_version = e.stream_version - 1
+				AND p.tenant = e.tenant_key) END AS previous_hash,
+		NULL::text AS idempotency_key
+	FROM atp_internal.event_reader e
+		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant_key
+		LEFT JOIN atp_internal.stream s ON s.stream = e.stream_key AND s.tenant = e.tenant_key
+	WHERE e.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.events IS
+'List the events of the current tenant; takes INSERT and COPY FROM as appends.
+The tenant is that of the setting atp.tenant. Rows have no order of their own; conditions on event_id skip partitions, one on stream uses its index.';
+COMMENT ON COLUMN atp.events.event_id IS 'ULID held as uuid; see atp.ulid_from_uuid.';
+COMMENT ON COLUMN atp.events.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.events.stream IS 'Name of the stream: {AggregateType}-{AggregateId}.';
+COMMENT ON COLUMN atp.events.stream_version IS 'Place in the stream: 1, 2, 3, ... without gaps. On INSERT: the expected version plus one, or NULL for any.';
+COMMENT ON COLUMN atp.events.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp.events.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp.events.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.events.payload IS 'What happened, a JSON object; NULL once erased. Cast from the stored text: costs only where it is named.';
+COMMENT ON COLUMN atp.events.metadata IS 'Actor, correlation, causation, trace; NULL once erased.';
+COMMENT ON COLUMN atp.events.hash IS 'Chain link, SHA-256 over the record of the event.';
+COMMENT ON COLUMN atp.events.previous_hash IS 'Chain link of the version before; 32 zero bytes for version 1, NULL where that event is missing.';
+COMMENT ON COLUMN atp.events.idempotency_key IS 'Accepted by INSERT and COPY; always NULL on reading.';
+GRANT SELECT ON atp.events TO atp_reader, atp_auditor, atp_admin;
+GRANT INSERT ON atp.events TO atp_writer, atp_admin;
+
+CREATE VIEW atp.streams AS
+	SELECT s.tenant, s.stream, s.category, s.version, s.created_at, s.last_recorded_at, s.hash, s.state
+	FROM atp_internal.stream_reader s
+	WHERE s.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.streams IS 'List the streams of the current tenant, as this transaction sees them.';
+COMMENT ON COLUMN atp.streams.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.streams.stream IS 'Name of the stream: {AggregateType}-{AggregateId}.';
+COMMENT ON COLUMN atp.streams.category IS 'AggregateType: the part of the name before the first hyphen.';
+COMMENT ON COLUMN atp.streams.version IS 'Version of the last event, which is the number of events.';
+COMMENT ON COLUMN atp.streams.created_at IS 'When the first event was written.';
+COMMENT ON COLUMN atp.streams.last_recorded_at IS 'When the last event was written.';
+COMMENT ON COLUMN atp.streams.hash IS 'Chain link of the last event.';
+COMMENT ON COLUMN atp.streams.state IS 'open, sealed or archived.';
+GRANT SELECT ON atp.streams TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/stream/door.sql ====
+-- The door: what applications call to write.
+CREATE TYPE atp.receipt AS (
+	event_id uuid,
+	stream_version bigint,
+	hash bytea,
+	recorded_at timestamptz,
+	deduplicated boolean
+);
+COMMENT ON TYPE atp.receipt IS 'What an append gives back for an event.';
+COMMENT ON COLUMN atp.receipt.event_id IS 'The event''s id, a ULID held as uuid.';
+COMMENT ON COLUMN atp.receipt.stream_version IS 'The event''s place in its stream, from 1.';
+COMMENT ON COLUMN atp.receipt.hash IS 'The event''s chain link: SHA-256, 32 bytes. Keep it: it proves later what was stored.';
+COMMENT ON COLUMN atp.receipt.recorded_at IS 'When the event was written.';
+COMMENT ON COLUMN atp.receipt.deduplicated IS 'True when the event was there already; the rest is the original receipt.';
+
+CREATE FUNCTION atp.append_event(
+	stream text,
+	event_type text,
+	payload jsonb DEFAULT '{}',
+	expected_version bigint DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	event_id uuid DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	occurred_at timestamptz DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS atp.receipt
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_door_append_event';
+COMMENT ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) IS
+'Append one event to a stream and return its receipt.
+stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
+The stream is locked until the transaction ends.
+Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, 22004, 25006, 40001, 42501.';
+REVOKE ALL ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) TO atp_writer;
+
+CREATE FUNCTION atp.append_events(
+	stream text,
+	events jsonb,
+	expected_version bigint DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS SETOF atp.receipt
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_door_append_events';
+COMMENT ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) IS
+'Append an array of events, all or none, and return their receipts in the array''s order.
+Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
+Raises: as append_event; 22023 (an element is malformed; DETAIL says which).';
+REVOKE ALL ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) TO atp_writer;
+
+CREATE FUNCTION atp_internal.events_insert() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_door_view_insert';
+COMMENT ON FUNCTION atp_internal.events_insert() IS 'Append the row that INSERT or COPY gives to the view atp.events.';
+REVOKE ALL ON FUNCTION atp_internal.events_insert() FROM PUBLIC;
+CREATE TRIGGER events_insert INSTEAD OF INSERT ON atp.events
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.events_insert();
+
+CREATE FUNCTION atp_internal.events_refuse() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_door_view_refuse';
+COMMENT ON FUNCTION atp_internal.events_refuse() IS 'Refuse UPDATE and DELETE on the view atp.events.';
+REVOKE ALL ON FUNCTION atp_internal.events_refuse() FROM PUBLIC;
+CREATE TRIGGER events_refuse INSTEAD OF UPDATE OR DELETE ON atp.events
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.events_refuse();
+CREATE TRIGGER events_refuse_statement BEFORE UPDATE OR DELETE ON atp.events
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.events_refuse();
+GRANT INSERT ON atp.events TO atp_writer;
+
+-- ==== src/stream/read.sql ====
+-- Reading streams. The bodies are plain SELECTs that the planner inlines: rows come out one at a time, nothing is collected.
+CREATE FUNCTION atp_internal.read_is_forward(direction text) RETURNS boolean
+	LANGUAGE c IMMUTABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'atp_read_is_forward';
+COMMENT ON FUNCTION atp_internal.read_is_forward(text) IS
+'Return true for forward, false for backward.
+Raises: 22023 (anything else).';
+REVOKE ALL ON FUNCTION atp_internal.read_is_forward(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_is_forward(text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.read_stream_key(stream text, tenant text) RETURNS bigint
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_key';
+COMMENT ON FUNCTION atp_internal.read_stream_key(text, text) IS
+'Return the surrogate key of a stream, or NULL where there is none.
+Opens the tenant; NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp_internal.read_stream_key(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_stream_key(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.read_stream_version(stream text, tenant text) RETURNS bigint
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_version';
+COMMENT ON FUNCTION atp_internal.read_stream_version(text, text) IS
+'Return the version of a stream as this transaction sees it, or NULL where there is none.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp_internal.read_stream_version(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_stream_version(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.read_stream_min_event_id(stream text, tenant text) RETURNS uuid
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_min_event_id';
+COMMENT ON FUNCTION atp_internal.read_stream_min_event_id(text, text) IS
+'Return the smallest event id of a stream as this transaction sees it, or NULL where there is none.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp_internal.read_stream_min_event_id(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_stream_min_event_id(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.read_stream_max_event_id(stream text, tenant text) RETURNS uuid
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_max_event_id';
+COMMENT ON FUNCTION atp_internal.read_stream_max_event_id(text, text) IS
+'Return the largest event id of a stream as this transaction sees it, or NULL where there is none.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp_internal.read_stream_max_event_id(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- One branch runs, the other is cut off by its one-time filter. Versions have no gaps, so a bound on both sides says the same
+-- as LIMIT, and whatever plan is chosen reads no more than that through (stream, stream_version). The bounds on event_id
+-- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
+-- worth walking through the index on event_id, reading every stream's events of that time.
+CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
+		direction text DEFAULT 'forward', tenant text DEFAULT NULL)
+	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
+		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
+BEGIN ATOMIC
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
+			e.payload, e.metadata, e.hash
+		FROM atp_internal.event_reader e
+		WHERE atp_internal.read_is_forward(read_stream.direction)
+			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
+			AND e.stream_key = atp_internal.read_stream_key(read_stream.stream, read_stream.tenant)
+			AND e.stream_version >= COALESCE(read_stream.from_version, 1)
+			AND e.stream_version < COALESCE(COALESCE(read_stream.from_version, 1) + read_stream.max_count, 9223372036854775807)
+			AND (e.event_id > atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant)
+				OR e.event_id = atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant))
+			AND (e.event_id < atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant)
+				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
+		ORDER BY e.stream_version LIMIT read_stream.max_count)
+	UNION ALL
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
+			e.payload, e.metadata, e.hash
+		FROM atp_internal.event_reader e
+		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
+			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
+			AND e.stream_key = atp_internal.read_stream_key(read_stream.stream, read_stream.tenant)
+			AND e.stream_version <= LEAST(read_stream.from_version, (SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
+			AND e.stream_version > COALESCE(LEAST(read_stream.from_version,
+				(SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant))) - read_stream.max_count, 0)
+			AND (e.event_id > atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant)
+				OR e.event_id = atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant))
+			AND (e.event_id < atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant)
+				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
+		ORDER BY e.stream_version DESC LIMIT read_stream.max_count);
+END;
+COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text) IS
+'Read the events of a stream in the order of their versions.
+from_version is the first version to return, in either direction; NULL means the first event forward, the last event backward. max_count NULL means all. direction is forward or backward. tenant NULL means that of the setting atp.tenant. A stream that does not exist has no rows. Documents come as they are stored: canonical JSON text, NULL once erased.
+Raises: 22023 (unknown direction), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE TYPE atp.stored_event AS (
+	event_id uuid,
+	tenant text,
+	stream text,
+	stream_version bigint,
+	event_type text,
+	schema_version int,
+	occurred_at timestamptz,
+	recorded_at timestamptz,
+	payload json,
+	metadata json,
+	hash bytea
+);
+COMMENT ON TYPE atp.stored_event IS 'An event as it is stored: documents are canonical JSON text.';
+COMMENT ON COLUMN atp.stored_event.event_id IS 'ULID held as uuid; see atp.ulid_from_uuid.';
+COMMENT ON COLUMN atp.stored_event.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.stored_event.stream IS 'Name of the stream: {AggregateType}-{AggregateId}.';
+COMMENT ON COLUMN atp.stored_event.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp.stored_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.stored_event.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp.stored_event.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp.stored_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.stored_event.payload IS 'What happened; NULL once erased.';
+COMMENT ON COLUMN atp.stored_event.metadata IS 'Actor, correlation, causation, trace; NULL once erased.';
+COMMENT ON COLUMN atp.stored_event.hash IS 'Chain link, SHA-256 over the record of the event.';
+
+-- One row by key: plpgsql, which keeps the plan. Planned at each call, twelve leaves cost milliseconds.
+CREATE FUNCTION atp.get_event(event_id uuid, tenant text DEFAULT NULL) RETURNS atp.stored_event
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(get_event.tenant);
+	found_event atp.stored_event;
+BEGIN
+	SELECT e.event_id, t.name, s.name, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
+			e.payload, e.metadata, e.hash
+		INTO found_event
+		FROM atp_internal.event_reader e
+			LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant_key
+			LEFT JOIN atp_internal.stream s ON s.stream = e.stream_key AND s.tenant = e.tenant_key
+		WHERE e.event_id = get_event.event_id AND e.tenant_key = opened;
+	RETURN found_event;
+END $$;
+COMMENT ON FUNCTION atp.get_event(uuid, text) IS
+'Return one event by its id; NULL where there is none.
+tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_event(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_event(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.get_stream(stream text, tenant text DEFAULT NULL) RETURNS atp.streams
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(get_stream.tenant);
+	head atp.streams;
+BEGIN
+	SELECT s.tenant, s.stream, s.category, s.version, s.created_at, s.last_recorded_at, s.hash, s.state
+		INTO head
+		FROM atp_internal.stream_reader s
+		WHERE s.stream = get_stream.stream AND s.tenant_key = opened;
+	RETURN head;
+END $$;
+COMMENT ON FUNCTION atp.get_stream(text, text) IS
+'Return the head of a stream; NULL where there is none.
+version is that of the last event, hash its chain link; state is open, sealed or archived. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_stream(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_stream(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/log.sql ====
+-- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.
+CREATE TABLE atp_internal.log (
+	log_position bigint NOT NULL,
+	event_id uuid NOT NULL,
+	stream bigint NOT NULL,
+	published_at timestamptz NOT NULL,
+	tenant int NOT NULL,
+	event_type int NOT NULL,
+	CONSTRAINT log_pk PRIMARY KEY (log_position, tenant),
+	CONSTRAINT log_event_unique UNIQUE (event_id, tenant)
+);
+COMMENT ON TABLE atp_internal.log IS 'One row per committed event, in log order.';
+COMMENT ON COLUMN atp_internal.log.log_position IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.log.event_id IS 'The event at this position.';
+COMMENT ON COLUMN atp_internal.log.stream IS 'Surrogate key of the event''s stream, so that a subscription skips without fetching the event.';
+COMMENT ON COLUMN atp_internal.log.published_at IS 'When the sequencer placed the event.';
+COMMENT ON COLUMN atp_internal.log.tenant IS 'Surrogate key of the event''s tenant.';
+COMMENT ON COLUMN atp_internal.log.event_type IS 'Surrogate key of the event''s type.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
+ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
+CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
+SELECT atp_internal.guard_table('atp_internal.log');
+
 -- ==== src/roof/init.sql ====
--- The roof: ownership of everything goes to atp_owner, which nobody can be.
+-- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp
+-- is no member (CREATE EXTENSION makes it beforehand) and stays with who installed: a dump would otherwise name atp_owner
+-- before the restored extension has made that role.
+DO $$
+DECLARE
+	member record;
+BEGIN
+	-- Ownership of a table carries its indexes, identity sequences and row type along; of a schema, nothing.
+	FOR member IN
+		SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END AS kind,
+			c.oid::pg_catalog.regclass::text AS name
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_class c ON c.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend o WHERE o.classid = d.classid AND o.objid = c.oid AND c.relkind = 'S'
+				AND o.refclassid = d.classid AND o.deptype IN ('a', 'i'))
+	UNION ALL
+		SELECT CASE p.prokind WHEN 'p' THEN 'PROCEDURE' WHEN 'a' THEN 'AGGREGATE' ELSE 'FUNCTION' END, p.oid::pg_catalog.regprocedure::text
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_proc p ON p.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+	UNION ALL
+		SELECT CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, pg_catalog.format_type(t.oid, NULL)
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_type t ON t.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.typelem = 0
+			AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = t.typrelid AND c.relkind <> 'c')
+	UNION ALL
+		SELECT 'SCHEMA', n.nspname
+		FROM pg_catalog.pg_depend d
+			JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			JOIN pg_catalog.pg_namespace n ON n.oid = d.objid
+		WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+			AND d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+	LOOP
+		EXECUTE pg_catalog.format('ALTER %s %s OWNER TO atp_owner', member.kind, member.name);
+	END LOOP;
+END $$;
+REVOKE ALL ON SCHEMA atp_internal FROM PUBLIC;

@@ -4,4 +4,58 @@
 
 #include "postgres.h"
 
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "storage/proc.h"
+
+/* 16 moved the macros of variable-length data out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* The local transaction id of this backend: changes with every transaction. */
+static inline LocalTransactionId
+atp_compat_my_lxid(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProc->vxid.lxid;
+#else
+	return MyProc->lxid;
+#endif
+}
+
+/* table_tuple_update says which index entries the new version needs: a yes or no up to 15, which kind from 16. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes AtpUpdateIndexes;
+#define atp_compat_update_needs_indexes(indexes) ((indexes) != TU_None)
+#else
+typedef bool AtpUpdateIndexes;
+#define atp_compat_update_needs_indexes(indexes) (indexes)
+#endif
+
+/* Index entries for a row inserted; with `speculative`, a conflict sets *conflict instead of raising. */
+static inline List *
+atp_compat_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *state, bool speculative, bool *conflict)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(info, slot, state, false, speculative, conflict, NIL, false);
+#else
+	return ExecInsertIndexTuples(info, slot, state, false, speculative, conflict, NIL);
+#endif
+}
+
+/* True when no unique index has an equal row; waits for a transaction that may be inserting one. */
+static inline bool
+atp_compat_check_index_constraints(ResultRelInfo *info, TupleTableSlot *slot, EState *state, ItemPointer conflict)
+{
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(info, slot, state, conflict, &none, NIL);
+#else
+	return ExecCheckIndexConstraints(info, slot, state, conflict, NIL);
+#endif
+}
+
 #endif

@@ -2,7 +2,6 @@
 #ifndef ATP_ERRORS_H
 #define ATP_ERRORS_H
 #define ATP_ERR_VERSION_CONFLICT             MAKE_SQLSTATE('T', 'P', '1', '0', '1')
-#define ATP_ERR_STREAM_EXISTS                MAKE_SQLSTATE('T', 'P', '1', '0', '2')
 #define ATP_ERR_STREAM_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '1', '0', '3')
 #define ATP_ERR_IDEMPOTENCY_CONFLICT         MAKE_SQLSTATE('T', 'P', '1', '0', '4')
 #define ATP_ERR_EVENT_ID_OUTSIDE_WINDOW      MAKE_SQLSTATE('T', 'P', '1', '0', '5')

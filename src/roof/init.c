@@ -7,6 +7,15 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "record/envelope.h"
+#include "record/eventtype.h"
+#include "record/tenant.h"
+#include "stream/append.h"
+#include "stream/guard.h"
+#include "stream/partition.h"
+#include "stream/repeat.h"
+#include "stream/stream.h"
+
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
@@ -14,5 +23,13 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	atp_tenant_init();
+	atp_eventtype_init();
+	atp_envelope_init();
+	atp_guard_init();
+	atp_partition_init();
+	atp_stream_init();
+	atp_repeat_init();
+	atp_append_init();
 	MarkGUCPrefixReserved("atp");
 }

@@ -1,0 +1,23 @@
+-- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.
+CREATE TABLE atp_internal.log (
+	log_position bigint NOT NULL,
+	event_id uuid NOT NULL,
+	stream bigint NOT NULL,
+	published_at timestamptz NOT NULL,
+	tenant int NOT NULL,
+	event_type int NOT NULL,
+	CONSTRAINT log_pk PRIMARY KEY (log_position, tenant),
+	CONSTRAINT log_event_unique UNIQUE (event_id, tenant)
+);
+COMMENT ON TABLE atp_internal.log IS 'One row per committed event, in log order.';
+COMMENT ON COLUMN atp_internal.log.log_position IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.log.event_id IS 'The event at this position.';
+COMMENT ON COLUMN atp_internal.log.stream IS 'Surrogate key of the event''s stream, so that a subscription skips without fetching the event.';
+COMMENT ON COLUMN atp_internal.log.published_at IS 'When the sequencer placed the event.';
+COMMENT ON COLUMN atp_internal.log.tenant IS 'Surrogate key of the event''s tenant.';
+COMMENT ON COLUMN atp_internal.log.event_type IS 'Surrogate key of the event''s type.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
+ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
+CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
+SELECT atp_internal.guard_table('atp_internal.log');

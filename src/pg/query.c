@@ -1,0 +1,90 @@
+/* SPI in one place; see query.h. */
+#include "pg/query.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+
+static Oid	owner_oid = InvalidOid;
+
+static void
+forget_owner(Datum argument, int cache, uint32 hash)
+{
+	owner_oid = InvalidOid;
+}
+
+Oid
+atp_owner_oid(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(AUTHOID, forget_owner, (Datum) 0);
+		registered = true;
+	}
+	if (!OidIsValid(owner_oid))
+		owner_oid = get_role_oid("atp_owner", false);
+	return owner_oid;
+}
+
+void
+atp_owner_begin(AtpIdentity *before)
+{
+	GetUserIdAndSecContext(&before->user, &before->context);
+	SetUserIdAndSecContext(atp_owner_oid(), before->context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+atp_owner_end(const AtpIdentity *before)
+{
+	SetUserIdAndSecContext(before->user, before->context);
+}
+
+bool
+atp_owner_is_active(void)
+{
+	Oid			user;
+	int			context;
+
+	GetUserIdAndSecContext(&user, &context);
+	return (context & SECURITY_LOCAL_USERID_CHANGE) != 0 && user == atp_owner_oid();
+}
+
+int
+atp_query(AtpQuery *query, Datum *arguments, const char *nulls, bool read_only, long max_rows)
+{
+	AtpIdentity before;
+	int			result;
+
+	atp_owner_begin(&before);
+	if (query->plan == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(query->sql, query->argument_count, query->argument_types);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not keep the plan of \"%s\"", query->sql);
+		query->plan = plan;
+	}
+	result = SPI_execute_plan(query->plan, arguments, nulls, read_only, max_rows);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", query->sql, SPI_result_code_string(result));
+	atp_owner_end(&before);
+	return result;
+}
+
+void
+atp_query_text(const char *sql)
+{
+	AtpIdentity before;
+	int			result;
+
+	atp_owner_begin(&before);
+	result = SPI_execute(sql, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(result));
+	atp_owner_end(&before);
+}

@@ -1,0 +1,46 @@
+/*
+ * SPI in one place: saved plans, and running as atp_owner.
+ *
+ * A plan is prepared at first use in a backend and kept; the plan cache re-validates it when a table changes. Every
+ * statement runs as atp_owner inside a security-restricted context: the caller needs no privilege on the tables, and the
+ * row level security policies of atp know that context (record/tenant) and let it see every tenant.
+ */
+#ifndef ATP_QUERY_H
+#define ATP_QUERY_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+typedef struct AtpQuery			/* a static object for each statement */
+{
+	const char *sql;
+	int			argument_count;
+	Oid			argument_types[8];
+	SPIPlanPtr	plan;			/* NULL until first use */
+} AtpQuery;
+
+typedef struct AtpIdentity		/* who we were */
+{
+	Oid			user;
+	int			context;
+} AtpIdentity;
+
+/* Becomes atp_owner until atp_owner_end; an error in between is undone by the abort of the (sub)transaction. */
+extern void atp_owner_begin(AtpIdentity *before);
+extern void atp_owner_end(const AtpIdentity *before);
+
+/* True when the current user is atp_owner by way of a function of ours, and not by SET ROLE. */
+extern bool atp_owner_is_active(void);
+extern Oid	atp_owner_oid(void);
+
+/*
+ * Runs a statement as atp_owner. The caller is connected to SPI and reads SPI_processed and SPI_tuptable. `nulls` may be
+ * NULL. Errors of the statement are raised; an unexpected SPI result is an internal error.
+ */
+extern int	atp_query(AtpQuery *query, Datum *arguments, const char *nulls, bool read_only, long max_rows);
+
+/* Runs text (DDL, mostly) as atp_owner. */
+extern void atp_query_text(const char *sql);
+
+#endif

@@ -1,0 +1,294 @@
+/* Our tables by number, and rows written without the executor; see relation.h. */
+#include "pg/relation.h"
+
+#include "access/genam.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "commands/extension.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "pg/compat.h"
+#include "pg/errors.h"
+
+#define MAX_CALLBACKS 8
+#define MAX_STORES 64
+
+static const char *const names[ATP_REL_COUNT] = {
+	[ATP_REL_TENANT] = "tenant",
+	[ATP_REL_TENANT_NAME_UNIQUE] = "tenant_name_unique",
+	[ATP_REL_TENANT_PK] = "tenant_pk",
+	[ATP_REL_EVENT_TYPE] = "event_type",
+	[ATP_REL_EVENT_TYPE_NAME_UNIQUE] = "event_type_name_unique",
+	[ATP_REL_EVENT_TYPE_PK] = "event_type_pk",
+	[ATP_REL_EVENT] = "event",
+	[ATP_REL_EVENT_SEQ] = "event_seq",
+	[ATP_REL_STREAM] = "stream",
+	[ATP_REL_STREAM_NAME_UNIQUE] = "stream_name_unique",
+	[ATP_REL_STREAM_SEQ] = "stream_stream_seq",
+	[ATP_REL_IDEMPOTENCY] = "idempotency",
+	[ATP_REL_IDEMPOTENCY_PK] = "idempotency_pk",
+};
+
+typedef struct Store			/* what inserting into one table needs */
+{
+	Oid			relation;
+	bool		valid;
+	bool		simple;			/* no index with an expression, a predicate or an exclusion constraint */
+	int			index_count;
+	Oid		   *indexes;
+	IndexInfo **infos;
+	MemoryContext memory;
+} Store;
+
+static Oid	oids[ATP_REL_COUNT];
+static bool oids_valid = false;
+static uint64 generation = 1;
+static AtpRelationCallback callbacks[MAX_CALLBACKS];
+static int	callback_count = 0;
+static Store stores[MAX_STORES];	/* direct-mapped by OID */
+
+/*
+ * The whole protocol of our caches: a change of a relation of ours (or of all) bumps the generation, tells the rooms that
+ * asked, and marks the store of that table stale. Stale memory is freed at the next use, never here: an invalidation can
+ * arrive while the store is in use.
+ */
+static void
+relation_changed(Datum argument, Oid relation)
+{
+	bool		ours = relation == InvalidOid;
+
+	for (int i = 0; oids_valid && !ours && i < ATP_REL_COUNT; i++)
+		ours = oids[i] == relation;
+	if (ours)
+	{
+		oids_valid = false;
+		generation++;
+		for (int i = 0; i < callback_count; i++)
+			callbacks[i] (relation);
+	}
+	if (relation == InvalidOid)
+		for (int i = 0; i < MAX_STORES; i++)
+			stores[i].valid = false;
+	else if (stores[relation % MAX_STORES].relation == relation)
+		stores[relation % MAX_STORES].valid = false;
+}
+
+static void
+register_callback(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		registered = true;
+	}
+}
+
+void
+atp_relation_on_change(AtpRelationCallback callback)
+{
+	Assert(callback_count < MAX_CALLBACKS);
+	register_callback();
+	callbacks[callback_count++] = callback;
+}
+
+uint64
+atp_relation_generation(void)
+{
+	return generation;
+}
+
+static void
+check_version(void)
+{
+	Relation	catalog = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	char	   *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum("atp"));
+	scan = systable_beginscan(catalog, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		null;
+		Datum		datum = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(catalog), &null);
+
+		version = null ? NULL : TextDatumGetCString(datum);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	if (version == NULL)
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("extension \"atp\" is not installed in this database"),
+				errhint("Run CREATE EXTENSION atp."));
+	if (strcmp(version, ATP_VERSION) != 0)
+		ereport(ERROR, errcode(ATP_ERR_LIBRARY_MISMATCH),
+				errmsg("library and SQL objects of extension \"atp\" are of different versions"),
+				errdetail("The loaded library is %s, the installed SQL objects are %s.", ATP_VERSION, version),
+				errhint("Run ALTER EXTENSION atp UPDATE, or reconnect if the library was replaced."));
+}
+
+static void
+load_oids(void)
+{
+	Oid			schema;
+
+	register_callback();
+	if (!creating_extension)
+		check_version();
+	schema = get_namespace_oid("atp_internal", false);
+	for (int i = 0; i < ATP_REL_COUNT; i++)
+	{
+		oids[i] = get_relname_relid(names[i], schema);
+		if (!OidIsValid(oids[i]) && !creating_extension)
+			ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation \"atp_internal.%s\" does not exist", names[i]),
+					errhint("The extension is damaged; restore it from a dump."));
+	}
+	oids_valid = !creating_extension;
+}
+
+Oid
+atp_relation_oid(AtpRelation which)
+{
+	if (!oids_valid)
+		load_oids();
+	return oids[which];
+}
+
+static Store *
+open_store(Relation relation)
+{
+	Store	   *store = &stores[RelationGetRelid(relation) % MAX_STORES];
+	MemoryContext before;
+	List	   *list;
+	ListCell   *cell;
+
+	if (store->valid && store->relation == RelationGetRelid(relation))
+		return store;
+	register_callback();
+	store->valid = false;
+	if (store->memory != NULL)
+		MemoryContextReset(store->memory);
+	else
+		store->memory = AllocSetContextCreate(CacheMemoryContext, "atp index information", ALLOCSET_SMALL_SIZES);
+
+	before = MemoryContextSwitchTo(store->memory);
+	list = RelationGetIndexList(relation);
+	store->relation = RelationGetRelid(relation);
+	store->simple = true;
+	store->index_count = 0;
+	store->indexes = palloc_array(Oid, list_length(list) + 1);
+	store->infos = palloc_array(IndexInfo *, list_length(list) + 1);
+	store->valid = true;		/* an invalidation from here on counts */
+	foreach(cell, list)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		info->ii_Context = store->memory;
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL)
+			store->simple = false;
+		store->indexes[store->index_count] = lfirst_oid(cell);
+		store->infos[store->index_count++] = info;
+		index_close(index, NoLock);
+	}
+	MemoryContextSwitchTo(before);
+	return store;
+}
+
+/* The executor's way, for tables to which somebody has added an index with an expression or a predicate. */
+static void
+index_insert_general(Relation relation, TupleTableSlot *slot)
+{
+	EState	   *state = CreateExecutorState();
+	ResultRelInfo *info = makeNode(ResultRelInfo);
+
+	InitResultRelInfo(info, relation, 1, NULL, 0);
+	ExecOpenIndices(info, false);
+	(void) atp_compat_insert_index_tuples(info, slot, state, false, NULL);
+	ExecCloseIndices(info);
+	FreeExecutorState(state);
+}
+
+void
+atp_relation_index_insert(Relation relation, TupleTableSlot *slot)
+{
+	Store	   *store = open_store(relation);
+
+	if (!store->simple)
+	{
+		index_insert_general(relation, slot);
+		return;
+	}
+	for (int i = 0; i < store->index_count; i++)
+	{
+		Relation	index = index_open(store->indexes[i], RowExclusiveLock);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		if (store->infos[i]->ii_ReadyForInserts)
+		{
+			FormIndexDatum(store->infos[i], slot, NULL, values, nulls);
+			index_insert(index, values, nulls, &slot->tts_tid, relation,
+						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, store->infos[i]);
+		}
+		index_close(index, NoLock);
+	}
+}
+
+bool
+atp_relation_insert_unless_exists(Relation relation, TupleTableSlot *slot)
+{
+	EState	   *state = CreateExecutorState();
+	ResultRelInfo *info = makeNode(ResultRelInfo);
+	ItemPointerData conflict;
+	bool		inserted = false;
+
+	InitResultRelInfo(info, relation, 1, NULL, 0);
+	ExecOpenIndices(info, true);
+	while (atp_compat_check_index_constraints(info, slot, state, &conflict))
+	{
+		uint32		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
+		bool		raced = false;
+
+		CHECK_FOR_INTERRUPTS();
+		table_tuple_insert_speculative(relation, slot, GetCurrentCommandId(true), 0, NULL, token);
+		(void) atp_compat_insert_index_tuples(info, slot, state, true, &raced);
+		table_tuple_complete_speculative(relation, slot, token, !raced);
+		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
+		if (!raced)
+		{
+			inserted = true;
+			break;
+		}
+	}
+	ExecCloseIndices(info);
+	FreeExecutorState(state);
+	return inserted;
+}
+
+Oid
+atp_relation_find_index(Relation relation, AttrNumber attribute, bool unique)
+{
+	Store	   *store = open_store(relation);
+
+	for (int i = 0; i < store->index_count; i++)
+		if (store->infos[i]->ii_IndexAttrNumbers[0] == attribute && store->infos[i]->ii_Unique == unique &&
+			store->infos[i]->ii_Predicate == NIL)
+			return store->indexes[i];
+	return InvalidOid;
+}

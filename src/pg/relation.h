@@ -1,0 +1,61 @@
+/*
+ * Our tables by number, and rows written to them without the executor.
+ *
+ * The OIDs of atp's tables and indexes are looked up once per backend and forgotten when the relation cache says that one
+ * of them changed. The first look-up compares the version of the installed SQL with that of this library (TP212).
+ *
+ * A row that is written here goes through the table access method and into every index of the table, by way of an IndexInfo
+ * that is kept per table until the relation cache invalidates it: half of what an INSERT through SPI costs. Triggers,
+ * rules and policies of the table are not consulted: privileges are those of the function that was called.
+ */
+#ifndef ATP_RELATION_H
+#define ATP_RELATION_H
+
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+#include "utils/snapshot.h"
+
+typedef enum AtpRelation
+{
+	ATP_REL_TENANT,
+	ATP_REL_TENANT_NAME_UNIQUE,
+	ATP_REL_TENANT_PK,
+	ATP_REL_EVENT_TYPE,
+	ATP_REL_EVENT_TYPE_NAME_UNIQUE,
+	ATP_REL_EVENT_TYPE_PK,
+	ATP_REL_EVENT,
+	ATP_REL_EVENT_SEQ,
+	ATP_REL_STREAM,
+	ATP_REL_STREAM_NAME_UNIQUE,
+	ATP_REL_STREAM_SEQ,
+	ATP_REL_IDEMPOTENCY,
+	ATP_REL_IDEMPOTENCY_PK,
+	ATP_REL_COUNT
+} AtpRelation;
+
+/* The OID of one of our relations. Raises TP212, or undefined_object when the extension is not installed. */
+extern Oid	atp_relation_oid(AtpRelation which);
+
+/* A counter that grows whenever a relation of ours may have changed: caches built on them compare it. */
+extern uint64 atp_relation_generation(void);
+
+/* Called with the OID of a relation that changed, InvalidOid for all. */
+typedef void (*AtpRelationCallback) (Oid relation);
+extern void atp_relation_on_change(AtpRelationCallback callback);
+
+/* Enters the row in `slot`, which has just been inserted (or moved off its page by an update), into every index. */
+extern void atp_relation_index_insert(Relation relation, TupleTableSlot *slot);
+
+/*
+ * Inserts the row unless a unique index has an equal one: then waits for that one's transaction and returns false if it
+ * committed. True: inserted. The caller holds ROW EXCLUSIVE on the relation.
+ */
+extern bool atp_relation_insert_unless_exists(Relation relation, TupleTableSlot *slot);
+
+/* The index of `relation` whose first column is `attribute` and which is unique (or not); InvalidOid if there is none. */
+extern Oid	atp_relation_find_index(Relation relation, AttrNumber attribute, bool unique);
+
+#endif

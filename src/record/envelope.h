@@ -1,0 +1,38 @@
+/*
+ * The envelope: what an event carries besides its payload, checked and brought to its stored form before any lock is taken.
+ */
+#ifndef ATP_ENVELOPE_H
+#define ATP_ENVELOPE_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#define ATP_STREAM_NAME_MAX 255
+
+/* Raises TP201 unless the name is {AggregateType}-{AggregateId}. `name` is terminated. */
+extern void atp_envelope_require_stream_name(const char *name);
+
+/*
+ * The stored form of a payload: canonical JSON text as a varlena of type json, in the current memory context. Raises TP205
+ * unless it is an object nested at most atp.payload_max_depth deep, TP204 when over atp.payload_max_size bytes.
+ */
+extern struct varlena *atp_envelope_payload(Jsonb *payload);
+
+/*
+ * The stored form of metadata: the caller's members, and the session's defaults (atp.actor, atp.correlation_id,
+ * atp.causation_id, atp.traceparent) for those it does not give. NULL means none given. Raises TP206.
+ */
+extern struct varlena *atp_envelope_metadata(Jsonb *metadata);
+
+/* Raises TP105 unless the id's time lies within the window around the clock. */
+extern void atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now);
+
+/* Raises TP206 for an idempotency key that is empty or longer than 255 bytes. */
+extern void atp_envelope_require_key(const char *key);
+
+extern void atp_envelope_init(void);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * The one door: every event is admitted here, whether it comes from append_event, append_events, INSERT or COPY into the
+ * view atp.events, or the platform itself.
+ */
+#ifndef ATP_APPEND_H
+#define ATP_APPEND_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "core/hash.h"
+#include "record/tenant.h"
+
+/* One event as a caller gives it. Pointers are borrowed. */
+typedef struct AtpEvent
+{
+	const char *event_type;
+	Jsonb	   *payload;
+	Jsonb	   *metadata;		/* NULL: none */
+	const pg_uuid_t *event_id;	/* NULL: make one */
+	bool		has_occurred_at;
+	TimestampTz occurred_at;	/* without: the time it is recorded */
+} AtpEvent;
+
+typedef struct AtpReceipt
+{
+	pg_uuid_t	event_id;
+	int64		stream_version;
+	uint8		hash[ATP_HASH_SIZE];
+	TimestampTz recorded_at;
+	bool		deduplicated;	/* the event was there already; the rest is the original receipt */
+} AtpReceipt;
+
+/* Values of expected_version that are no versions. */
+#define ATP_EXPECT_ANY PG_INT64_MIN
+#define ATP_EXPECT_EXISTS (-1)
+#define ATP_EXPECT_NONE 0
+
+/*
+ * Appends events to one stream, all or none, and fills one receipt each. `batch_key` (NULL: none) covers the events together:
+ * the same key with the same events returns the original receipts. Raises TP101 (expected version), TP104 (key or id used for other
+ * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), 25006 (read-only transaction or standby).
+ */
+extern void atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,
+					   const char *batch_key, AtpReceipt *receipts);
+
+/*
+ * What the floors above hang on the life of an appending transaction; init.c fills it. Called only in transactions that have
+ * appended: never missed, but perhaps in vain when a savepoint took everything back.
+ */
+typedef struct AtpAppendHooks
+{
+	void		(*pre_commit) (void);	/* before commit or prepare; may raise: the transaction then aborts */
+	void		(*committed) (void);	/* after the commit is visible; must not raise */
+} AtpAppendHooks;
+
+extern AtpAppendHooks atp_append_hooks;
+
+extern void atp_append_init(void);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * Stream heads: the row of a stream is its lock, its version counter and the end of its hash chain.
+ *
+ * Within a transaction a head that has been appended to is held here in memory. Its row is written at the first append (that
+ * write is the lock) and once more before commit if more was appended since: a row rewritten per event would make a
+ * transaction of n appends leave n row versions. What a savepoint takes back is restored from images taken when a deeper
+ * level first changed a head. At most HEADS_MAX heads are held; the least recently used one is written and forgotten.
+ *
+ * Lock order: a stream's row is locked by the first append to it and held to the end of the transaction, as any row is. A batch
+ * over several streams takes them in order of their names.
+ */
+#ifndef ATP_STREAM_H
+#define ATP_STREAM_H
+
+#include "postgres.h"
+
+#include "lib/ilist.h"
+#include "storage/itemptr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "core/hash.h"
+#include "record/envelope.h"
+
+typedef struct AtpHeadKey
+{
+	int32		tenant;
+	char		name[ATP_STREAM_NAME_MAX + 1];	/* zero-terminated */
+} AtpHeadKey;
+
+typedef struct AtpHead
+{
+	AtpHeadKey	key;
+	int64		stream;			/* 0: the stream does not exist yet */
+	uint8		stream_uid[16];
+	int64		version;		/* of the last event, 0: none yet */
+	uint8		hash[ATP_HASH_SIZE];	/* chain link of the last event, zeros: none yet */
+	TimestampTz created_at;
+	TimestampTz last_recorded_at;
+	pg_uuid_t	min_event_id;
+	pg_uuid_t	max_event_id;
+	char		state;			/* 'o' open, 's' sealed, 'a' archived */
+
+	/* where the row stands */
+	ItemPointerData row;
+	bool		locked;			/* the row is locked by this transaction */
+	bool		written;		/* the row says what this head says */
+
+	/* bookkeeping of stream.c */
+	int			made_level;		/* nesting level that put the head here */
+	int			saved_level;	/* level for which an image exists, or made_level */
+	dlist_node	in_level;
+	dlist_node	in_use;
+} AtpHead;
+
+/*
+ * Returns the head of a stream. When the transaction holds it already, that one, locked. Otherwise it is read from the table, or
+ * says that the stream does not exist (stream = 0). With `lock`, an existing row is locked first, waiting for whoever holds it.
+ * Raises 40001 in REPEATABLE READ and above when the row has changed since the transaction's snapshot.
+ *
+ * The head belongs to stream.c. Change its fields (version, hash, times, ids), then call atp_stream_publish.
+ */
+extern AtpHead *atp_stream_open(int32 tenant, const char *name, bool lock);
+
+/* To be called before the fields of a head are changed: keeps what a rollback to a savepoint has to bring back. */
+extern void atp_stream_change(AtpHead *head);
+
+/*
+ * Makes the changed head count. A head that was not locked is written to its row, or its row is inserted. False: another transaction
+ * was faster; nothing has happened, the head is gone, open it again with `lock`. A locked head stays in memory until
+ * commit, or until atp_stream_open has to make room.
+ */
+extern bool atp_stream_publish(AtpHead *head);
+
+/* The head of a stream (surrogate key) that this transaction has changed and not yet written; NULL: the row is right. */
+extern const AtpHead *atp_stream_pending(int64 stream);
+
+extern void atp_stream_init(void);
+
+#endif
