@@ -9,6 +9,7 @@ class Contestant:
     """One way of storing an event. A subclass says how to install it and which statement appends one event."""
 
     name = title = append = None
+    remark = None           # what a reader of the report must know about how it ran
 
     def __init__(self, server, suffix=''):
         self.server = server
