@@ -178,6 +178,87 @@ Returns [[key, value], ...] in the order of the header, or NULL where it is not 
 and white space around members are dropped; a key that comes twice is returned twice. Level 2 of the recommendation, which takes all
 that level 1 does. Several headers of one request are joined with commas first.';
 
+-- ==== src/pg/merkle.sql ====
+-- Merkle trees (RFC 6962, RFC 9162), signed notes and checkpoints (C2SP), Ed25519 (RFC 8032): pure functions.
+CREATE FUNCTION atp.merkle_leaf_hash(leaf bytea) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_leaf_hash';
+COMMENT ON FUNCTION atp.merkle_leaf_hash(bytea) IS
+'Hash the data of a leaf of a Merkle tree.
+SHA-256 of one zero byte and the data (RFC 6962 section 2.1). 32 bytes.';
+
+CREATE FUNCTION atp.merkle_root(leaves bytea[]) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_root';
+COMMENT ON FUNCTION atp.merkle_root(bytea[]) IS
+'Compute the root of the Merkle tree over some leaves.
+Leaves are the data of leaves, in order, which are leaf-hashed here; not leaf hashes. The root of an empty array is SHA-256
+of nothing (RFC 6962 section 2.1). 32 bytes.
+Raises: 22004 where a leaf is NULL.';
+
+CREATE FUNCTION atp.merkle_inclusion_proof(leaves bytea[], index bigint) RETURNS bytea[]
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_inclusion_proof';
+COMMENT ON FUNCTION atp.merkle_inclusion_proof(bytea[], bigint) IS
+'Prove that the leaf of an index is in the tree over some leaves.
+Leaves are data, as for merkle_root. The first index is 0. Hashes in the order of RFC 6962 section 2.1.1, leaf side first;
+empty for a tree of one leaf.
+Raises: TP501 where the index is not in the tree, 22004 where a leaf is NULL.';
+
+CREATE FUNCTION atp.merkle_consistency_proof(leaves bytea[], size1 bigint) RETURNS bytea[]
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_consistency_proof';
+COMMENT ON FUNCTION atp.merkle_consistency_proof(bytea[], bigint) IS
+'Prove that the first size1 leaves are the beginning of the tree over all.
+Leaves are data, as for merkle_root. Hashes in the order of RFC 6962 section 2.1.2; empty where size1 is the number of leaves.
+Raises: TP501 where size1 is below 1 or above the number of leaves, 22004 where a leaf is NULL.';
+
+CREATE FUNCTION atp.merkle_verify_inclusion(leaf_hash bytea, index bigint, size bigint, proof bytea[], root bytea) RETURNS boolean
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_verify_inclusion';
+COMMENT ON FUNCTION atp.merkle_verify_inclusion(bytea, bigint, bigint, bytea[], bytea) IS
+'Verify that a leaf is in the tree of a size and root.
+RFC 9162 section 2.1.3.2. False for whatever does not prove it: a hash of another size than 32 bytes, a NULL hash in the proof,
+one hash too many or too few, index not in 0 to size - 1. A NULL proof is an empty one; any other NULL gives NULL.';
+
+CREATE FUNCTION atp.merkle_verify_consistency(size1 bigint, size2 bigint, proof bytea[], root1 bytea, root2 bytea) RETURNS boolean
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_verify_consistency';
+COMMENT ON FUNCTION atp.merkle_verify_consistency(bigint, bigint, bytea[], bytea, bytea) IS
+'Verify that the tree of size1 is the beginning of the tree of size2.
+RFC 9162 section 2.1.4.2. False for whatever does not prove it: a hash or root of another size than 32 bytes, one hash too many
+or too few, size1 below 1 (nothing follows from consistency with the empty tree) or above size2. Equal sizes need equal
+roots and an empty proof. A NULL proof is an empty one; any other NULL gives NULL.';
+
+CREATE FUNCTION atp.ed25519_verify(public_key bytea, message bytea, signature bytea) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_ed25519_verify';
+COMMENT ON FUNCTION atp.ed25519_verify(bytea, bytea, bytea) IS
+'Verify an Ed25519 signature.
+RFC 8032 section 5.1.7. False for a key that is not 32 bytes or a signature that is not 64 too.';
+
+CREATE FUNCTION atp.vkey_is_valid(vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_vkey_is_valid';
+COMMENT ON FUNCTION atp.vkey_is_valid(text) IS
+'Tell whether a text is a verifier key for signed notes.
+C2SP signed-note: name+key id+base64, of type Ed25519 (0x01), with the key id that name and key give.';
+
+CREATE FUNCTION atp.note_verify(note text, vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_verify';
+COMMENT ON FUNCTION atp.note_verify(text, text) IS
+'Verify that a signed note is signed by a verifier key.
+C2SP signed-note. False where note or key is malformed, no line is by the key, or any line by the key has a wrong signature. Lines
+by other keys are skipped but have to be well formed. At most 1 MiB and 100 signatures.';
+
+CREATE FUNCTION atp.note_sign(text text, skey text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_sign';
+COMMENT ON FUNCTION atp.note_sign(text, text) IS
+'Sign a text as a note.
+C2SP signed-note: the text, a blank line, one signature line. The key is PRIVATE+KEY+name+key id+base64, of type Ed25519. For
+development and tests: a key in a statement is seen by the server, its logs and its owner; atp-signer keeps it outside.
+Raises: TP502 where the text is not that of a note, TP503 where the key is malformed.';
+
+CREATE FUNCTION atp.checkpoint_parse(text text) RETURNS jsonb
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_checkpoint_parse';
+COMMENT ON FUNCTION atp.checkpoint_parse(text) IS
+'Parse the text of a checkpoint into its parts.
+C2SP tlog-checkpoint: {origin, size, root, extension}, root in base64 as it stands, extension lines with their new lines ("" where
+there are none). The text is that of the note, without blank line and signatures. NULL where it is not a checkpoint. Nothing
+is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 tree has 32 bytes, which is not checked.';
+
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
 CREATE TABLE atp_internal.tenant (
@@ -272,6 +353,102 @@ COMMENT ON COLUMN atp.tenants.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp.tenants.changed_at IS 'When status or configuration last changed.';
 GRANT SELECT ON atp.tenants TO atp_auditor, atp_admin;
 
+CREATE FUNCTION atp.onboard_tenant(tenant text, configuration jsonb DEFAULT '{}') RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	uid uuid;
+BEGIN
+	IF onboard_tenant.tenant IS NULL OR onboard_tenant.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid tenant name "%s"', onboard_tenant.tenant),
+			HINT = 'A tenant name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
+	END IF;
+	IF jsonb_typeof(onboard_tenant.configuration) IS DISTINCT FROM 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
+	END IF;
+	INSERT INTO atp_internal.tenant AS t (name, configuration) VALUES (onboard_tenant.tenant, onboard_tenant.configuration)
+		ON CONFLICT (name) DO NOTHING RETURNING t.log_uid INTO uid;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP211', MESSAGE = format('tenant "%s" exists', onboard_tenant.tenant);
+	END IF;
+	RETURN uid;
+END $$;
+COMMENT ON FUNCTION atp.onboard_tenant(text, jsonb) IS
+'Make a tenant and return the identity of its log.
+The name stays taken for ever. configuration is a free-form JSON object.
+Raises: TP201 (malformed name), TP211 (the tenant exists), 22023 (configuration is no object).';
+
+CREATE FUNCTION atp_internal.change_tenant(tenant text, configuration jsonb, status text, allowed text[]) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present text;
+BEGIN
+	SELECT t.status INTO present FROM atp_internal.tenant t WHERE t.name = change_tenant.tenant FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP202', MESSAGE = format('tenant "%s" does not exist', change_tenant.tenant);
+	END IF;
+	IF present <> ALL (change_tenant.allowed) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = format('tenant "%s" is %s', change_tenant.tenant, present),
+			DETAIL = format('This is possible for a tenant that is %s.', array_to_string(change_tenant.allowed, ' or '));
+	END IF;
+	UPDATE atp_internal.tenant t SET
+			configuration = coalesce(change_tenant.configuration, t.configuration),
+			status = coalesce(change_tenant.status, t.status),
+			changed_at = clock_timestamp()
+		WHERE t.name = change_tenant.tenant;
+END $$;
+COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
+'Change configuration and status (NULL: leave it) of a tenant that is in one of the allowed states.
+Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION atp.update_tenant_configuration(tenant text, configuration jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF jsonb_typeof(configuration) IS DISTINCT FROM 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
+	END IF;
+	PERFORM atp_internal.change_tenant(tenant, configuration, NULL, ARRAY['active', 'suspended']);
+END $$;
+COMMENT ON FUNCTION atp.update_tenant_configuration(text, jsonb) IS
+'Replace the configuration of a tenant.
+Raises: TP202 (no such tenant), TP203 (it is deleted), 22023 (configuration is no object).';
+
+CREATE FUNCTION atp.suspend_tenant(tenant text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_tenant(tenant, NULL, 'suspended', ARRAY['active']);
+END;
+COMMENT ON FUNCTION atp.suspend_tenant(text) IS
+'Suspend a tenant: its events stay readable, and it takes no more.
+Appends that began before may still commit.
+Raises: TP202 (no such tenant), TP203 (it is not active).';
+
+CREATE FUNCTION atp.reactivate_tenant(tenant text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_tenant(tenant, NULL, 'active', ARRAY['suspended']);
+END;
+COMMENT ON FUNCTION atp.reactivate_tenant(text) IS
+'Let a suspended tenant take events again.
+Raises: TP202 (no such tenant), TP203 (it is not suspended).';
+
+CREATE FUNCTION atp.delete_tenant(tenant text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_tenant(tenant, NULL, 'deleted', ARRAY['active', 'suspended']);
+END;
+COMMENT ON FUNCTION atp.delete_tenant(text) IS
+'Mark a tenant deleted: it takes no more events, for ever, and its name stays taken.
+Its events stay: they are evidence.
+Raises: TP202 (no such tenant), TP203 (it is deleted already).';
+
+REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
+	atp.reactivate_tenant(text), atp.delete_tenant(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
+	atp.reactivate_tenant(text), atp.delete_tenant(text) TO atp_admin;
+
 -- ==== src/record/eventtype.sql ====
 -- Event types: a shared registry of names. Issue a surrogate key, so that an event stores four bytes.
 CREATE TABLE atp_internal.event_type (
@@ -307,8 +484,92 @@ Raises: TP201 (malformed name).';
 REVOKE ALL ON FUNCTION atp.register_event_type(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text) TO atp_admin;
 
+-- ==== src/record/validator.sql ====
+-- The validator of JSON Schema: the registry of documents that schemas may refer to, and the functions.
+CREATE TABLE atp_internal.schema_document (
+	uri text COLLATE "C" CONSTRAINT schema_document_pk PRIMARY KEY,
+	document jsonb NOT NULL CONSTRAINT schema_document_is_schema CHECK (pg_catalog.jsonb_typeof(document) IN ('object', 'boolean')),
+	recorded_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE atp_internal.schema_document IS
+'Schema documents that a $ref or a $schema may name. Reference data shared by all tenants: no tenant column, no row security. The validator reads it whoever validates; add_schema_document writes it.';
+COMMENT ON COLUMN atp_internal.schema_document.uri IS 'Absolute URI without fragment, by which references name the document.';
+COMMENT ON COLUMN atp_internal.schema_document.document IS 'The schema.';
+COMMENT ON COLUMN atp_internal.schema_document.recorded_at IS 'When this text of the document was recorded.';
+REVOKE ALL ON TABLE atp_internal.schema_document FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.schema_document', '');
+
+CREATE FUNCTION atp_internal.schema_document_changed() RETURNS trigger
+	LANGUAGE c
+	AS 'MODULE_PATHNAME', 'atp_validator_registry_changed';
+REVOKE ALL ON FUNCTION atp_internal.schema_document_changed() FROM PUBLIC;
+COMMENT ON FUNCTION atp_internal.schema_document_changed() IS
+'Tell every backend that compiled schemas may be stale.
+Sent with the commit as a relcache invalidation of the table; compiled schemas that used the registry are then made anew.';
+
+CREATE TRIGGER schema_document_changed
+	AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.schema_document
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.schema_document_changed();
+ALTER TABLE atp_internal.schema_document ENABLE ALWAYS TRIGGER schema_document_changed;
+
+CREATE FUNCTION atp_internal.check_schema_document(uri text, document jsonb) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_validator_check_document';
+REVOKE ALL ON FUNCTION atp_internal.check_schema_document(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION atp_internal.check_schema_document(text, jsonb) IS
+'Check a document for the registry and return its URI as the registry keeps it.
+A document that names a built-in meta-schema by $schema must be valid against it; others are checked when a schema refers to them.
+Raises: TP213 where it is no schema, 22023 where the URI is not absolute or is that of a built-in meta-schema.';
+
+CREATE FUNCTION atp.add_schema_document(uri text, document jsonb) RETURNS void
+	LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	BEGIN ATOMIC
+		INSERT INTO atp_internal.schema_document AS known (uri, document)
+			VALUES (atp_internal.check_schema_document(add_schema_document.uri, add_schema_document.document), add_schema_document.document)
+			ON CONFLICT (uri) DO UPDATE SET document = EXCLUDED.document, recorded_at = EXCLUDED.recorded_at;
+	END;
+REVOKE ALL ON FUNCTION atp.add_schema_document(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.add_schema_document(text, jsonb) TO atp_admin;
+COMMENT ON FUNCTION atp.add_schema_document(text, jsonb) IS
+'Register a schema document under a URI, so that $ref and $schema find it there.
+uri: absolute, an empty fragment is dropped; document: an object or a boolean. A document of the same URI is replaced, and every backend compiles the schemas that refer to it anew.
+Documents are shared by all tenants. Nothing is ever fetched from a network.
+Raises: TP213 where it is no schema, 22023 where the URI is not absolute or is that of a built-in meta-schema.';
+
+CREATE FUNCTION atp.schema_is_valid(schema jsonb, instance jsonb) RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'atp_validator_schema_is_valid';
+COMMENT ON FUNCTION atp.schema_is_valid(jsonb, jsonb) IS
+'Tell whether an instance is valid against a JSON Schema.
+schema: draft 2020-12, or the draft that its $schema names (2019-09, draft-07, or a meta-schema in the registry); instance: any jsonb. NULL where either is NULL.
+The schema is compiled once per backend. References find their documents in the registry (add_schema_document). format asserts only under the setting atp.schema_format_assertion.
+Raises: TP213 where the schema is invalid, TP214 where a pattern takes too many steps, TP215 where a document is not in the registry, 54000 where validation takes too many steps.';
+
+CREATE FUNCTION atp.schema_errors(schema jsonb, instance jsonb,
+	OUT instance_location text, OUT keyword_location text, OUT keyword text, OUT message text) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10
+	AS 'MODULE_PATHNAME', 'atp_validator_schema_errors';
+COMMENT ON FUNCTION atp.schema_errors(jsonb, jsonb) IS
+'List why an instance is not valid against a JSON Schema; no row where it is.
+The basic output of the standard: instance_location is a JSON pointer into the instance, keyword_location one into the schema along the evaluation (through $ref), keyword the one that failed, message a sentence without the value.
+Where no alternative of anyOf or oneOf holds, the errors of each are listed, then that of the keyword.
+Raises: TP213 where the schema is invalid, TP214 where a pattern takes too many steps, TP215 where a document is not in the registry, 54000 where validation takes too many steps.';
+
+CREATE FUNCTION atp.get_schema_cache(OUT schemas integer, OUT bytes bigint, OUT compilations bigint) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED
+	AS 'MODULE_PATHNAME', 'atp_validator_cache_status';
+COMMENT ON FUNCTION atp.get_schema_cache() IS
+'Get the state of this session''s cache of compiled schemas.
+schemas and bytes: what is in it now, at most atp.schema_cache_size; compilations: how many schemas this session has compiled, meta-schemas included.';
+
 -- ==== src/stream/guard.sql ====
-CREATE FUNCTION atp_internal.guard_table(r regclass) RETURNS void LANGUAGE sql AS '';
+-- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
+CREATE FUNCTION atp_internal.refuse_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse';
+COMMENT ON FUNCTION atp_internal.refuse_change() IS
+'Refuse UPDATE, DELETE and TRUNCATE of a guarded table.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
 
 -- ==== src/stream/partition.sql ====
 -- The event table. Partitions, their indexes, policies and guards are made at run time by src/stream/partition.c: a partition
@@ -359,7 +620,9 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-SELECT atp_internal.guard_table('atp_internal.event');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 
 CREATE FUNCTION atp.create_partitions() RETURNS int
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_partition_premake_sql';
@@ -438,7 +701,9 @@ CREATE FUNCTION atp_internal.pending_min_event_id(stream bigint, min_event_id uu
 COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS 'Return the smallest event id of a stream as this transaction sees it; see pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
-SELECT atp_internal.guard_table('atp_internal.stream');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 
 -- ==== src/stream/repeat.sql ====
 -- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
@@ -819,7 +1084,9 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
 ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
 CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
-SELECT atp_internal.guard_table('atp_internal.log');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

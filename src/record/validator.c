@@ -436,7 +436,7 @@ atp_validator_check_document(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ATP_ERR_INVALID_SCHEMA),
 				 errmsg("a schema document must be an object or a boolean")));
-	if (root.type == ATP_JSON_OBJECT && atp_json_member(&root, "$schema", 7, &metaschema) &&
+	if (root.type == ATP_JSON_OBJECT && atp_value_member(&root, "$schema", 7, &metaschema) &&
 		metaschema.type == ATP_JSON_STRING &&
 		atp_dialect_builtin(atp_uri_without_fragment(atp_json_string_copy(&metaschema), NULL), &dialect))
 		check_against_metaschema(document, uri, dialect.metaschema);

@@ -10,9 +10,8 @@
 #include "record/envelope.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
-#include "record/validator/validator.h"
+#include "record/validator.h"
 #include "stream/append.h"
-#include "stream/guard.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -28,7 +27,6 @@ _PG_init(void)
 	atp_eventtype_init();
 	atp_envelope_init();
 	atp_validator_init();
-	atp_guard_init();
 	atp_partition_init();
 	atp_stream_init();
 	atp_repeat_init();

@@ -214,9 +214,7 @@ ensure_leaf(const pg_uuid_t *id)
 	if (OidIsValid(leaf))
 		return false;
 	SPI_connect();
-	atp_guard_lift();
 	make_leaf(atp_eventid_time(id), &from, &until);
-	atp_guard_restore();
 	SPI_finish();
 	CommandCounterIncrement();
 	return true;

@@ -65,4 +65,6 @@ CREATE FUNCTION atp_internal.pending_min_event_id(stream bigint, min_event_id uu
 COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS 'Return the smallest event id of a stream as this transaction sees it; see pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
-SELECT atp_internal.guard_table('atp_internal.stream');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;

@@ -109,7 +109,7 @@ compile_node(AtpCompiler *compiler, const Pending *pending)
 	AtpJson		value;
 	const char *key;
 	int			len;
-	bool only_ref = build.resource->dialect.draft == ATP_DRAFT_07 && atp_json_member(&build.schema, "$ref", 4, &value);
+	bool only_ref = build.resource->dialect.draft == ATP_DRAFT_07 && atp_value_member(&build.schema, "$ref", 4, &value);
 	ListCell   *cell;
 
 	CHECK_FOR_INTERRUPTS();

@@ -84,7 +84,7 @@ string_member(const AtpJson *object, const char *key, char **value)
 {
 	AtpJson		member;
 
-	if (object->type != ATP_JSON_OBJECT || !atp_json_member(object, key, (int) strlen(key), &member) ||
+	if (object->type != ATP_JSON_OBJECT || !atp_value_member(object, key, (int) strlen(key), &member) ||
 		member.type != ATP_JSON_STRING)
 		return false;
 	*value = atp_json_string_copy(&member);
@@ -96,7 +96,7 @@ is_true_member(const AtpJson *object, const char *key)
 {
 	AtpJson		member;
 
-	return atp_json_member(object, key, (int) strlen(key), &member) && member.type == ATP_JSON_BOOLEAN &&
+	return atp_value_member(object, key, (int) strlen(key), &member) && member.type == ATP_JSON_BOOLEAN &&
 		member.len == 1;
 }
 
@@ -299,7 +299,7 @@ read_vocabularies(const AtpJson *metaschema, const AtpDialect *parent)
 	int			result = ATP_VOCABULARY_CORE;
 
 	if (metaschema->type != ATP_JSON_OBJECT || parent->draft == ATP_DRAFT_07 ||
-		!atp_json_member(metaschema, "$vocabulary", 11, &declared) || declared.type != ATP_JSON_OBJECT)
+		!atp_value_member(metaschema, "$vocabulary", 11, &declared) || declared.type != ATP_JSON_OBJECT)
 		return parent->vocabularies;
 	atp_json_open(&cursor, &declared);
 	while (atp_json_next_member(&cursor, &key, &key_len, &required))
@@ -397,7 +397,7 @@ step_pointer(const AtpJson *at, char *token, AtpJson *next)
 	}
 	*out = '\0';
 	if (at->type == ATP_JSON_OBJECT)
-		return atp_json_member(at, token, (int) strlen(token), next);
+		return atp_value_member(at, token, (int) strlen(token), next);
 	if (at->type != ATP_JSON_ARRAY || token[0] < '0' || token[0] > '9' || (token[0] == '0' && token[1]))
 		return false;
 	errno = 0;

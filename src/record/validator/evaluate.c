@@ -367,10 +367,10 @@ check_dependent_required(AtpEval *e, const AtpOp *op, const AtpJson *value)
 	{
 		AtpDependency *item = &op->dependency.items[i];
 
-		if (!atp_json_member(value, item->key, item->len, &ignored))
+		if (!atp_value_member(value, item->key, item->len, &ignored))
 			continue;
 		for (int j = 0; atp_json_item(&item->names, j, &name); j++)
-			if (!atp_json_member(value, name.string, name.len, &ignored))
+			if (!atp_value_member(value, name.string, name.len, &ignored))
 				valid = fail(e, op->keyword, "property \"%.*s\" is required beside \"%.*s\"", name.len, name.string,
 							 item->len, item->key);
 	}
@@ -607,7 +607,7 @@ apply_dependent_schemas(AtpEval *e, const AtpOp *op, const AtpJson *value, AtpMa
 	{
 		AtpDependency *item = &op->dependency.items[i];
 
-		if (atp_json_member(value, item->key, item->len, &ignored))
+		if (atp_value_member(value, item->key, item->len, &ignored))
 			valid &= apply_in_place(e, TOKEN_STEP(op->keyword, item->key, item->len), item->node, value, marks);
 	}
 	return valid;

@@ -407,7 +407,7 @@ compile_additional_items(AtpBuild *build, const AtpJson *value)
 	AtpNode    *node = atp_build_subschema(build, value, step(build, NULL, 0, -1));
 	AtpJson		items;
 
-	if (!atp_json_member(&build->schema, "items", 5, &items) || items.type != ATP_JSON_ARRAY)
+	if (!atp_value_member(&build->schema, "items", 5, &items) || items.type != ATP_JSON_ARRAY)
 		return;
 	array_rule(build)->rest = node;
 	array_rule(build)->rest_keyword = build->keyword->name;
@@ -420,7 +420,7 @@ sibling_count(AtpBuild *build, const char *name, int *count)
 	AtpJson		value;
 	int			len = (int) strlen(name);
 
-	if (!atp_keyword_find(&build->resource->dialect, name, len) || !atp_json_member(&build->schema, name, len, &value))
+	if (!atp_keyword_find(&build->resource->dialect, name, len) || !atp_value_member(&build->schema, name, len, &value))
 		return false;
 	if (!atp_json_count(&value, count))
 		malformed_at(build->where, name, "a non-negative integer");
@@ -482,7 +482,7 @@ sibling_subschema(AtpBuild *build, const char *name)
 	AtpJson		value;
 	AtpWhere   *where;
 
-	if (!atp_json_member(&build->schema, name, len, &value))
+	if (!atp_value_member(&build->schema, name, len, &value))
 		return NULL;
 	where = palloc(sizeof(AtpWhere));
 	*where = (AtpWhere) {build->where, name, len, 0};
@@ -568,7 +568,7 @@ compile_reference(AtpBuild *build, const AtpJson *value)
 	{
 		AtpJson		anchor;
 
-		dynamic = atp_json_member(&build->resource->root, "$recursiveAnchor", 16, &anchor) &&
+		dynamic = atp_value_member(&build->resource->root, "$recursiveAnchor", 16, &anchor) &&
 			anchor.type == ATP_JSON_BOOLEAN && anchor.len == 1 ? ATP_RECURSIVE_ANCHOR : NULL;
 	}
 	if (dynamic == NULL || build->keyword->id == ATP_KEYWORD_REF)

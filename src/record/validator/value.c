@@ -32,7 +32,7 @@ atp_json_root(const Jsonb *document)
 
 /* Finds a member by binary search. */
 bool
-atp_json_member(const AtpJson *object, const char *key, int key_len, AtpJson *value)
+atp_value_member(const AtpJson *object, const char *key, int key_len, AtpJson *value)
 {
 	const JsonbContainer *container = object->container;
 	int			count = object->len;

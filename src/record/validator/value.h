@@ -148,7 +148,7 @@ atp_json_string_is(const AtpJson *json, const char *text)
 }
 
 extern AtpJson atp_json_root(const Jsonb *document);
-extern bool atp_json_member(const AtpJson *object, const char *key, int key_len, AtpJson *value);
+extern bool atp_value_member(const AtpJson *object, const char *key, int key_len, AtpJson *value);
 extern bool atp_json_item(const AtpJson *array, int index, AtpJson *item);
 extern int	atp_json_compare(const AtpJson *a, const AtpJson *b);
 extern bool atp_json_items_unique(const AtpJson *array, int *first, int *second);
