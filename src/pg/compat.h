@@ -4,4 +4,11 @@
 
 #include "postgres.h"
 
+/* 18: a scan may report its index searches. */
+#if PG_VERSION_NUM >= 180000
+#define index_beginscan_compat(heap, index, snapshot, keys, orderbys) index_beginscan(heap, index, snapshot, NULL, keys, orderbys)
+#else
+#define index_beginscan_compat(heap, index, snapshot, keys, orderbys) index_beginscan(heap, index, snapshot, keys, orderbys)
+#endif
+
 #endif

@@ -7,6 +7,10 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "log/sequencer.h"
+#include "pg/worker.h"
+#include "stream/append.h"
+
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
@@ -14,5 +18,8 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	atp_worker_init();
+	atp_sequencer_init();
+	atp_worker_add_job("tick", 0, atp_sequencer_work);
 	MarkGUCPrefixReserved("atp");
 }
