@@ -260,7 +260,11 @@ container_depth(const JsonbContainer *container, int limit)
 	for (uint32 i = 0; i < count && deepest < limit; i++)
 	{
 		if (JBE_ISCONTAINER(container->children[i]))
-			deepest = Max(deepest, container_depth((const JsonbContainer *) (base + INTALIGN(start)), limit - 1));
+		{
+			int			depth = container_depth((const JsonbContainer *) (base + INTALIGN(start)), limit - 1);
+
+			deepest = Max(deepest, depth);	/* Max evaluates its arguments twice */
+		}
 		start = node_end(container->children[i], start);
 	}
 	return deepest + 1;

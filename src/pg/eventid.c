@@ -65,7 +65,8 @@ unix_ms(TimestampTz at)
 void
 atp_eventid_create(pg_uuid_t *id)
 {
-	uint64		now = Max(unix_ms(GetCurrentTimestamp()), 0);
+	int64		clock = unix_ms(GetCurrentTimestamp());
+	uint64		now = Max(clock, 0);
 	uint8		random[ATP_ULID_RANDOM_SIZE];
 
 	if (latest_pid == MyProcPid && now <= atp_ulid_time(latest.data))
