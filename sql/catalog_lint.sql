@@ -14,22 +14,12 @@ CREATE TEMP VIEW member_relation AS
 	JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid;
 CREATE TEMP TABLE named (rule text, object text, PRIMARY KEY (rule, object));
 
--- Tables that all tenants share: registries of names, and the state of the log as a whole. They hold nothing of a tenant's.
-INSERT INTO named SELECT 'shared table', 'atp_internal.' || unnest(ARRAY[
-	'error_code', 'tenant', 'event_type', 'schema_document', 'sequencer', 'sequencer_state', 'projection']);
--- Tables whose rows a dump must not carry, because the install script or the next use makes them.
-INSERT INTO named SELECT 'not dumped', 'atp_internal.' || unnest(ARRAY['error_code']);
--- Pure functions: of their arguments alone, or of a clock and random bytes. Anybody may call them.
-INSERT INTO named SELECT 'pure function', 'atp.' || unnest(ARRAY[
-	'ulid', 'ulid_next', 'ulid_is_valid', 'ulid_to_uuid', 'ulid_from_uuid', 'ulid_time', 'create_event_id',
-	'canonical_json', 'merkle_root', 'merkle_leaf_hash', 'merkle_inclusion_proof', 'merkle_consistency_proof',
-	'merkle_verify_inclusion', 'merkle_verify_consistency', 'note_verify', 'vkey_is_valid', 'note_sign', 'checkpoint_parse',
-	'ed25519_verify', 'traceparent_parse', 'tracestate_parse', 'pii_detect', 'schema_is_valid', 'schema_errors',
-	'schema_compatibility', 'schema_differences']);
--- A documentation page in the form of a view.
-INSERT INTO named VALUES ('public relation', 'atp.error_code');
--- The rule of every row level security policy: a policy's functions run as the caller.
-INSERT INTO named VALUES ('pure function', 'atp_internal.tenant_is_visible');
+-- The exceptions that are meant, one a line in sql/catalog_lint.list. "shared table": all tenants share it and it holds nothing of a
+-- tenant's. "not dumped": the install script or the next use makes its rows. "pure function": of its arguments alone, or of a
+-- clock and random bytes, or a rule that a policy runs as the caller; anybody may call it. "public relation": a documentation page.
+\set exceptions `cat "$PG_ABS_SRCDIR/sql/catalog_lint.list"`
+INSERT INTO named SELECT split_part(line, E'\t', 2), split_part(line, E'\t', 1)
+	FROM regexp_split_to_table(:'exceptions', E'\n') AS line WHERE line <> '';
 
 \echo # an object without COMMENT: function, relation, type, schema
 SELECT signature FROM member_function p WHERE obj_description(p.oid, 'pg_proc') IS NULL ORDER BY 1;
