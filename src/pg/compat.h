@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
@@ -55,6 +56,17 @@ atp_compat_check_index_constraints(ResultRelInfo *info, TupleTableSlot *slot, ES
 	return ExecCheckIndexConstraints(info, slot, state, conflict, &none, NIL);
 #else
 	return ExecCheckIndexConstraints(info, slot, state, conflict, NIL);
+#endif
+}
+
+/* 18 wants to know where an index scan counts its descents. */
+static inline IndexScanDesc
+atp_compat_index_beginscan(Relation table, Relation index, Snapshot snapshot, int key_count)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(table, index, snapshot, NULL, key_count, 0);
+#else
+	return index_beginscan(table, index, snapshot, key_count, 0);
 #endif
 }
 
