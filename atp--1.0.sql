@@ -1425,7 +1425,9 @@ REVOKE ALL ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) FROM PUBL
 CREATE FUNCTION atp_internal.event_time(at timestamptz) RETURNS text
 	LANGUAGE sql STABLE STRICT PARALLEL SAFE
 	RETURN pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
-COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS 'Write a time as the payloads of platform events carry it: RFC 3339 in UTC with microseconds.';
+COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS
+'Write a time as the payloads of platform events carry it.
+RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z.';
 REVOKE ALL ON FUNCTION atp_internal.event_time(timestamptz) FROM PUBLIC;
 
 -- ==== src/log/log.sql ====
