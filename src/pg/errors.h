@@ -2,15 +2,10 @@
 #ifndef ATP_ERRORS_H
 #define ATP_ERRORS_H
 #define ATP_ERR_VERSION_CONFLICT             MAKE_SQLSTATE('T', 'P', '1', '0', '1')
-#define ATP_ERR_STREAM_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '1', '0', '3')
 #define ATP_ERR_IDEMPOTENCY_CONFLICT         MAKE_SQLSTATE('T', 'P', '1', '0', '4')
 #define ATP_ERR_EVENT_ID_OUTSIDE_WINDOW      MAKE_SQLSTATE('T', 'P', '1', '0', '5')
 #define ATP_ERR_STREAM_SEALED                MAKE_SQLSTATE('T', 'P', '1', '0', '6')
 #define ATP_ERR_EVENT_IMMUTABLE              MAKE_SQLSTATE('T', 'P', '1', '0', '7')
-#define ATP_ERR_OBJECT_GUARDED               MAKE_SQLSTATE('T', 'P', '1', '0', '8')
-#define ATP_ERR_EVENTS_EXIST                 MAKE_SQLSTATE('T', 'P', '1', '0', '9')
-#define ATP_ERR_RESEQUENCE_NEEDED            MAKE_SQLSTATE('T', 'P', '1', '1', '0')
-#define ATP_ERR_EVENT_NOT_FOUND              MAKE_SQLSTATE('T', 'P', '1', '1', '1')
 #define ATP_ERR_INVALID_NAME                 MAKE_SQLSTATE('T', 'P', '2', '0', '1')
 #define ATP_ERR_TENANT_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '0', '2')
 #define ATP_ERR_TENANT_SUSPENDED             MAKE_SQLSTATE('T', 'P', '2', '0', '3')
@@ -20,7 +15,6 @@
 #define ATP_ERR_EVENT_TYPE_NOT_REGISTERED    MAKE_SQLSTATE('T', 'P', '2', '0', '7')
 #define ATP_ERR_INVALID_JSON                 MAKE_SQLSTATE('T', 'P', '2', '0', '8')
 #define ATP_ERR_INVALID_ULID                 MAKE_SQLSTATE('T', 'P', '2', '0', '9')
-#define ATP_ERR_INVALID_CLOUDEVENT           MAKE_SQLSTATE('T', 'P', '2', '1', '0')
 #define ATP_ERR_TENANT_EXISTS                MAKE_SQLSTATE('T', 'P', '2', '1', '1')
 #define ATP_ERR_LIBRARY_MISMATCH             MAKE_SQLSTATE('T', 'P', '2', '1', '2')
 #define ATP_ERR_INVALID_SCHEMA               MAKE_SQLSTATE('T', 'P', '2', '1', '3')

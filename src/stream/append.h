@@ -13,6 +13,7 @@
 
 #include "core/hash.h"
 #include "record/tenant.h"
+#include "stream/repeat.h"
 
 /* One event as a caller gives it. Pointers are borrowed. */
 typedef struct AtpEvent
@@ -24,15 +25,6 @@ typedef struct AtpEvent
 	bool		has_occurred_at;
 	TimestampTz occurred_at;	/* without: the time it is recorded */
 } AtpEvent;
-
-typedef struct AtpReceipt
-{
-	pg_uuid_t	event_id;
-	int64		stream_version;
-	uint8		hash[ATP_HASH_SIZE];
-	TimestampTz recorded_at;
-	bool		deduplicated;	/* the event was there already; the rest is the original receipt */
-} AtpReceipt;
 
 /* Values of expected_version that are no versions. */
 #define ATP_EXPECT_ANY PG_INT64_MIN
