@@ -50,6 +50,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
 	('TP107', 'event_immutable', 'Stored events are append-only: UPDATE, DELETE, TRUNCATE and the like are refused.'),
+	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
+	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -870,13 +872,47 @@ SELECT atp_internal.seed_catalog($catalog$
 $catalog$);
 
 -- ==== src/stream/guard.sql ====
--- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
+-- The guard: UPDATE, DELETE, TRUNCATE and INSERT past the append are refused on the tables of the event store, and commands that
+-- alter or drop what it is made of. See src/stream/guard.h.
 CREATE FUNCTION atp_internal.refuse_change() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse';
 COMMENT ON FUNCTION atp_internal.refuse_change() IS
-'Refuse UPDATE, DELETE and TRUNCATE of a guarded table.
+'Refuse UPDATE, DELETE, TRUNCATE and direct INSERT on a guarded table.
+INSERT passes for the functions of atp, and while a restore is loading the table.
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
+COMMENT ON FUNCTION atp_internal.guard_command_start() IS
+'Refuse a command that would alter or drop an object of the event store.
+Raises: TP108 (an object of the store), TP109 (the extension, while there are events).';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_start() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_end() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_end';
+COMMENT ON FUNCTION atp_internal.guard_command_end() IS
+'Refuse a command that has put something into a schema of the event store.
+A function of atp_owner is refused in any schema: it could act as ours do.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_end() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_drop() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_drop';
+COMMENT ON FUNCTION atp_internal.guard_drop() IS
+'Refuse a command that has dropped an object of the event store on its way.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER atp_guard_command_start ON ddl_command_start EXECUTE FUNCTION atp_internal.guard_command_start();
+ALTER EVENT TRIGGER atp_guard_command_start ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_start IS 'Refuses commands on objects of the event store.';
+CREATE EVENT TRIGGER atp_guard_command_end ON ddl_command_end EXECUTE FUNCTION atp_internal.guard_command_end();
+ALTER EVENT TRIGGER atp_guard_command_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_end IS 'Refuses what a command has put into a schema of the event store.';
+CREATE EVENT TRIGGER atp_guard_drop ON sql_drop EXECUTE FUNCTION atp_internal.guard_drop();
+ALTER EVENT TRIGGER atp_guard_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_drop IS 'Refuses the drop of objects of the event store.';
 
 -- ==== src/stream/partition.sql ====
 -- The event table. Partitions, their indexes, policies and guards are made at run time by src/stream/partition.c: a partition
@@ -927,7 +963,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 
@@ -1016,7 +1052,7 @@ COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS
 See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 
@@ -1453,7 +1489,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
 ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
 CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;
 
