@@ -23,6 +23,7 @@ typedef struct AtpEvent
 	const pg_uuid_t *event_id;	/* NULL: make one */
 	bool		has_occurred_at;
 	TimestampTz occurred_at;	/* without: the time it is recorded */
+	int32		schema_version; /* that the payload shall be valid against; 0: the active one, or what the metadata names */
 } AtpEvent;
 
 typedef struct AtpReceipt
@@ -31,6 +32,7 @@ typedef struct AtpReceipt
 	int64		stream_version;
 	uint8		hash[ATP_HASH_SIZE];
 	TimestampTz recorded_at;
+	int32		schema_version;	/* that the payload was validated against; 0: none */
 	bool		deduplicated;	/* the event was there already; the rest is the original receipt */
 } AtpReceipt;
 
@@ -42,7 +44,7 @@ typedef struct AtpReceipt
 /*
  * Appends events to one stream, all or none, and fills one receipt each. `batch_key` (NULL: none) covers the events together:
  * the same key with the same events returns the original receipts. Raises TP101 (expected version), TP104 (key or id used for other
- * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), 25006 (read-only transaction or standby).
+ * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), TP220, TP221, TP223 (schema), 25006 (read-only transaction or standby).
  */
 extern void atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,
 					   const char *batch_key, AtpReceipt *receipts);
