@@ -87,6 +87,10 @@ static void
 prepare_event(const AtpEvent *event, Prepared *prepared)
 {
 	atp_eventtype_resolve(event->event_type, &prepared->type);
+	if (prepared->type.builtin && !event->platform)
+		ereport(ERROR, errcode(ATP_ERR_PLATFORM_EVENT_TYPE), errmsg("event type \"%s\" belongs to the platform", prepared->type.name),
+				errdetail("Its events are appended by atp when the thing happens."),
+				errhint("Append an event type of your own; atp.ingest_event records an AuditEventReceived."));
 	prepared->payload = atp_envelope_payload(event->payload);
 	prepared->metadata = atp_envelope_metadata(event->metadata);
 	judge_payload(event, prepared);
@@ -234,6 +238,15 @@ require_writable(void)
 	PreventCommandDuringRecovery("append_event()");
 }
 
+static void
+require_caller_stream(const char *stream)
+{
+	if (strncmp(stream, ATP_PLATFORM_PREFIX, strlen(ATP_PLATFORM_PREFIX)) == 0)
+		ereport(ERROR, errcode(ATP_ERR_PLATFORM_STREAM), errmsg("stream \"%s\" belongs to the platform", stream),
+				errdetail("Names that begin with \"%s\" are kept for events of the platform.", ATP_PLATFORM_PREFIX),
+				errhint("Choose another name for the stream."));
+}
+
 /* Links the events to the head; the caller publishes it. */
 static void
 link_all(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, int count, AtpReceipt *receipts)
@@ -276,7 +289,11 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	AtpHead    *head;
 
 	require_writable();
-	atp_tenant_require_active(tenant);
+	if (count == 0 || !events[0].platform)
+	{
+		atp_tenant_require_active(tenant);
+		require_caller_stream(stream);
+	}
 	atp_envelope_require_stream_name(stream);
 	if (expected_version != ATP_EXPECT_ANY && expected_version < ATP_EXPECT_EXISTS)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid expected version %lld", (long long) expected_version),
