@@ -491,7 +491,8 @@ ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_removed
 CREATE FUNCTION atp_internal.require_event_type_name(event_type text) RETURNS void
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_eventtype_require_name';
 COMMENT ON FUNCTION atp_internal.require_event_type_name(text) IS
-'Refuse a name that is not PascalCase in the past tense with an optional version suffix.
+'Refuse a malformed name of an event type.
+It is PascalCase in the past tense with an optional version suffix.
 Raises: TP201.';
 REVOKE ALL ON FUNCTION atp_internal.require_event_type_name(text) FROM PUBLIC;
 
@@ -950,8 +951,8 @@ CREATE FUNCTION atp.validate_payload(event_type text, payload jsonb, schema_vers
 	OUT instance_location text, OUT keyword_location text, OUT keyword text, OUT message text) RETURNS SETOF record
 	LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'atp_schema_payload_errors';
 COMMENT ON FUNCTION atp.validate_payload(text, jsonb, int) IS
-'List why a payload is not valid against the schema of its event type; no row where it is.
-schema_version NULL: the active version; no row where there is none. Any version can be named, a draft too. Rows are those of schema_errors. The type''s validation mode is of no matter here.
+'List why a payload is not valid against its schema; no row where it is.
+The schema is one of its event type. schema_version NULL: the active version; no row where there is none. Any version can be named, a draft too. Rows are those of schema_errors. The type''s validation mode is of no matter here.
 Raises: TP207 (unknown type), TP213, TP214, TP215 (the schema cannot be run), TP220 (no such version), 54000.';
 REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;

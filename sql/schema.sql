@@ -150,7 +150,6 @@ SELECT atp.register_schema('BoxOpened', '{"required": ["a"]}');
 SELECT stream_version FROM atp.append_event('box-1', 'BoxOpened', '{"a": 1}');
 ROLLBACK;
 SELECT atp.register_schema('BoxOpened', '{"required": ["b"]}');
-SELECT stream_version, schema_version FROM atp.append_event('box-1', 'BoxOpened', '{"b": 1}') JOIN atp.events USING (event_id, stream_version);
 SELECT stream_version FROM atp.append_event('box-1', 'BoxOpened', '{"b": 1}');
 SELECT atp.append_event('box-1', 'BoxOpened', '{"a": 1}');
 SELECT schema_version FROM atp.read_stream('box-1');

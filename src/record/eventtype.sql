@@ -57,7 +57,8 @@ ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_removed
 CREATE FUNCTION atp_internal.require_event_type_name(event_type text) RETURNS void
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_eventtype_require_name';
 COMMENT ON FUNCTION atp_internal.require_event_type_name(text) IS
-'Refuse a name that is not PascalCase in the past tense with an optional version suffix.
+'Refuse a malformed name of an event type.
+It is PascalCase in the past tense with an optional version suffix.
 Raises: TP201.';
 REVOKE ALL ON FUNCTION atp_internal.require_event_type_name(text) FROM PUBLIC;
 
