@@ -219,17 +219,10 @@ fill_slot(TupleTableSlot *slot, Row *row, int64 stream, int32 tenant, const Prep
 	values[ATP_EVENT_SEQ - 1] = Int64GetDatum(nextval_internal(atp_relation_oid(ATP_REL_EVENT_SEQ), false));
 	values[ATP_EVENT_TENANT - 1] = Int32GetDatum(tenant);
 	values[ATP_EVENT_EVENT_TYPE - 1] = Int32GetDatum(prepared->type.event_type);
-<<<<<<< HEAD
 	values[ATP_EVENT_SCHEMA_VERSION - 1] = Int32GetDatum(prepared->verdict.version);
 	values[ATP_EVENT_FLAGS - 1] = Int16GetDatum(prepared->flags);
-	values[ATP_EVENT_HASH - 1] = PointerGetDatum(&hash);
-	values[ATP_EVENT_SALTS - 1] = PointerGetDatum(&salts);
-=======
-	values[ATP_EVENT_SCHEMA_VERSION - 1] = Int32GetDatum(0);
-	values[ATP_EVENT_FLAGS - 1] = Int16GetDatum(prepared->type.builtin ? ATP_RECORD_PLATFORM : 0);
 	values[ATP_EVENT_HASH - 1] = PointerGetDatum(&row->hash);
 	values[ATP_EVENT_SALTS - 1] = PointerGetDatum(&row->salts);
->>>>>>> main
 	values[ATP_EVENT_PAYLOAD - 1] = PointerGetDatum(prepared->payload);
 	values[ATP_EVENT_METADATA - 1] = PointerGetDatum(prepared->metadata);
 	for (int i = ATP_EVENT_METADATA; i < slot->tts_tupleDescriptor->natts; i++)
