@@ -192,7 +192,8 @@ require_usable(const AtpEventType *type, const Version *version)
 	if (version->status != STATUS_ACTIVE && version->sunset_at < GetCurrentTimestamp())
 		ereport(ERROR, errcode(ATP_ERR_SCHEMA_STATUS_CONFLICT),
 				errmsg("schema version %d of event type \"%s\" is deprecated and past its sunset", version->key.version, type->name),
-				errdetail("The active version is %d.", type->active_version), errhint("Write events of the active version."));
+				errdetail("The active version is %d.", type->active_version),
+				errhint("Write events of the active version."));
 }
 
 AtpSchemaVerdict

@@ -121,7 +121,8 @@ refuse_element(int index, const char *what)
 {
 	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("malformed element in the array of events"),
 			errdetail("Element %d: %s.", index, what),
-			errhint("An element is an object with event_type, and optionally payload, metadata, event_id, occurred_at, schema_version and stream."));
+			errhint("An element is an object with event_type, and optionally payload, metadata, event_id, occurred_at, "
+					"schema_version and stream."));
 }
 
 static char *
