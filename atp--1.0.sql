@@ -64,6 +64,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
 	('TP214', 'pattern_limit', 'A regular expression went over its match limit.'),
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
+	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
+	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.');
@@ -537,6 +539,335 @@ COMMENT ON FUNCTION atp.get_schema_cache() IS
 schemas and bytes: what is in it now, at most atp.schema_cache_size; compilations: how many schemas this session has compiled, meta-schemas included.';
 REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/record/catalog.sql ====
+-- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
+-- that follow this part in the install script. Keys of builtin types are fixed numbers below 1000, so that a dump that names
+-- them means the same in the installation that it is restored into; builtin rows themselves are not dumped.
+CREATE FUNCTION atp_internal.seed_catalog(entries jsonb) RETURNS void
+	LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.event_type (event_type, name, builtin, description)
+		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description' FROM jsonb_array_elements(entries) AS e;
+END;
+COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS 'Register one group of the platform''s own event types; for the install script.';
+REVOKE ALL ON FUNCTION atp_internal.seed_catalog(jsonb) FROM PUBLIC;
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "AuditEventReceived",
+		"key": 1,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "AuditEventReceived"
+	},
+	{
+		"event_type": "AuditEventValidationFailed",
+		"key": 2,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "AuditEventValidationFailed"
+	},
+	{
+		"event_type": "BatchIngestionStarted",
+		"key": 3,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "BatchIngestionStarted"
+	},
+	{
+		"event_type": "BatchIngestionCompleted",
+		"key": 4,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "BatchIngestionCompleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "EventStreamCreated",
+		"key": 5,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventStreamCreated"
+	},
+	{
+		"event_type": "EventAddedToStream",
+		"key": 6,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventAddedToStream"
+	},
+	{
+		"event_type": "EventStreamSealed",
+		"key": 7,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventStreamSealed"
+	},
+	{
+		"event_type": "EventStreamArchived",
+		"key": 8,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventStreamArchived"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "EventClassified",
+		"key": 9,
+		"kind": "domain",
+		"category": "classification",
+		"description": "EventClassified"
+	},
+	{
+		"event_type": "PIIDetected",
+		"key": 10,
+		"kind": "domain",
+		"category": "classification",
+		"description": "PIIDetected"
+	},
+	{
+		"event_type": "EventRedacted",
+		"key": 11,
+		"kind": "domain",
+		"category": "classification",
+		"description": "EventRedacted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "RetentionPolicyApplied",
+		"key": 12,
+		"kind": "domain",
+		"category": "retention",
+		"description": "RetentionPolicyApplied"
+	},
+	{
+		"event_type": "LegalHoldApplied",
+		"key": 13,
+		"kind": "domain",
+		"category": "retention",
+		"description": "LegalHoldApplied"
+	},
+	{
+		"event_type": "LegalHoldReleased",
+		"key": 14,
+		"kind": "domain",
+		"category": "retention",
+		"description": "LegalHoldReleased"
+	},
+	{
+		"event_type": "EventTombstoned",
+		"key": 15,
+		"kind": "domain",
+		"category": "retention",
+		"description": "EventTombstoned"
+	},
+	{
+		"event_type": "EventPermanentlyDeleted",
+		"key": 16,
+		"kind": "domain",
+		"category": "retention",
+		"description": "EventPermanentlyDeleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "PolicyCreated",
+		"key": 17,
+		"kind": "domain",
+		"category": "policy",
+		"description": "PolicyCreated"
+	},
+	{
+		"event_type": "PolicyUpdated",
+		"key": 18,
+		"kind": "domain",
+		"category": "policy",
+		"description": "PolicyUpdated"
+	},
+	{
+		"event_type": "PolicyDeleted",
+		"key": 19,
+		"kind": "domain",
+		"category": "policy",
+		"description": "PolicyDeleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "TenantOnboarded",
+		"key": 20,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantOnboarded"
+	},
+	{
+		"event_type": "TenantConfigurationUpdated",
+		"key": 21,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantConfigurationUpdated"
+	},
+	{
+		"event_type": "TenantSuspended",
+		"key": 22,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantSuspended"
+	},
+	{
+		"event_type": "TenantReactivated",
+		"key": 23,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantReactivated"
+	},
+	{
+		"event_type": "TenantDeleted",
+		"key": 24,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantDeleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "ExportRequested",
+		"key": 25,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportRequested"
+	},
+	{
+		"event_type": "ExportStarted",
+		"key": 26,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportStarted"
+	},
+	{
+		"event_type": "ExportCompleted",
+		"key": 27,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportCompleted"
+	},
+	{
+		"event_type": "ExportFailed",
+		"key": 28,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportFailed"
+	},
+	{
+		"event_type": "ExportDelivered",
+		"key": 29,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportDelivered"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "HashChainValidated",
+		"key": 30,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "HashChainValidated"
+	},
+	{
+		"event_type": "HashChainValidationFailed",
+		"key": 31,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "HashChainValidationFailed"
+	},
+	{
+		"event_type": "SignatureVerified",
+		"key": 32,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "SignatureVerified"
+	},
+	{
+		"event_type": "SignatureVerificationFailed",
+		"key": 33,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "SignatureVerificationFailed"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "SIEMEventPublished",
+		"key": 34,
+		"kind": "integration",
+		"category": "external",
+		"description": "SIEMEventPublished"
+	},
+	{
+		"event_type": "WebhookDelivered",
+		"key": 35,
+		"kind": "integration",
+		"category": "external",
+		"description": "WebhookDelivered"
+	},
+	{
+		"event_type": "WebhookDeliveryFailed",
+		"key": 36,
+		"kind": "integration",
+		"category": "external",
+		"description": "WebhookDeliveryFailed"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "ServiceStarted",
+		"key": 37,
+		"kind": "system",
+		"category": "system",
+		"description": "ServiceStarted"
+	},
+	{
+		"event_type": "HealthCheckFailed",
+		"key": 38,
+		"kind": "system",
+		"category": "system",
+		"description": "HealthCheckFailed"
+	}
+]
+$catalog$);
 
 -- ==== src/stream/guard.sql ====
 -- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
@@ -1080,6 +1411,24 @@ Every hash is recomputed from what is stored; links, versions without gaps and t
 Raises: 22004 (stream is NULL), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.verify_stream(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_stream(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/stream/platform.sql ====
+-- The platform's own events: types that the catalogue marks builtin, appended by atp's functions only.
+CREATE FUNCTION atp_internal.emit_event(tenant int, stream text, event_type text, payload jsonb) RETURNS uuid
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_platform_emit_event';
+COMMENT ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) IS
+'Append an event of the platform to a stream of a tenant and return its id.
+In the caller''s transaction, chained like any other event, also for a suspended or deleted tenant. event_type is one of the catalogue''s builtin types. For the bodies of functions.
+Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP106 (the stream is sealed).';
+REVOKE ALL ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.event_time(at timestamptz) RETURNS text
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS
+'Write a time as the payloads of platform events carry it.
+RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z.';
+REVOKE ALL ON FUNCTION atp_internal.event_time(timestamptz) FROM PUBLIC;
 
 -- ==== src/log/log.sql ====
 -- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.

@@ -20,6 +20,8 @@
 #define ATP_ERR_INVALID_SCHEMA               MAKE_SQLSTATE('T', 'P', '2', '1', '3')
 #define ATP_ERR_PATTERN_LIMIT                MAKE_SQLSTATE('T', 'P', '2', '1', '4')
 #define ATP_ERR_SCHEMA_DOCUMENT_NOT_FOUND    MAKE_SQLSTATE('T', 'P', '2', '1', '5')
+#define ATP_ERR_PLATFORM_EVENT_TYPE          MAKE_SQLSTATE('T', 'P', '2', '5', '0')
+#define ATP_ERR_PLATFORM_STREAM              MAKE_SQLSTATE('T', 'P', '2', '5', '1')
 #define ATP_ERR_INVALID_PROOF                MAKE_SQLSTATE('T', 'P', '5', '0', '1')
 #define ATP_ERR_INVALID_NOTE                 MAKE_SQLSTATE('T', 'P', '5', '0', '2')
 #define ATP_ERR_INVALID_KEY                  MAKE_SQLSTATE('T', 'P', '5', '0', '3')
