@@ -66,7 +66,6 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
 	('TP220', 'schema_not_found', 'The event type has no schema of this version.'),
 	('TP221', 'payload_refused', 'The payload is not valid against the schema of its event type; DETAIL lists the errors.'),
-	('TP222', 'schema_incompatible', 'The schema is not compatible with the versions before it; DETAIL lists the differences.'),
 	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
 	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
@@ -835,7 +834,7 @@ COMMENT ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) IS
 'Register a schema of an event type as its next version and return that.
 The type is registered too if it is not. status: active (appends are validated against it from the commit on; the version that was active becomes deprecated) or draft. compatibility: the mode to check it under; NULL: the type''s; given with the first schema of a type, it becomes the type''s. A schema equal to one that the type has and that is not retired returns its version and changes nothing.
 Registrations of one type wait for each other until the transaction ends.
-Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP222 (not compatible), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
+Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
 REVOKE ALL ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) TO atp_admin;
 
