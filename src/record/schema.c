@@ -188,7 +188,8 @@ require_usable(const AtpEventType *type, const Version *version)
 				errmsg("schema version %d of event type \"%s\" is %s", version->key.version, type->name,
 					   version->status == STATUS_DRAFT ? "a draft" : "retired"),
 				errdetail("The active version is %d.", type->active_version),
-				errhint(version->status == STATUS_DRAFT ? "Activate it with atp.set_schema_status." : "Write events of the active version."));
+				version->status == STATUS_DRAFT ? errhint("Activate it with atp.set_schema_status.")
+				: errhint("Write events of the active version."));
 	if (version->status != STATUS_ACTIVE && version->sunset_at < GetCurrentTimestamp())
 		ereport(ERROR, errcode(ATP_ERR_SCHEMA_STATUS_CONFLICT),
 				errmsg("schema version %d of event type \"%s\" is deprecated and past its sunset", version->key.version, type->name),
