@@ -9,6 +9,7 @@
 
 #include "record/envelope.h"
 #include "record/eventtype.h"
+#include "record/schema.h"
 #include "record/tenant.h"
 #include "record/validator.h"
 #include "stream/append.h"
@@ -29,6 +30,7 @@ _PG_init(void)
 	atp_envelope_init();
 	atp_validator_init();
 	atp_guard_init();
+	atp_schema_init();
 	atp_partition_init();
 	atp_stream_init();
 	atp_repeat_init();
