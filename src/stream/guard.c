@@ -133,7 +133,9 @@ may_stand(Oid catalog, Oid object, const char *tag, const char *schema)
 Datum
 atp_guard_command_end(PG_FUNCTION_ARGS)
 {
-	static AtpQuery query = {"SELECT classid, objid, command_tag, schema_name, object_identity FROM pg_catalog.pg_event_trigger_ddl_commands()"};
+	static AtpQuery query = {
+		"SELECT classid, objid, command_tag, schema_name, object_identity FROM pg_catalog.pg_event_trigger_ddl_commands()"
+	};
 	bool		null;
 
 	(void) event_data(fcinfo);
@@ -167,7 +169,9 @@ atp_guard_command_end(PG_FUNCTION_ARGS)
 Datum
 atp_guard_drop(PG_FUNCTION_ARGS)
 {
-	static AtpQuery query = {"SELECT is_temporary, object_type, schema_name, object_identity FROM pg_catalog.pg_event_trigger_dropped_objects()"};
+	static AtpQuery query = {
+		"SELECT is_temporary, object_type, schema_name, object_identity FROM pg_catalog.pg_event_trigger_dropped_objects()"
+	};
 	EventTriggerData *data = event_data(fcinfo);
 	bool		null;
 

@@ -40,7 +40,7 @@ void
 atp_guard_refuse_object(const char *command, const char *object)
 {
 	ereport(ERROR, errcode(ATP_ERR_OBJECT_GUARDED), errmsg("%s is refused: %s belongs to the event store", command, object),
-			errhint("ALTER EXTENSION atp UPDATE changes the store. To repair a damaged one set atp.guard = off in the configuration file."));
+			errhint("ALTER EXTENSION atp UPDATE changes the store. To repair a damaged one set atp.guard = off in postgresql.conf."));
 }
 
 void
