@@ -528,7 +528,8 @@ settle_sequence(void)
 {
 	run_statement("SELECT CASE WHEN m.seq OPERATOR(pg_catalog.>) s.last_value "
 				  "THEN pg_catalog.setval('atp_internal.event_seq'::pg_catalog.regclass, m.seq) ELSE m.seq END "
-				  "FROM (SELECT COALESCE(pg_catalog.max(seq), 0) AS seq FROM atp_internal.event) m, atp_internal.event_seq s", 0, NULL, NULL);
+				  "FROM (SELECT COALESCE(pg_catalog.max(seq), 0) AS seq FROM atp_internal.event) m, atp_internal.event_seq s",
+				  0, NULL, NULL);
 	return statement_value();
 }
 
