@@ -50,6 +50,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
 	('TP107', 'event_immutable', 'Stored events are append-only: UPDATE, DELETE, TRUNCATE and the like are refused.'),
+	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
+	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -64,6 +66,11 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
 	('TP214', 'pattern_limit', 'A regular expression went over its match limit.'),
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
+	('TP220', 'schema_not_found', 'The event type has no schema of this version.'),
+	('TP221', 'payload_refused', 'The payload is not valid against the schema of its event type; DETAIL lists the errors.'),
+	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
+	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
+	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP260', 'policy_exists', 'A policy of this name is in force.'),
@@ -339,7 +346,13 @@ CREATE TABLE atp_internal.event_type (
 	name text NOT NULL CONSTRAINT event_type_name_unique UNIQUE,
 	builtin boolean NOT NULL DEFAULT false,
 	description text,
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	owner text,
+	validation text NOT NULL DEFAULT 'enforce' CONSTRAINT event_type_validation_known CHECK (validation IN ('enforce', 'record', 'off')),
+	compatibility text NOT NULL DEFAULT 'BACKWARD' CONSTRAINT event_type_compatibility_known
+		CHECK (compatibility ~ '^(NONE|(BACKWARD|FORWARD|FULL)(_TRANSITIVE)?(_STRICT|_LENIENT)?)$'),
+	active_version int NOT NULL DEFAULT 0,
+	latest_version int NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE atp_internal.event_type IS 'Registry of event types. A reference table shared by all tenants.';
 COMMENT ON COLUMN atp_internal.event_type.event_type IS 'Surrogate key, used inside only; below 1000 for the platform''s own types.';
@@ -347,6 +360,11 @@ COMMENT ON COLUMN atp_internal.event_type.name IS 'PascalCase, past tense, with 
 COMMENT ON COLUMN atp_internal.event_type.builtin IS 'True for the platform''s own types, which the install script makes; their events carry record flag bit 0.';
 COMMENT ON COLUMN atp_internal.event_type.description IS 'What the event says happened; NULL where the type registered itself on first use.';
 COMMENT ON COLUMN atp_internal.event_type.created_at IS 'When the type was registered.';
+COMMENT ON COLUMN atp_internal.event_type.owner IS 'Who answers for the type: a team, a service, an address.';
+COMMENT ON COLUMN atp_internal.event_type.validation IS 'What an append does with a payload that the schema refuses: enforce (refuses the event), record (stores it with record flag bit 1), off (does not look).';
+COMMENT ON COLUMN atp_internal.event_type.compatibility IS 'How a new schema version must relate to those before it; see atp.schema_compatibility.';
+COMMENT ON COLUMN atp_internal.event_type.active_version IS 'Version of the schema that appends are validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.event_type.latest_version IS 'Highest version of a schema of the type; 0: it never had one.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_event_type_seq', '');
 
@@ -358,14 +376,68 @@ CREATE TRIGGER event_type_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE O
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_type_changed();
 ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_changed;
 
-CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL) RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_eventtype_register';
-COMMENT ON FUNCTION atp.register_event_type(text, text) IS
-'Register an event type, or describe one that is registered.
-The name is PascalCase in the past tense with an optional version suffix. A NULL description leaves the one that stands.
-Raises: TP201 (malformed name).';
-REVOKE ALL ON FUNCTION atp.register_event_type(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text) TO atp_admin;
+-- The name goes into every hashed record: what it stands for cannot change afterwards.
+CREATE FUNCTION atp_internal.event_type_fixed() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION 'event type "%" cannot be renamed or removed', old.name
+		USING ERRCODE = 'TP224', DETAIL = 'Stored events carry the name in their hashes.',
+			HINT = 'Register a new type, for example with a version suffix, and retire the schemas of the old one.';
+END $$;
+COMMENT ON FUNCTION atp_internal.event_type_fixed() IS
+'Refuse to rename or remove an event type.
+Raises: TP224.';
+REVOKE ALL ON FUNCTION atp_internal.event_type_fixed() FROM PUBLIC;
+CREATE TRIGGER event_type_not_renamed BEFORE UPDATE ON atp_internal.event_type FOR EACH ROW
+	WHEN (old.name IS DISTINCT FROM new.name OR old.event_type IS DISTINCT FROM new.event_type OR old.builtin IS DISTINCT FROM new.builtin)
+	EXECUTE FUNCTION atp_internal.event_type_fixed();
+CREATE TRIGGER event_type_not_removed BEFORE DELETE ON atp_internal.event_type
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.event_type_fixed();
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_renamed;
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_removed;
+
+CREATE FUNCTION atp_internal.require_event_type_name(event_type text) RETURNS void
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_eventtype_require_name';
+COMMENT ON FUNCTION atp_internal.require_event_type_name(text) IS
+'Refuse a malformed name of an event type.
+It is PascalCase in the past tense with an optional version suffix.
+Raises: TP201.';
+REVOKE ALL ON FUNCTION atp_internal.require_event_type_name(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL, owner text DEFAULT NULL,
+		compatibility text DEFAULT NULL, validation text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF register_event_type.event_type IS NULL THEN
+		RAISE EXCEPTION 'event type must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF register_event_type.compatibility !~ '^(NONE|(BACKWARD|FORWARD|FULL)(_TRANSITIVE)?(_STRICT|_LENIENT)?)$' THEN
+		RAISE EXCEPTION 'unknown compatibility mode "%"', register_event_type.compatibility
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'NONE, BACKWARD, FORWARD or FULL, with _TRANSITIVE, then _STRICT, where wanted.';
+	ELSIF register_event_type.validation NOT IN ('enforce', 'record', 'off') THEN
+		RAISE EXCEPTION 'unknown validation mode "%"', register_event_type.validation
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'enforce, record or off.';
+	END IF;
+	PERFORM atp_internal.require_event_type_name(register_event_type.event_type);
+	INSERT INTO atp_internal.event_type AS known (name, description, owner, compatibility, validation)
+		VALUES (register_event_type.event_type, register_event_type.description, register_event_type.owner,
+			COALESCE(register_event_type.compatibility, 'BACKWARD'), COALESCE(register_event_type.validation, 'enforce'))
+		ON CONFLICT (name) DO UPDATE SET description = COALESCE(register_event_type.description, known.description),
+			owner = COALESCE(register_event_type.owner, known.owner),
+			compatibility = COALESCE(register_event_type.compatibility, known.compatibility),
+			validation = COALESCE(register_event_type.validation, known.validation)
+			WHERE NOT known.builtin;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', register_event_type.event_type
+			USING ERRCODE = 'TP224', HINT = 'Choose another name.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.register_event_type(text, text, text, text, text) IS
+'Register an event type, or change what stands of one that is registered.
+The name is PascalCase in the past tense with an optional version suffix. owner is who answers for it. compatibility: NONE, BACKWARD (a new type''s), FORWARD or FULL, with _TRANSITIVE, then _STRICT, where wanted; see schema_compatibility. validation: enforce (a new type''s), record or off. NULL leaves what stands.
+Raises: TP201 (malformed name), TP224 (one of the platform''s own types), 22023 (unknown mode).';
+REVOKE ALL ON FUNCTION atp.register_event_type(text, text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text, text, text, text) TO atp_admin;
 
 -- ==== src/record/validator.sql ====
 -- The validator of JSON Schema: the registry of documents that schemas may refer to, and the functions.
@@ -446,6 +518,352 @@ COMMENT ON FUNCTION atp.get_schema_cache() IS
 schemas and bytes: what is in it now, at most atp.schema_cache_size; compilations: how many schemas this session has compiled, meta-schemas included.';
 REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/record/schema.sql ====
+-- The schema registry: the schemas of event types, version by version. What is active decides what appends are validated against.
+-- A version's document never changes. Registrations of one type are serial: each holds the row of the type to its commit. Appends
+-- take no lock here: an append is judged by the version that was active when it looked.
+CREATE TABLE atp_internal.event_schema (
+	schema int GENERATED BY DEFAULT AS IDENTITY (START WITH 1000) CONSTRAINT event_schema_pk PRIMARY KEY,
+	event_type int NOT NULL CONSTRAINT event_schema_event_type_known REFERENCES atp_internal.event_type,
+	version int NOT NULL CONSTRAINT event_schema_version_positive CHECK (version > 0),
+	status text NOT NULL CONSTRAINT event_schema_status_known CHECK (status IN ('draft', 'active', 'deprecated', 'retired')),
+	sunset_at timestamptz,
+	document jsonb NOT NULL,
+	compatibility text NOT NULL,
+	description text,
+	changelog text,
+	registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	registered_by text NOT NULL DEFAULT SESSION_USER,
+	CONSTRAINT event_schema_version_unique UNIQUE (event_type, version)
+);
+CREATE UNIQUE INDEX event_schema_active_unique ON atp_internal.event_schema (event_type) WHERE status = 'active';
+COMMENT ON TABLE atp_internal.event_schema IS 'Schemas of event types by version. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_schema.schema IS 'Surrogate key, never given twice: compiled schemas are kept by it. Below 1000 for the platform''s own.';
+COMMENT ON COLUMN atp_internal.event_schema.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_schema.version IS 'Version, from 1; events carry it in their hashes.';
+COMMENT ON COLUMN atp_internal.event_schema.status IS 'draft (not to be used yet), active (what appends are validated against; one a type), deprecated (only where named), retired (no more).';
+COMMENT ON COLUMN atp_internal.event_schema.sunset_at IS 'When a deprecated version ceases to be accepted from writers and served to readers; NULL: no date.';
+COMMENT ON COLUMN atp_internal.event_schema.document IS 'The JSON Schema.';
+COMMENT ON COLUMN atp_internal.event_schema.compatibility IS 'The mode that the version was checked under.';
+COMMENT ON COLUMN atp_internal.event_schema.description IS 'What the version is for.';
+COMMENT ON COLUMN atp_internal.event_schema.changelog IS 'What changed since the version before.';
+COMMENT ON COLUMN atp_internal.event_schema.registered_at IS 'When the version was registered.';
+COMMENT ON COLUMN atp_internal.event_schema.registered_by IS 'Role of the session that registered it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_schema', 'WHERE event_type >= 1000');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_schema_schema_seq', '');
+
+CREATE FUNCTION atp_internal.event_schema_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_schema_changed';
+COMMENT ON FUNCTION atp_internal.event_schema_changed() IS 'Tell every backend that its cache of schema versions is stale.';
+REVOKE ALL ON FUNCTION atp_internal.event_schema_changed() FROM PUBLIC;
+CREATE TRIGGER event_schema_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event_schema
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_schema_changed();
+ALTER TABLE atp_internal.event_schema ENABLE ALWAYS TRIGGER event_schema_changed;
+
+CREATE FUNCTION atp_internal.event_schema_fixed() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION 'a registered schema cannot be altered or removed'
+		USING ERRCODE = 'TP223', DETAIL = 'Stored events name it by its version.', HINT = 'Register a new version; retire this one with atp.set_schema_status.';
+END $$;
+COMMENT ON FUNCTION atp_internal.event_schema_fixed() IS
+'Refuse to alter or remove a registered schema.
+Raises: TP223.';
+REVOKE ALL ON FUNCTION atp_internal.event_schema_fixed() FROM PUBLIC;
+CREATE TRIGGER event_schema_not_altered BEFORE UPDATE ON atp_internal.event_schema FOR EACH ROW
+	WHEN (old.schema <> new.schema OR old.event_type <> new.event_type OR old.version <> new.version OR old.document::text <> new.document::text)
+	EXECUTE FUNCTION atp_internal.event_schema_fixed();
+CREATE TRIGGER event_schema_not_removed BEFORE DELETE ON atp_internal.event_schema
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.event_schema_fixed();
+ALTER TABLE atp_internal.event_schema ENABLE ALWAYS TRIGGER event_schema_not_altered;
+ALTER TABLE atp_internal.event_schema ENABLE ALWAYS TRIGGER event_schema_not_removed;
+
+CREATE TABLE atp_internal.event_schema_history (
+	event_type int NOT NULL,
+	version int NOT NULL,
+	change int NOT NULL,
+	status text NOT NULL,
+	sunset_at timestamptz,
+	reason text,
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	changed_by text NOT NULL DEFAULT SESSION_USER,
+	CONSTRAINT event_schema_history_pk PRIMARY KEY (event_type, version, change),
+	CONSTRAINT event_schema_history_schema_known FOREIGN KEY (event_type, version) REFERENCES atp_internal.event_schema (event_type, version)
+);
+COMMENT ON TABLE atp_internal.event_schema_history IS 'Every status that a schema version has had. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_schema_history.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_schema_history.version IS 'Version of the schema.';
+COMMENT ON COLUMN atp_internal.event_schema_history.change IS '1, 2, 3, ... in order.';
+COMMENT ON COLUMN atp_internal.event_schema_history.status IS 'The status from then on.';
+COMMENT ON COLUMN atp_internal.event_schema_history.sunset_at IS 'The date of sunset from then on.';
+COMMENT ON COLUMN atp_internal.event_schema_history.reason IS 'Why, in the word of who changed it.';
+COMMENT ON COLUMN atp_internal.event_schema_history.changed_at IS 'When.';
+COMMENT ON COLUMN atp_internal.event_schema_history.changed_by IS 'Role of the session that changed it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_schema_history', 'WHERE event_type >= 1000');
+
+CREATE FUNCTION atp_internal.check_schema(schema jsonb) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schema_check';
+COMMENT ON FUNCTION atp_internal.check_schema(jsonb) IS
+'Refuse a schema that is too large or does not compile.
+Raises: TP213 (location and reason), TP215 (a reference to a document that is not registered), TP225 (too large).';
+REVOKE ALL ON FUNCTION atp_internal.check_schema(jsonb) FROM PUBLIC;
+
+CREATE VIEW atp.schemas AS
+	SELECT y.name AS event_type, s.version AS schema_version, s.status, s.document AS schema, s.compatibility, s.description, s.changelog,
+		y.owner, s.sunset_at, s.registered_at, s.registered_by
+	FROM atp_internal.event_schema s
+		JOIN atp_internal.event_type y ON y.event_type = s.event_type;
+COMMENT ON VIEW atp.schemas IS 'List the schemas of event types, every version.';
+COMMENT ON COLUMN atp.schemas.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schemas.schema_version IS 'Version, from 1.';
+COMMENT ON COLUMN atp.schemas.status IS 'draft, active (what appends are validated against), deprecated (only where named) or retired.';
+COMMENT ON COLUMN atp.schemas.schema IS 'The JSON Schema.';
+COMMENT ON COLUMN atp.schemas.compatibility IS 'The mode that the version was checked under.';
+COMMENT ON COLUMN atp.schemas.description IS 'What the version is for.';
+COMMENT ON COLUMN atp.schemas.changelog IS 'What changed since the version before.';
+COMMENT ON COLUMN atp.schemas.owner IS 'Who answers for the event type.';
+COMMENT ON COLUMN atp.schemas.sunset_at IS 'When a deprecated version ceases to be accepted and served; NULL: no date.';
+COMMENT ON COLUMN atp.schemas.registered_at IS 'When the version was registered.';
+COMMENT ON COLUMN atp.schemas.registered_by IS 'Role of the session that registered it.';
+GRANT SELECT ON atp.schemas TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE VIEW atp.event_types AS
+	SELECT y.name AS event_type, y.description, y.owner, y.validation, y.compatibility, NULLIF(y.active_version, 0) AS active_version,
+		NULLIF(y.latest_version, 0) AS latest_version, y.builtin, y.created_at
+	FROM atp_internal.event_type y;
+COMMENT ON VIEW atp.event_types IS 'List the event types: those registered and those that registered themselves on first use.';
+COMMENT ON COLUMN atp.event_types.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.event_types.description IS 'What an event of the type says happened.';
+COMMENT ON COLUMN atp.event_types.owner IS 'Who answers for the type.';
+COMMENT ON COLUMN atp.event_types.validation IS 'What an append does with a payload that the schema refuses: enforce, record or off.';
+COMMENT ON COLUMN atp.event_types.compatibility IS 'How a new schema version must relate to those before it.';
+COMMENT ON COLUMN atp.event_types.active_version IS 'Version of the schema that appends are validated against; NULL: none.';
+COMMENT ON COLUMN atp.event_types.latest_version IS 'Highest version of a schema of the type; NULL: it never had one.';
+COMMENT ON COLUMN atp.event_types.builtin IS 'True for the platform''s own types.';
+COMMENT ON COLUMN atp.event_types.created_at IS 'When the type was registered.';
+GRANT SELECT ON atp.event_types TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE VIEW atp.schema_history AS
+	SELECT y.name AS event_type, h.version AS schema_version, h.change, h.status, h.sunset_at, h.reason, h.changed_at, h.changed_by
+	FROM atp_internal.event_schema_history h
+		JOIN atp_internal.event_type y ON y.event_type = h.event_type;
+COMMENT ON VIEW atp.schema_history IS 'List every status that each schema version has had.';
+COMMENT ON COLUMN atp.schema_history.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schema_history.schema_version IS 'Version of the schema.';
+COMMENT ON COLUMN atp.schema_history.change IS '1, 2, 3, ... in order.';
+COMMENT ON COLUMN atp.schema_history.status IS 'The status from then on.';
+COMMENT ON COLUMN atp.schema_history.sunset_at IS 'The date of sunset from then on.';
+COMMENT ON COLUMN atp.schema_history.reason IS 'Why, in the word of who changed it.';
+COMMENT ON COLUMN atp.schema_history.changed_at IS 'When.';
+COMMENT ON COLUMN atp.schema_history.changed_by IS 'Role of the session that changed it.';
+GRANT SELECT ON atp.schema_history TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- Under the row lock of the type.
+CREATE FUNCTION atp_internal.change_schema_status(event_type_key int, schema_version int, status text, sunset_at timestamptz, reason text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	UPDATE atp_internal.event_schema s SET status = change_schema_status.status, sunset_at = change_schema_status.sunset_at
+		WHERE s.event_type = change_schema_status.event_type_key AND s.version = change_schema_status.schema_version;
+	INSERT INTO atp_internal.event_schema_history (event_type, version, change, status, sunset_at, reason)
+		SELECT change_schema_status.event_type_key, change_schema_status.schema_version, COALESCE(max(h.change), 0) + 1,
+			change_schema_status.status, change_schema_status.sunset_at, change_schema_status.reason
+		FROM atp_internal.event_schema_history h
+		WHERE h.event_type = change_schema_status.event_type_key AND h.version = change_schema_status.schema_version;
+END $$;
+COMMENT ON FUNCTION atp_internal.change_schema_status(int, int, text, timestamptz, text) IS
+'Set the status of a schema version and keep it in the history.
+The caller holds the row of the event type and has checked the change.';
+REVOKE ALL ON FUNCTION atp_internal.change_schema_status(int, int, text, timestamptz, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.activate_schema(event_type_key int, schema_version int, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	before int;
+BEGIN
+	SELECT s.version INTO before FROM atp_internal.event_schema s
+		WHERE s.event_type = activate_schema.event_type_key AND s.status = 'active';
+	IF FOUND THEN
+		PERFORM atp_internal.change_schema_status(activate_schema.event_type_key, before, 'deprecated',
+			(SELECT s.sunset_at FROM atp_internal.event_schema s WHERE s.event_type = activate_schema.event_type_key AND s.version = before),
+			pg_catalog.format('version %s became active', activate_schema.schema_version));
+	END IF;
+	PERFORM atp_internal.change_schema_status(activate_schema.event_type_key, activate_schema.schema_version, 'active', NULL, activate_schema.reason);
+	UPDATE atp_internal.event_type y SET active_version = activate_schema.schema_version
+		WHERE y.event_type = activate_schema.event_type_key;
+END $$;
+COMMENT ON FUNCTION atp_internal.activate_schema(int, int, text) IS
+'Make a schema version the active one; the one before it becomes deprecated.
+The caller holds the row of the event type and has checked the change.';
+REVOKE ALL ON FUNCTION atp_internal.activate_schema(int, int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_schema(event_type text, schema jsonb, compatibility text DEFAULT NULL, status text DEFAULT 'active',
+		description text DEFAULT NULL, changelog text DEFAULT NULL) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	mode text;
+	known int;
+BEGIN
+	IF register_schema.schema IS NULL THEN
+		RAISE EXCEPTION 'schema must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF register_schema.status IS NULL OR register_schema.status NOT IN ('draft', 'active') THEN
+		RAISE EXCEPTION 'a schema is registered as draft or as active' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'atp.set_schema_status changes it later.';
+	END IF;
+	PERFORM atp_internal.check_schema(register_schema.schema);
+	PERFORM atp.register_event_type(register_schema.event_type);
+	SELECT * INTO STRICT type FROM atp_internal.event_type y WHERE y.name = register_schema.event_type FOR NO KEY UPDATE;
+	SELECT max(s.version) INTO known FROM atp_internal.event_schema s
+		WHERE s.event_type = type.event_type AND s.status <> 'retired' AND s.document = register_schema.schema;
+	IF known IS NOT NULL THEN
+		RETURN known;
+	END IF;
+	IF register_schema.compatibility IS NOT NULL AND type.latest_version = 0 THEN
+		PERFORM atp.register_event_type(register_schema.event_type, compatibility => register_schema.compatibility);
+	END IF;
+	mode := COALESCE(register_schema.compatibility, type.compatibility);
+	UPDATE atp_internal.event_type y SET latest_version = y.latest_version + 1
+		WHERE y.event_type = type.event_type RETURNING y.latest_version INTO type.latest_version;
+	INSERT INTO atp_internal.event_schema (event_type, version, status, document, compatibility, description, changelog)
+		VALUES (type.event_type, type.latest_version, 'draft', register_schema.schema, mode, register_schema.description,
+			register_schema.changelog);
+	IF register_schema.status = 'active' THEN
+		PERFORM atp_internal.activate_schema(type.event_type, type.latest_version, 'registered');
+	ELSE
+		PERFORM atp_internal.change_schema_status(type.event_type, type.latest_version, 'draft', NULL, 'registered');
+	END IF;
+	RETURN type.latest_version;
+END $$;
+COMMENT ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) IS
+'Register a schema of an event type as its next version and return that.
+The type is registered too if it is not. status: active (appends are validated against it from the commit on; the version that was active becomes deprecated) or draft. compatibility: the mode to check it under; NULL: the type''s; given with the first schema of a type, it becomes the type''s. A schema equal to one that the type has and that is not retired returns its version and changes nothing.
+Registrations of one type wait for each other until the transaction ends.
+Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
+REVOKE ALL ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.set_schema_status(event_type text, schema_version int, status text, reason text DEFAULT NULL,
+		sunset_at timestamptz DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	version atp_internal.event_schema;
+	title text := pg_catalog.format('schema version %s of event type "%s"', schema_version, event_type);
+BEGIN
+	IF set_schema_status.status IS NULL OR set_schema_status.status NOT IN ('draft', 'active', 'deprecated', 'retired') THEN
+		RAISE EXCEPTION 'unknown schema status "%"', set_schema_status.status USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'draft, active, deprecated or retired.';
+	END IF;
+	SELECT * INTO type FROM atp_internal.event_type y WHERE y.name = set_schema_status.event_type FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', set_schema_status.event_type USING ERRCODE = 'TP207';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', set_schema_status.event_type USING ERRCODE = 'TP224';
+	END IF;
+	SELECT * INTO version FROM atp_internal.event_schema s
+		WHERE s.event_type = type.event_type AND s.version = set_schema_status.schema_version;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" has no schema version %', set_schema_status.event_type, set_schema_status.schema_version
+			USING ERRCODE = 'TP220', DETAIL = pg_catalog.format('Its latest version is %s.', type.latest_version);
+	ELSIF version.status = 'retired' THEN
+		RAISE EXCEPTION '% is retired', title USING ERRCODE = 'TP223', HINT = 'Register the schema again: it becomes a new version.';
+	ELSIF set_schema_status.status = 'draft' AND version.status <> 'draft' THEN
+		RAISE EXCEPTION '% has been in use and cannot become a draft', title USING ERRCODE = 'TP223',
+			DETAIL = pg_catalog.format('It is %s.', version.status);
+	ELSIF version.status = 'active' AND set_schema_status.status <> 'active' THEN
+		RAISE EXCEPTION '% is the active one', title USING ERRCODE = 'TP223',
+			DETAIL = 'Appends are validated against it.',
+			HINT = 'Activate another version first, or switch validation off with atp.register_event_type.';
+	ELSIF set_schema_status.status = 'deprecated' AND version.status = 'draft' THEN
+		RAISE EXCEPTION '% is a draft', title USING ERRCODE = 'TP223', HINT = 'A draft is activated or retired.';
+	ELSIF set_schema_status.status = 'retired' AND COALESCE(set_schema_status.sunset_at, version.sunset_at) > pg_catalog.clock_timestamp() THEN
+		RAISE EXCEPTION '% is served until its sunset', title USING ERRCODE = 'TP223',
+			DETAIL = pg_catalog.format('Its sunset is at %s.', COALESCE(set_schema_status.sunset_at, version.sunset_at)),
+			HINT = 'Set an earlier sunset first: status deprecated with another sunset_at.';
+	END IF;
+	IF set_schema_status.status = 'active' AND version.status <> 'active' THEN
+		PERFORM atp_internal.activate_schema(type.event_type, version.version, set_schema_status.reason);
+	ELSE
+		PERFORM atp_internal.change_schema_status(type.event_type, version.version, set_schema_status.status,
+			COALESCE(set_schema_status.sunset_at, version.sunset_at), set_schema_status.reason);
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) IS
+'Set the status of a schema version: draft, active, deprecated or retired.
+Activating a version deprecates the one that was active. A deprecated version is accepted where a writer names it, and served to readers who ask for it, until sunset_at (NULL: leave the date that stands). A retired version is accepted no more, for good. The active version cannot step down without a successor.
+Raises: TP207, TP220 (no such version), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
+REVOKE ALL ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) TO atp_admin;
+
+CREATE FUNCTION atp.get_schema(event_type text, schema_version int DEFAULT NULL) RETURNS atp.schemas
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s FROM atp.schemas s
+		WHERE s.event_type = get_schema.event_type
+			AND CASE WHEN get_schema.schema_version IS NULL THEN s.status = 'active' ELSE s.schema_version = get_schema.schema_version END;
+END;
+COMMENT ON FUNCTION atp.get_schema(text, int) IS
+'Return a schema of an event type; NULL where there is none.
+schema_version NULL: the active one.';
+REVOKE ALL ON FUNCTION atp.get_schema(text, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_schema(text, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_schemas(event_type text DEFAULT NULL, status text DEFAULT NULL) RETURNS SETOF atp.schemas
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT * FROM atp.schemas s
+		WHERE s.event_type = COALESCE(list_schemas.event_type, s.event_type) AND s.status = COALESCE(list_schemas.status, s.status)
+		ORDER BY s.event_type COLLATE "C", s.schema_version;
+END;
+COMMENT ON FUNCTION atp.list_schemas(text, text) IS
+'List schemas by name of the event type and version.
+NULL: of every type, in every status.';
+REVOKE ALL ON FUNCTION atp.list_schemas(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_schemas(text, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- Words as people write them: MailAddress is also mail and address.
+CREATE FUNCTION atp_internal.schema_words(document text) RETURNS tsvector
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT to_tsvector('simple'::regconfig, document || ' ' || regexp_replace(regexp_replace(document, '[_.:/-]', ' ', 'g'),
+		'([a-z0-9])([A-Z])', '\1 \2', 'g'));
+END;
+COMMENT ON FUNCTION atp_internal.schema_words(text) IS 'Return the words of a text, those inside compound names too.';
+REVOKE ALL ON FUNCTION atp_internal.schema_words(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.search_schemas(query text) RETURNS SETOF atp.schemas
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.* FROM atp.schemas s
+			JOIN atp.event_types y ON y.event_type = s.event_type,
+		LATERAL (SELECT setweight(atp_internal.schema_words(s.event_type), 'A')
+			|| setweight(atp_internal.schema_words(concat_ws(' ', y.description, s.description, s.changelog, s.owner)), 'B')
+			|| atp_internal.schema_words(left(s.schema::text, 200000)) AS words) d
+		WHERE d.words @@ websearch_to_tsquery('simple'::regconfig, search_schemas.query)
+		ORDER BY ts_rank(d.words, websearch_to_tsquery('simple'::regconfig, search_schemas.query)) DESC, s.event_type COLLATE "C",
+			s.schema_version DESC;
+END;
+COMMENT ON FUNCTION atp.search_schemas(text) IS
+'Search schemas by words; the best match comes first.
+The words of the type''s name, the descriptions, the changelog, the owner, and of the schema itself: names of properties, titles, descriptions (of its first 200,000 characters). query is as web searches write it: words, "a phrase", or, -not.';
+REVOKE ALL ON FUNCTION atp.search_schemas(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.search_schemas(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.validate_payload(event_type text, payload jsonb, schema_version int DEFAULT NULL,
+	OUT instance_location text, OUT keyword_location text, OUT keyword text, OUT message text) RETURNS SETOF record
+	LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'atp_schema_payload_errors';
+COMMENT ON FUNCTION atp.validate_payload(text, jsonb, int) IS
+'List why a payload is not valid against its schema; no row where it is.
+The schema is one of its event type. schema_version NULL: the active version; no row where there is none. Any version can be named, a draft too. Rows are those of schema_errors. The type''s validation mode is of no matter here.
+Raises: TP207 (unknown type), TP213, TP214, TP215 (the schema cannot be run), TP220 (no such version), 54000.';
+REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 -- ==== src/record/catalog.sql ====
 -- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
@@ -3103,13 +3521,47 @@ SELECT atp_internal.seed_catalog($catalog$
 $catalog$);
 
 -- ==== src/stream/guard.sql ====
--- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
+-- The guard: UPDATE, DELETE, TRUNCATE and INSERT past the append are refused on the tables of the event store, and commands that
+-- alter or drop what it is made of. See src/stream/guard.h.
 CREATE FUNCTION atp_internal.refuse_change() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse';
 COMMENT ON FUNCTION atp_internal.refuse_change() IS
-'Refuse UPDATE, DELETE and TRUNCATE of a guarded table.
+'Refuse UPDATE, DELETE, TRUNCATE and direct INSERT on a guarded table.
+INSERT passes for the functions of atp, and while a restore is loading the table.
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
+COMMENT ON FUNCTION atp_internal.guard_command_start() IS
+'Refuse a command that would alter or drop an object of the event store.
+Raises: TP108 (an object of the store), TP109 (the extension, while there are events).';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_start() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_end() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_end';
+COMMENT ON FUNCTION atp_internal.guard_command_end() IS
+'Refuse a command that has put something into a schema of the event store.
+A function of atp_owner is refused in any schema: it could act as ours do.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_end() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_drop() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_drop';
+COMMENT ON FUNCTION atp_internal.guard_drop() IS
+'Refuse a command that has dropped an object of the event store on its way.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER atp_guard_command_start ON ddl_command_start EXECUTE FUNCTION atp_internal.guard_command_start();
+ALTER EVENT TRIGGER atp_guard_command_start ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_start IS 'Refuses commands on objects of the event store.';
+CREATE EVENT TRIGGER atp_guard_command_end ON ddl_command_end EXECUTE FUNCTION atp_internal.guard_command_end();
+ALTER EVENT TRIGGER atp_guard_command_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_end IS 'Refuses what a command has put into a schema of the event store.';
+CREATE EVENT TRIGGER atp_guard_drop ON sql_drop EXECUTE FUNCTION atp_internal.guard_drop();
+ALTER EVENT TRIGGER atp_guard_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_drop IS 'Refuses the drop of objects of the event store.';
 
 -- ==== src/stream/partition.sql ====
 -- The event table. Partitions, their indexes, policies and guards are made at run time by src/stream/partition.c: a partition
@@ -3160,7 +3612,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 
@@ -3249,7 +3701,7 @@ COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS
 See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 
@@ -3377,7 +3829,7 @@ COMMENT ON COLUMN atp.events.tenant IS 'Name of the tenant.';
 COMMENT ON COLUMN atp.events.stream IS 'Name of the stream: {AggregateType}-{AggregateId}.';
 COMMENT ON COLUMN atp.events.stream_version IS 'Place in the stream: 1, 2, 3, ... without gaps. On INSERT: the expected version plus one, or NULL for any.';
 COMMENT ON COLUMN atp.events.event_type IS 'Name of the event type.';
-COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none. On INSERT: the version to validate against, or NULL for the active one.';
 COMMENT ON COLUMN atp.events.occurred_at IS 'When it happened, in the caller''s word.';
 COMMENT ON COLUMN atp.events.recorded_at IS 'When it was written.';
 COMMENT ON COLUMN atp.events.payload IS 'What happened, a JSON object; NULL once erased. Cast from the stored text: costs only where it is named.';
@@ -3387,6 +3839,26 @@ COMMENT ON COLUMN atp.events.previous_hash IS 'Chain link of the version before;
 COMMENT ON COLUMN atp.events.idempotency_key IS 'Accepted by INSERT and COPY; always NULL on reading.';
 GRANT SELECT ON atp.events TO atp_reader, atp_auditor, atp_admin;
 GRANT INSERT ON atp.events TO atp_writer, atp_admin;
+
+-- Record flag bit 1; the mode record of an event type sets it.
+CREATE VIEW atp.schema_violations AS
+	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, y.name AS event_type, e.schema_version, e.recorded_at
+	FROM atp_internal.event e
+		LEFT JOIN atp_internal.event_type y ON y.event_type = e.event_type
+		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant
+		LEFT JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+	WHERE e.tenant = atp_internal.current_tenant() AND e.flags::int & 2 <> 0;
+COMMENT ON VIEW atp.schema_violations IS
+'List the events of the current tenant that were stored though their payload violates their schema.
+That happens under the validation mode record; the mark is part of the hashed record. atp.validate_payload(event_type, payload, schema_version) says what is wrong. Conditions on event_id skip partitions.';
+COMMENT ON COLUMN atp.schema_violations.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.schema_violations.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.schema_violations.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.schema_violations.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp.schema_violations.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schema_violations.schema_version IS 'Version of the schema that the payload violates.';
+COMMENT ON COLUMN atp.schema_violations.recorded_at IS 'When the event was written.';
+GRANT SELECT ON atp.schema_violations TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.streams AS
 	SELECT s.tenant, s.stream, s.category, s.version, s.created_at, s.last_recorded_at, s.hash, s.state
@@ -3433,9 +3905,9 @@ CREATE FUNCTION atp.append_event(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_door_append_event';
 COMMENT ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) IS
 'Append one event to a stream and return its receipt.
-stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
+stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. A member schema_version of the metadata names the version of the schema that the payload is validated against, instead of the active one. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
 The stream is locked until the transaction ends.
-Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, 22004, 25006, 40001, 42501.';
+Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, TP220, TP221 (payload refused by its schema), TP223, 22004, 25006, 40001, 42501.';
 REVOKE ALL ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) TO atp_writer;
 
@@ -3449,7 +3921,7 @@ CREATE FUNCTION atp.append_events(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_door_append_events';
 COMMENT ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) IS
 'Append an array of events, all or none, and return their receipts.
-Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
+Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, schema_version, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
 Raises: as append_event; 22023 (an element is malformed; DETAIL says which).';
 REVOKE ALL ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) TO atp_writer;
@@ -4152,7 +4624,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
 ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
 CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;
 

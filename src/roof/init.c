@@ -9,9 +9,11 @@
 
 #include "record/envelope.h"
 #include "record/eventtype.h"
+#include "record/schema.h"
 #include "record/tenant.h"
 #include "record/validator.h"
 #include "stream/append.h"
+#include "stream/guard.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -27,6 +29,8 @@ _PG_init(void)
 	atp_eventtype_init();
 	atp_envelope_init();
 	atp_validator_init();
+	atp_guard_init();
+	atp_schema_init();
 	atp_partition_init();
 	atp_stream_init();
 	atp_repeat_init();
