@@ -272,8 +272,8 @@ is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 
 CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
 COMMENT ON FUNCTION atp_internal.worker_status() IS
-'Say whether this database''s worker is alive, its process, and whether it is preloaded and enabled.
-alive is false on a standby, which has no worker.';
+'Describe this database''s worker.
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
 -- ==== src/record/tenant.sql ====
@@ -4693,8 +4693,8 @@ GRANT EXECUTE ON FUNCTION atp.tick() TO atp_admin;
 CREATE FUNCTION atp.resequence() RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_sequencer_resequence';
 COMMENT ON FUNCTION atp.resequence() IS
-'Place every event that has no position, start from a fresh snapshot, and return how many were placed.
-To be called after the database was restored or upgraded: transaction ids of another cluster say nothing here. Positions that exist stay; the rest follow in the order of their sequence numbers. Waits for running appends and holds up new ones until the transaction ends.
+'Place every event without a position, and start from a fresh snapshot.
+Returns how many were placed. To be called after the database was restored or upgraded: transaction ids of another cluster say nothing here. Positions that exist stay; the rest follow in the order of their sequence numbers. Waits for running appends and holds up new ones until the transaction ends.
 Raises: 25001 (not READ COMMITTED), 25006 (read only).';
 REVOKE ALL ON FUNCTION atp.resequence() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.resequence() TO atp_admin;
@@ -4710,8 +4710,8 @@ REVOKE ALL ON FUNCTION atp_internal.sequencer_is_placing() FROM PUBLIC;
 CREATE FUNCTION atp_internal.sequencer_attend() RETURNS bigint
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_attend_sql';
 COMMENT ON FUNCTION atp_internal.sequencer_attend() IS
-'Start the worker where none is alive or, where none can be had, place waiting events.
-Returns the number of events placed: 0 where a worker is alive, in a transaction block or a read-only transaction, and on a standby.';
+'See to it that waiting events get placed.
+Starts the worker where none is alive, or places events itself where none can be had. Returns the number of events placed: 0 where a worker is alive, in a transaction block or a read-only transaction, and on a standby.';
 REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 

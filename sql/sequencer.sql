@@ -1,7 +1,7 @@
 -- The sequencer: every committed event gets one position, none left out, in the order of its stream. A worker may be at it at the
 -- same time, so counts of what a tick places are not shown.
 CREATE VIEW placed AS
-	SELECT l.log_position, s.name AS stream, e.stream_version, e.xid, e.seq, l.tick
+	SELECT l.log_position, e.stream AS stream_key, s.name AS stream, e.stream_version, e.seq, l.tick
 	FROM atp_internal.log l JOIN atp_internal.event e USING (event_id, tenant) JOIN atp_internal.stream s ON s.stream = e.stream;
 SELECT atp.tick() >= 0 AS ticked;
 SELECT head AS before FROM atp.sequencer_status \gset
@@ -87,7 +87,7 @@ SELECT log_position - :before AS after, stream, stream_version FROM placed WHERE
 -- the whole log: dense, one position per event, one event per position, streams in order
 SELECT count(*) = max(log_position) AND min(log_position) = 1 AND count(DISTINCT event_id) = count(*) AS dense FROM atp_internal.log;
 SELECT count(*) AS without_position FROM atp_internal.event e WHERE NOT EXISTS (SELECT FROM atp_internal.log l WHERE l.event_id = e.event_id);
-SELECT count(*) AS out_of_order FROM (SELECT stream_version - lag(stream_version, 1, 0::bigint) OVER (PARTITION BY stream ORDER BY log_position) AS step
+SELECT count(*) AS out_of_order FROM (SELECT stream_version - lag(stream_version, 1, 0::bigint) OVER (PARTITION BY stream_key ORDER BY log_position) AS step
 	FROM placed) s WHERE step <> 1;
 SELECT atp_internal.sequencer_is_placing();
 DROP VIEW placed;
