@@ -20,6 +20,6 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
 ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
 CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;

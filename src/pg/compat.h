@@ -58,4 +58,17 @@ atp_compat_check_index_constraints(ResultRelInfo *info, TupleTableSlot *slot, ES
 #endif
 }
 
+/* What ExecutorCheckPerms_hook is given: up to 15 the range table, from 16 its permissions beside it. */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo AtpPermission;
+#define ATP_COMPAT_CHECK_PERMS_ARGS List *range_table, List *permissions, bool raise
+#define ATP_COMPAT_CHECK_PERMS_PASS range_table, permissions, raise
+#define ATP_COMPAT_CHECK_PERMS_LIST permissions
+#else
+typedef RangeTblEntry AtpPermission;
+#define ATP_COMPAT_CHECK_PERMS_ARGS List *range_table, bool raise
+#define ATP_COMPAT_CHECK_PERMS_PASS range_table, raise
+#define ATP_COMPAT_CHECK_PERMS_LIST range_table
+#endif
+
 #endif

@@ -13,6 +13,7 @@
 #include "record/tenant.h"
 #include "record/validator.h"
 #include "stream/append.h"
+#include "stream/guard.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 	atp_eventtype_init();
 	atp_envelope_init();
 	atp_validator_init();
+	atp_guard_init();
 	atp_schema_init();
 	atp_partition_init();
 	atp_stream_init();
