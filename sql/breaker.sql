@@ -1,5 +1,5 @@
 -- Circuit breakers: closed, open, half-open, isolated; and the count survives what is rolled back.
-SELECT atp.create_breaker('smtp', failure_ratio => 0.5, minimum_throughput => 4, sampling_duration => '1 hour', break_duration => '300 ms', probe_count => 2);
+SELECT atp.create_breaker('smtp', failure_ratio => 0.5, minimum_throughput => 4, sampling_duration => '1 hour', break_duration => '1 second', probe_count => 2);
 \set VERBOSITY sqlstate
 SELECT atp.create_breaker('smtp');
 SELECT atp.create_breaker('x', failure_ratio => 0);
@@ -35,7 +35,7 @@ SELECT atp.acquire_permit('smtp');
 \set VERBOSITY default
 -- late results of an open breaker do not count
 SELECT atp.release_permit('smtp', true);
-SELECT pg_sleep(0.31);
+SELECT pg_sleep(1.05);
 -- two probes, and no third
 SELECT atp.acquire_permit('smtp');
 SELECT atp.acquire_permit('smtp');
@@ -47,11 +47,11 @@ SELECT state FROM atp.breaker_status;
 SELECT atp.release_permit('smtp', true);
 SELECT atp.release_permit('smtp', false);
 SELECT state FROM atp.breaker_status;
-SELECT pg_sleep(0.31);
+SELECT pg_sleep(1.05);
 -- lost probes give their places free after a break duration
 SELECT atp.acquire_permit('smtp');
 SELECT atp.acquire_permit('smtp');
-SELECT pg_sleep(0.31);
+SELECT pg_sleep(1.05);
 SELECT atp.acquire_permit('smtp');
 SELECT atp.release_permit('smtp', true);
 SELECT atp.acquire_permit('smtp');

@@ -163,8 +163,8 @@ BEGIN
 	RETURN FOUND;
 END $$;
 COMMENT ON FUNCTION atp.forget_handling(text, uuid, text) IS
-'Forget what a handler made of an event, so that it is handled anew; false where nothing was known.
-For mending by hand after a permanent failure.
+'Forget what a handler made of an event, so that it is handled anew.
+Returns false where nothing was known. For mending by hand after a permanent failure.
 Raises: TP202.';
 REVOKE ALL ON FUNCTION atp.forget_handling(text, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.forget_handling(text, uuid, text) TO atp_admin;
@@ -182,7 +182,7 @@ BEGIN
 	RETURN purged;
 END $$;
 COMMENT ON FUNCTION atp.purge_handlings(int) IS
-'Purge outcomes of handlings whose retention is over; returns how many, at most max_count.
-All tenants. The worker does this by itself.';
+'Purge outcomes of handlings whose retention is over.
+Returns how many, at most max_count; of all tenants. The worker does this by itself.';
 REVOKE ALL ON FUNCTION atp.purge_handlings(int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.purge_handlings(int) TO atp_admin;
