@@ -6,6 +6,7 @@
 #define ATP_ERR_EVENT_ID_OUTSIDE_WINDOW      MAKE_SQLSTATE('T', 'P', '1', '0', '5')
 #define ATP_ERR_STREAM_SEALED                MAKE_SQLSTATE('T', 'P', '1', '0', '6')
 #define ATP_ERR_EVENT_IMMUTABLE              MAKE_SQLSTATE('T', 'P', '1', '0', '7')
+#define ATP_ERR_RESEQUENCE_NEEDED            MAKE_SQLSTATE('T', 'P', '1', '1', '0')
 #define ATP_ERR_OBJECT_GUARDED               MAKE_SQLSTATE('T', 'P', '1', '0', '8')
 #define ATP_ERR_EVENTS_EXIST                 MAKE_SQLSTATE('T', 'P', '1', '0', '9')
 #define ATP_ERR_INVALID_NAME                 MAKE_SQLSTATE('T', 'P', '2', '0', '1')
