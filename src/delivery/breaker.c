@@ -273,7 +273,8 @@ atp_breaker_acquire(int32 tenant, const char *name)
 	atp_cell_change(breaker.cells, CELL_COUNT, acquire, &call);
 	if (!call.permitted)
 		ereport(ERROR, errcode(ATP_ERR_BREAKER_OPEN), errmsg("circuit breaker \"%s\" is %s", name, call.wait < 0 ? "isolated" : "open"),
-				call.wait < 0 ? errdetail("It was isolated by hand.") : errdetail("It gives permits again in %lld ms.", (long long) call.wait),
+				call.wait < 0 ? errdetail("It was isolated by hand.")
+				: errdetail("It gives permits again in %lld ms.", (long long) call.wait),
 				call.wait < 0 ? errhint("SELECT atp.close_breaker(...) ends the isolation.") : errhint("Try again after that time."));
 	return call.probe;
 }
