@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
@@ -12,6 +13,17 @@
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
+
+/* 18: a scan may report its index searches. */
+static inline IndexScanDesc
+atp_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int key_count)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, key_count, 0);
+#else
+	return index_beginscan(heap, index, snapshot, key_count, 0);
+#endif
+}
 
 /* The local transaction id of this backend: changes with every transaction. */
 static inline LocalTransactionId

@@ -7,6 +7,8 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "log/sequencer.h"
+#include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
 #include "record/schema.h"
@@ -22,9 +24,17 @@ PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
+/* Without a worker, readers place the events: a commit is never refused for it. */
+static void
+require_worker(void)
+{
+	(void) atp_worker_require();
+}
+
 void
 _PG_init(void)
 {
+	atp_worker_init();
 	atp_tenant_init();
 	atp_eventtype_init();
 	atp_envelope_init();
@@ -35,5 +45,9 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_sequencer_init();
+	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_append_hooks.pre_commit = require_worker;
+	atp_append_hooks.committed = atp_worker_wake;
 	MarkGUCPrefixReserved("atp");
 }
