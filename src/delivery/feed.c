@@ -105,7 +105,7 @@ atp_feed_seek(AtpFeed *feed, int64 after)
 static void
 read_log_row(TupleTableSlot *slot, AtpLogRow *row)
 {
-	slot_getallattrs(slot);
+	slot_getsomeattrs(slot, COLUMN_EVENT_TYPE);
 	row->log_position = DatumGetInt64(slot->tts_values[COLUMN_LOG_POSITION - 1]);
 	row->event_id = *DatumGetUUIDP(slot->tts_values[COLUMN_EVENT_ID - 1]);
 	row->stream = DatumGetInt64(slot->tts_values[COLUMN_STREAM - 1]);

@@ -70,7 +70,8 @@ atp_envelope_require_stream_name(const char *name)
 		ok = (unsigned char) *at > 0x20 && *at != 0x7f;
 	if (!ok)
 		ereport(ERROR, errcode(ATP_ERR_INVALID_NAME), errmsg("invalid stream name \"%s\"", name),
-				errdetail("A stream name is {AggregateType}-{AggregateId}, at most %d bytes: a letter, then letters, digits, _ . : up to the first hyphen, then an id without white space.",
+				errdetail("A stream name is {AggregateType}-{AggregateId}, at most %d bytes: a letter, then "
+						  "letters, digits, _ . : up to the first hyphen, then an id without white space.",
 						  ATP_STREAM_NAME_MAX),
 				errhint("For example order-42 or Tenant-0193c2."));
 }
@@ -183,6 +184,19 @@ check_members(Jsonb *metadata)
 	}
 }
 
+int32
+atp_envelope_version_of(Numeric number)
+{
+	Datum		value = NumericGetDatum(number);
+	Datum		most = DirectFunctionCall1(int4_numeric, Int32GetDatum(PG_INT32_MAX));
+
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, value, DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0)))) ||
+		!DatumGetBool(DirectFunctionCall2(numeric_le, value, most)) || numeric_is_nan(number) ||
+		!DatumGetBool(DirectFunctionCall2(numeric_gt, value, DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))))
+		return 0;
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, value));
+}
+
 /* The session's defaults as jsonb in long-lived memory; NULL where none is set. */
 static Jsonb *
 get_session_defaults(void)
@@ -256,6 +270,23 @@ atp_envelope_metadata(Jsonb *metadata)
 	return text;
 }
 
+int32
+atp_envelope_schema_version(Jsonb *metadata)
+{
+	JsonbValue	key = {.type = jbvString, .val.string = {14, "schema_version"}};
+	JsonbValue *value = findJsonbValueFromContainer(&metadata->root, JB_FOBJECT, &key);
+	int32		version = 0;
+
+	if (value == NULL)
+		return 0;
+	if (value->type == jbvNumeric)
+		version = atp_envelope_version_of(value->val.numeric);
+	if (version < 1)
+		ereport(ERROR, errcode(ATP_ERR_INVALID_METADATA), errmsg("metadata member \"schema_version\" is not a version"),
+				errhint("It names the version of the event type's schema that the payload is validated against: 1, 2, 3, ..."));
+	return version;
+}
+
 void
 atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now)
 {
@@ -267,7 +298,8 @@ atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now)
 				errdetail("Its time lies %lld s %s now; %d s before and %d s after are allowed.",
 						  (long long) Abs(id_ms - now_ms) / 1000, id_ms < now_ms ? "before" : "after",
 						  setting_window_past, setting_window_future),
-				errhint("An event id is a ULID made when the event is appended, as atp.create_event_id does; occurred_at carries the time it happened."));
+				errhint("An event id is a ULID made when the event is appended, as atp.create_event_id does; "
+						"occurred_at carries the time it happened."));
 }
 
 static void

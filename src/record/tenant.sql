@@ -19,28 +19,7 @@ COMMENT ON COLUMN atp_internal.tenant.configuration IS 'Free-form settings of th
 COMMENT ON COLUMN atp_internal.tenant.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp_internal.tenant.changed_at IS 'When status or configuration last changed.';
 
--- A dump carries every tenant, the default one too, whose log identity is random. The fresh installation that the dump is
--- restored into has made a default tenant of its own: while that has not been used, the dumped row takes its place.
-CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
-			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
-		WHERE t.name = new.name AND t.name = 'default' AND t.changed_at = t.created_at
-			AND NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = t.tenant);
-	IF FOUND THEN
-		RETURN NULL;
-	END IF;
-	RETURN new;
-END $$;
-COMMENT ON FUNCTION atp_internal.tenant_restore() IS 'Put the restored default tenant in the place of an unused one.';
-REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
-
 INSERT INTO atp_internal.tenant (name, created_at, changed_at) VALUES ('default', pg_catalog.transaction_timestamp(), pg_catalog.transaction_timestamp());
-
-CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
-	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
-ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
 
 CREATE FUNCTION atp_internal.tenant_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tenant_changed';
@@ -65,8 +44,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.current_tenant() TO atp_reader, atp_write
 CREATE FUNCTION atp_internal.open_tenant(tenant text) RETURNS int
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_tenant_open';
 COMMENT ON FUNCTION atp_internal.open_tenant(text) IS
-'Return the key of a tenant by name and make its rows visible to the rest of the transaction.
-NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
+'Open a tenant and return its key.
+Its rows are visible to the rest of the transaction. NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
 Raises: TP202 (no such tenant), 42501 (not in atp.tenant_allowed).';
 REVOKE ALL ON FUNCTION atp_internal.open_tenant(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
@@ -74,8 +53,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writ
 CREATE FUNCTION atp_internal.tenant_is_visible(tenant int) RETURNS boolean
 	LANGUAGE c STABLE LEAKPROOF PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_tenant_is_visible';
 COMMENT ON FUNCTION atp_internal.tenant_is_visible(int) IS
-'Say whether rows of this tenant may be seen: the rule of every row level security policy of atp.
-True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
+'Say whether rows of this tenant may be seen.
+The rule of every row level security policy of atp. True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
 REVOKE ALL ON FUNCTION atp_internal.tenant_is_visible(int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.tenant_is_visible(int) TO PUBLIC;
 
@@ -90,99 +69,3 @@ COMMENT ON COLUMN atp.tenants.log_uid IS 'Identity of the tenant''s log, hashed 
 COMMENT ON COLUMN atp.tenants.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp.tenants.changed_at IS 'When status or configuration last changed.';
 GRANT SELECT ON atp.tenants TO atp_auditor, atp_admin;
-
-CREATE FUNCTION atp.onboard_tenant(tenant text, configuration jsonb DEFAULT '{}') RETURNS uuid
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	uid uuid;
-BEGIN
-	IF onboard_tenant.tenant IS NULL OR onboard_tenant.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid tenant name "%s"', onboard_tenant.tenant),
-			HINT = 'A tenant name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
-	END IF;
-	IF jsonb_typeof(onboard_tenant.configuration) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
-	END IF;
-	INSERT INTO atp_internal.tenant AS t (name, configuration) VALUES (onboard_tenant.tenant, onboard_tenant.configuration)
-		ON CONFLICT (name) DO NOTHING RETURNING t.log_uid INTO uid;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP211', MESSAGE = format('tenant "%s" exists', onboard_tenant.tenant);
-	END IF;
-	RETURN uid;
-END $$;
-COMMENT ON FUNCTION atp.onboard_tenant(text, jsonb) IS
-'Make a tenant and return the identity of its log.
-The name stays taken for ever. configuration is a free-form JSON object.
-Raises: TP201 (malformed name), TP211 (the tenant exists), 22023 (configuration is no object).';
-
-CREATE FUNCTION atp_internal.change_tenant(tenant text, configuration jsonb, status text, allowed text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	present text;
-BEGIN
-	SELECT t.status INTO present FROM atp_internal.tenant t WHERE t.name = change_tenant.tenant FOR UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP202', MESSAGE = format('tenant "%s" does not exist', change_tenant.tenant);
-	END IF;
-	IF present <> ALL (change_tenant.allowed) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = format('tenant "%s" is %s', change_tenant.tenant, present),
-			DETAIL = format('This is possible for a tenant that is %s.', array_to_string(change_tenant.allowed, ' or '));
-	END IF;
-	UPDATE atp_internal.tenant t SET
-			configuration = coalesce(change_tenant.configuration, t.configuration),
-			status = coalesce(change_tenant.status, t.status),
-			changed_at = clock_timestamp()
-		WHERE t.name = change_tenant.tenant;
-END $$;
-COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
-'Change configuration and status (NULL: leave it) of a tenant that is in one of the allowed states.
-Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
-REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
-
-CREATE FUNCTION atp.update_tenant_configuration(tenant text, configuration jsonb) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF jsonb_typeof(configuration) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
-	END IF;
-	PERFORM atp_internal.change_tenant(tenant, configuration, NULL, ARRAY['active', 'suspended']);
-END $$;
-COMMENT ON FUNCTION atp.update_tenant_configuration(text, jsonb) IS
-'Replace the configuration of a tenant.
-Raises: TP202 (no such tenant), TP203 (it is deleted), 22023 (configuration is no object).';
-
-CREATE FUNCTION atp.suspend_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'suspended', ARRAY['active']);
-END;
-COMMENT ON FUNCTION atp.suspend_tenant(text) IS
-'Suspend a tenant: its events stay readable, and it takes no more.
-Appends that began before may still commit.
-Raises: TP202 (no such tenant), TP203 (it is not active).';
-
-CREATE FUNCTION atp.reactivate_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'active', ARRAY['suspended']);
-END;
-COMMENT ON FUNCTION atp.reactivate_tenant(text) IS
-'Let a suspended tenant take events again.
-Raises: TP202 (no such tenant), TP203 (it is not suspended).';
-
-CREATE FUNCTION atp.delete_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'deleted', ARRAY['active', 'suspended']);
-END;
-COMMENT ON FUNCTION atp.delete_tenant(text) IS
-'Mark a tenant deleted: it takes no more events, for ever, and its name stays taken.
-Its events stay: they are evidence.
-Raises: TP202 (no such tenant), TP203 (it is deleted already).';
-
-REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
-	atp.reactivate_tenant(text), atp.delete_tenant(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
-	atp.reactivate_tenant(text), atp.delete_tenant(text) TO atp_admin;

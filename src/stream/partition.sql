@@ -46,15 +46,15 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 
 CREATE FUNCTION atp.create_partitions() RETURNS int
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_partition_premake_sql';
 COMMENT ON FUNCTION atp.create_partitions() IS
-'Create the missing partitions of the event table for now and the next atp.partition_premake periods.
-Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
+'Create the missing partitions of the event table.
+For now and the next atp.partition_premake periods. Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
 Raises: 25006 (read-only transaction).';
 REVOKE ALL ON FUNCTION atp.create_partitions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_partitions() TO atp_admin;
