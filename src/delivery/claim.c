@@ -29,6 +29,7 @@
 #include "utils/wait_event.h"
 
 #include "delivery/lease.h"
+#include "log/sequencer.h"
 #include "pg/errors.h"
 #include "pg/query.h"
 #include "record/eventtype.h"
@@ -577,6 +578,8 @@ atp_claim_events(PG_FUNCTION_ARGS)
 	if (finish_partitioning(&claim))
 		run(&claim);
 	atp_delivery_end(&claim.delivery);
+	if (claim.count == 0)
+		(void) atp_sequencer_attend();	/* so that the next claim finds what is not placed yet */
 	give(&claim, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
 	return (Datum) 0;
 }
@@ -663,6 +666,7 @@ atp_claim_wait(PG_FUNCTION_ARGS)
 	Interval   *timeout;
 	int64		patience;
 	TimestampTz until;
+	int			turn = 0;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription and timeout must not be null"));
@@ -679,6 +683,8 @@ atp_claim_wait(PG_FUNCTION_ARGS)
 		AcceptInvalidationMessages();
 		if (any_has_events(fcinfo, seen))
 			PG_RETURN_BOOL(true);
+		if (turn++ % (1000 / POLL_MS) == 0 && atp_sequencer_attend() > 0)
+			continue;
 		rest = (long) ((until - GetCurrentTimestamp()) / 1000);
 		if (rest <= 0)
 			PG_RETURN_BOOL(false);

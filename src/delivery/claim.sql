@@ -1,4 +1,54 @@
 -- Claims and leases: what consumers call. The work is done in lease.c and claim.c.
+-- Cursors are made here, because a claim may find that the number of partitions can change.
+CREATE FUNCTION atp_internal.make_cursors(subscription int, tenant int, partitions int, start_position bigint, generation bigint) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.subscription_cursor (tenant, subscription, partition, writes, generation, acked, scanned, leased_at, lease_until,
+			lease_last, retry_changes, retry_due_at, lease_count, retries)
+		SELECT make_cursors.tenant, make_cursors.subscription, p, 0, make_cursors.generation, start_position, start_position, '-infinity', '-infinity',
+			start_position, 0, coalesce(min(r.due_at), 'infinity'), 0, count(r.log_position)
+		FROM generate_series(0, make_cursors.partitions - 1) p
+			LEFT JOIN atp_internal.retry r ON r.subscription = make_cursors.subscription AND r.tenant = make_cursors.tenant AND r.partition = p
+		GROUP BY p;
+END;
+COMMENT ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) IS
+'Insert the cursors of a subscription, all behind one log position, with what they know of their retry rows.';
+REVOKE ALL ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.finish_partitioning(subscription int) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	s atp_internal.subscription;
+	next_generation bigint;
+BEGIN
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = finish_partitioning.subscription
+		FOR UPDATE SKIP LOCKED;	-- a claim that gets here has locks that whoever has the row may be waiting for
+	IF s.next_partitions IS NULL THEN
+		RETURN false;
+	END IF;
+	PERFORM atp_internal.lock_cursors(s.subscription, greatest(s.partitions, s.next_partitions));
+	IF EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant
+			AND (c.acked < s.drain_to OR c.lease IS NOT NULL))
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.lease IS NOT NULL) THEN
+		RETURN false;
+	END IF;
+	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
+	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
+	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
+			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
+		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
+	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
+	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
+		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
+'Change the number of a subscription''s partitions if that is asked for and all of them have reached the position for it.
+Returns whether it did. Waits for transactions that claim or ack.';
+REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
+
 CREATE FUNCTION atp.claim_events(
 	subscription text,
 	max_count int DEFAULT 100,

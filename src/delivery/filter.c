@@ -3,6 +3,7 @@
 
 #include "catalog/pg_type_d.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -223,6 +224,25 @@ atp_filter_wants_row(AtpFilter *filter, const AtpLogRow *row, const char **rule)
 			return fails(rule, "filter");
 	}
 	return true;
+}
+
+char *
+atp_filter_describe(const AtpFilter *filter)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (filter->event_types.count > 0)
+		appendStringInfoString(&text, ", event_types");
+	if (filter->categories.count > 0)
+		appendStringInfoString(&text, ", categories");
+	if (filter->streams.count > 0)
+		appendStringInfoString(&text, ", streams");
+	if (filter->correlation_count > 0)
+		appendStringInfoString(&text, ", correlation");
+	if (filter->predicate != NULL)
+		appendStringInfoString(&text, ", filter");
+	return text.len == 0 ? pstrdup("none") : text.data + 2;
 }
 
 bool

@@ -31,6 +31,9 @@ extern AtpFilter *atp_filter_compile(const AtpFilterRules *rules);
 /* The cheap rules. False: *rule (if asked for) says which one failed, a constant. */
 extern bool atp_filter_wants_row(AtpFilter *filter, const AtpLogRow *row, const char **rule);
 
+/* The names of the rules that are given, for people; "none" where there are none. */
+extern char *atp_filter_describe(const AtpFilter *filter);
+
 /* Whether a dear rule is left. */
 extern bool atp_filter_needs_event(const AtpFilter *filter);
 

@@ -191,16 +191,16 @@ refuse_stale(const AtpDelivery *delivery)
 static void
 refuse_beyond(int64 through, int64 last)
 {
-	ereport(ERROR, errcode(ATP_ERR_ACK_BEYOND_LEASE), errmsg("position %lld lies beyond the lease", (long long) through),
-			errdetail("The last event of the lease is at position %lld.", (long long) last));
+	ereport(ERROR, errcode(ATP_ERR_ACK_BEYOND_LEASE), errmsg("position lies beyond the lease"),
+			errdetail("Position %lld is beyond %lld, that of the last event of the lease.", (long long) through, (long long) last));
 }
 
 static void
 refuse_event(const pg_uuid_t *event_id)
 {
-	ereport(ERROR, errcode(ATP_ERR_EVENT_NOT_LEASED), errmsg("event %s is not in the lease",
-															 DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(event_id)))),
-			errdetail("It was not delivered under this lease, or was acked, nacked or deferred already."));
+	ereport(ERROR, errcode(ATP_ERR_EVENT_NOT_LEASED), errmsg("event is not in the lease"),
+			errdetail("Event %s was not delivered under this lease, or was acked, nacked or deferred already.",
+					  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(event_id)))));
 }
 
 /* ---- Leases of the log ---- */
@@ -439,7 +439,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	AtpRetry   *retry;
 	AtpLogRow	row;
 	AtpWanted	wanted;
-	int			partition;
+	int			partition = 0;
 
 	(void) hold(delivery, back->lease);
 	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, &row) ||

@@ -103,21 +103,6 @@ COMMENT ON FUNCTION atp_internal.read_start(text) IS
 Raises: TP306 (none of these).';
 REVOKE ALL ON FUNCTION atp_internal.read_start(text) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.make_cursors(subscription int, tenant int, partitions int, start_position bigint, generation bigint) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	INSERT INTO atp_internal.subscription_cursor (tenant, subscription, partition, writes, generation, acked, scanned, leased_at, lease_until,
-			lease_last, retry_changes, retry_due_at, lease_count, retries)
-		SELECT make_cursors.tenant, make_cursors.subscription, p, 0, make_cursors.generation, start_position, start_position, '-infinity', '-infinity',
-			start_position, 0, coalesce(min(r.due_at), 'infinity'), 0, count(r.log_position)
-		FROM generate_series(0, make_cursors.partitions - 1) p
-			LEFT JOIN atp_internal.retry r ON r.subscription = make_cursors.subscription AND r.tenant = make_cursors.tenant AND r.partition = p
-		GROUP BY p;
-END;
-COMMENT ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) IS
-'Insert the cursors of a subscription, all behind one log position, with what they know of their retry rows.';
-REVOKE ALL ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) FROM PUBLIC;
-
 CREATE FUNCTION atp.create_subscription(
 	subscription text,
 	event_types text[] DEFAULT NULL,
@@ -243,40 +228,6 @@ COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, j
 clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions takes place once every partition has reached the position up to which any of them had looked: keys stay in order, and consumers go on meanwhile. It waits for transactions that claim or ack. The order key cannot change.
 Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option).';
 
-CREATE FUNCTION atp_internal.finish_partitioning(subscription int) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	s atp_internal.subscription;
-	next_generation bigint;
-BEGIN
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = finish_partitioning.subscription
-		FOR UPDATE SKIP LOCKED;	-- a claim that gets here has locks that whoever has the row may be waiting for
-	IF s.next_partitions IS NULL THEN
-		RETURN false;
-	END IF;
-	PERFORM atp_internal.lock_cursors(s.subscription, greatest(s.partitions, s.next_partitions));
-	IF EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant
-			AND (c.acked < s.drain_to OR c.lease IS NOT NULL))
-		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.lease IS NOT NULL) THEN
-		RETURN false;
-	END IF;
-	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
-	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
-	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
-			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
-		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
-	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
-	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
-		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
-	RETURN true;
-END $$;
-COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
-'Change the number of a subscription''s partitions if that is asked for and all of them have reached the position for it.
-Returns whether it did. Waits for transactions that claim or ack.';
-REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
-
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -369,3 +320,75 @@ GRANT EXECUTE ON FUNCTION
 	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
 	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) TO atp_admin;
+
+CREATE VIEW atp.subscriptions AS
+	SELECT t.name AS tenant, s.name AS subscription, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key,
+		s.ordering, s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
+		s.created_at, s.changed_at
+	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.subscriptions IS 'List the subscriptions of the current tenant, with their options.';
+COMMENT ON COLUMN atp.subscriptions.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.subscriptions.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.subscriptions.state IS 'active or paused.';
+COMMENT ON COLUMN atp.subscriptions.event_types IS 'Names of event types, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp.subscriptions.categories IS 'Categories of streams, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp.subscriptions.streams IS 'Names of streams, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp.subscriptions.filter IS 'A jsonpath over the CloudEvents form, or a CloudEvents filter; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.correlation IS 'Values that members of envelope and metadata have to have; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.order_key IS 'stream, none, or metadata. and the name of a member.';
+COMMENT ON COLUMN atp.subscriptions.ordering IS 'key: events of a key wait behind a failed one; none: they pass it.';
+COMMENT ON COLUMN atp.subscriptions.partitions IS 'Into how many partitions the order key is cut.';
+COMMENT ON COLUMN atp.subscriptions.next_partitions IS 'How many there will be when a change under way is done; NULL: none is.';
+COMMENT ON COLUMN atp.subscriptions.lock_duration IS 'For how long a lease is valid.';
+COMMENT ON COLUMN atp.subscriptions.max_attempts IS 'After how many attempts an event becomes a dead letter.';
+COMMENT ON COLUMN atp.subscriptions.backoff IS 'Delay between attempts: {initial, maximum, factor, jitter}.';
+COMMENT ON COLUMN atp.subscriptions.time_to_live IS 'An event recorded longer ago becomes a dead letter; NULL: never.';
+COMMENT ON COLUMN atp.subscriptions.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
+COMMENT ON COLUMN atp.subscriptions.notify IS 'Whether new events are announced by NOTIFY on atp_<subscription>.';
+COMMENT ON COLUMN atp.subscriptions.created_at IS 'When it was made.';
+COMMENT ON COLUMN atp.subscriptions.changed_at IS 'When it was last changed.';
+GRANT SELECT ON atp.subscriptions TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_subscriptions(tenant text DEFAULT NULL) RETURNS SETOF atp.subscriptions
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_subscriptions.tenant);
+BEGIN
+	RETURN QUERY SELECT t.name, s.name, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key, s.ordering,
+			s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
+			s.created_at, s.changed_at
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant WHERE s.tenant = opened ORDER BY s.name;
+END $$;
+COMMENT ON FUNCTION atp.list_subscriptions(text) IS
+'List the subscriptions of a tenant, by name.
+tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+
+CREATE FUNCTION atp.get_subscription(subscription text, tenant text DEFAULT NULL) RETURNS atp.subscriptions
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT l.* FROM atp.list_subscriptions(get_subscription.tenant) l WHERE l.subscription = get_subscription.subscription;
+END;
+COMMENT ON FUNCTION atp.get_subscription(text, text) IS
+'Return the options of a subscription; NULL where there is none of this name.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_subscriptions(text), atp.get_subscription(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_subscriptions(text), atp.get_subscription(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.explain_routing(
+	event_id uuid,
+	tenant text DEFAULT NULL,
+	OUT subscription text,
+	OUT matches boolean,
+	OUT rule text,
+	OUT reason text
+) RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_manage_explain';
+COMMENT ON FUNCTION atp.explain_routing(uuid, text) IS
+'Say for each subscription of the tenant whether it matches an event, by which rule, and why not.
+rule: those that hold, where it matches; the first that does not, where it does not. reason adds partition and state, or what the filter raised.
+Raises: TP308 (no such event in the log), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;

@@ -58,7 +58,8 @@ static void
 refuse(const char *what)
 {
 	ereport(ERROR, errcode(ATP_ERR_INVALID_FILTER), errmsg("invalid filter"), errdetail("%s", what),
-			errhint("A filter is a jsonpath over the CloudEvents form of an event, such as $.data.amount > 100, or a CloudEvents filter such as {\"prefix\": {\"type\": \"Order\"}}."));
+			errhint("A filter is a jsonpath over the CloudEvents form of an event, such as $.data.amount > 100, "
+					"or a CloudEvents filter such as {\"prefix\": {\"type\": \"Order\"}}."));
 }
 
 static bool
@@ -233,7 +234,8 @@ parse(PGFunction input, const char *source)
 		ErrorData  *error;
 
 		MemoryContextSwitchTo(memory);
-		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION && ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION &&
+			ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
 			PG_RE_THROW();
 		error = CopyErrorData();
 		FlushErrorState();

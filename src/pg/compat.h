@@ -70,18 +70,6 @@ atp_compat_check_index_constraints(ResultRelInfo *info, TupleTableSlot *slot, ES
 #endif
 }
 
-<<<<<<< HEAD
-/* 18 wants to know where an index scan counts its descents. */
-static inline IndexScanDesc
-atp_compat_index_beginscan(Relation table, Relation index, Snapshot snapshot, int key_count)
-{
-#if PG_VERSION_NUM >= 180000
-	return index_beginscan(table, index, snapshot, NULL, key_count, 0);
-#else
-	return index_beginscan(table, index, snapshot, key_count, 0);
-#endif
-}
-=======
 /* What ExecutorCheckPerms_hook is given: up to 15 the range table, from 16 its permissions beside it. */
 #if PG_VERSION_NUM >= 160000
 typedef RTEPermissionInfo AtpPermission;
@@ -94,6 +82,5 @@ typedef RangeTblEntry AtpPermission;
 #define ATP_COMPAT_CHECK_PERMS_PASS range_table, raise
 #define ATP_COMPAT_CHECK_PERMS_LIST range_table
 #endif
->>>>>>> main
 
 #endif
