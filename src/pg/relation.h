@@ -26,6 +26,8 @@ typedef enum AtpRelation
 	ATP_REL_EVENT_TYPE,
 	ATP_REL_EVENT_TYPE_NAME_UNIQUE,
 	ATP_REL_EVENT_TYPE_PK,
+	ATP_REL_EVENT_SCHEMA,
+	ATP_REL_EVENT_SCHEMA_VERSION_UNIQUE,
 	ATP_REL_EVENT,
 	ATP_REL_EVENT_SEQ,
 	ATP_REL_STREAM,
@@ -33,6 +35,10 @@ typedef enum AtpRelation
 	ATP_REL_STREAM_SEQ,
 	ATP_REL_IDEMPOTENCY,
 	ATP_REL_IDEMPOTENCY_PK,
+	ATP_REL_LOG,
+	ATP_REL_LOG_PK,
+	ATP_REL_LOG_EVENT_UNIQUE,
+	ATP_REL_SEQUENCER,
 	ATP_REL_COUNT
 } AtpRelation;
 
@@ -48,6 +54,12 @@ extern void atp_relation_on_change(AtpRelationCallback callback);
 
 /* Enters the row in `slot`, which has just been inserted (or moved off its page by an update), into every index. */
 extern void atp_relation_index_insert(Relation relation, TupleTableSlot *slot);
+
+/*
+ * Inserts rows, in as few page visits and WAL records as they take, and enters them into every index, index by index. The caller
+ * holds ROW EXCLUSIVE on the relation. The slots keep their rows; their tts_tid is set.
+ */
+extern void atp_relation_insert_rows(Relation relation, TupleTableSlot **slots, int count);
 
 /*
  * Inserts the row unless a unique index has an equal one: then waits for that one's transaction and returns false if it
