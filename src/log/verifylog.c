@@ -20,8 +20,11 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 
+#include "log/sequencer.h"
 #include "pg/scan.h"
 #include "record/envelope.h"
 #include "record/tenant.h"
@@ -72,6 +75,7 @@ typedef struct LogWalk
 	int64		next;			/* position that should come */
 	int64		checked;
 	placed_hash *table;
+	const AtpSequencerState *state;
 	LogFault   *fault;			/* the first by position; an event without one comes after all */
 } LogWalk;
 
@@ -148,26 +152,35 @@ walk_row(void *context, TupleTableSlot *row)
 	return false;
 }
 
-static bool
-found_row(void *context, TupleTableSlot *row)
+typedef struct Due
 {
-	*(bool *) context = true;
+	const AtpSequencerState *state;
+	bool		answer;
+} Due;
+
+static bool
+due_row(void *context, TupleTableSlot *row)
+{
+	Due		   *due = context;
+
+	due->answer = atp_sequencer_must_have_placed(due->state, U64FromFullTransactionId(DatumGetFullTransactionId(row->tts_values[0])),
+												 DatumGetInt64(row->tts_values[1]));
 	return false;
 }
 
 /* Says whether an event without a position should have one. */
 static bool
-is_due(const PlacedKey *key, int64 version)
+is_due(const LogWalk *walk, const PlacedKey *key, int64 version)
 {
 	static AtpScan scan = {
-		"SELECT 1 FROM atp_internal.event e WHERE e.stream = $1 AND e.tenant = $2 AND e.stream_version = $3 AND false",
+		"SELECT e.xid, e.seq FROM atp_internal.event e WHERE e.stream = $1 AND e.tenant = $2 AND e.stream_version = $3",
 		3, {INT8OID, INT4OID, INT8OID}
 	};
 	Datum		arguments[] = {Int64GetDatum(key->stream), Int32GetDatum(key->tenant), Int64GetDatum(version)};
-	bool		due = false;
+	Due			due = {.state = walk->state};
 
-	atp_scan(&scan, arguments, found_row, &due);
-	return due;
+	atp_scan(&scan, arguments, due_row, &due);
+	return due.answer;
 }
 
 /* Streams of the pass: is the first event without a position, which speaks for those after it, due? */
@@ -180,7 +193,7 @@ head_row(void *context, TupleTableSlot *row)
 	int64		version = placed == NULL ? 0 : placed->version;
 	AtpFault	fault = {.tenant = key.tenant, .stream = key.stream, .version = version + 1, .what = "event has no position"};
 
-	if (version >= DatumGetInt64(row->tts_values[2]) || !is_due(&key, version + 1))
+	if (version >= DatumGetInt64(row->tts_values[2]) || !is_due(walk, &key, version + 1))
 		return true;
 	set_fault(walk, false, 0, fault);
 	return false;
@@ -215,7 +228,7 @@ choose_high(int64 low)
 }
 
 static int64
-run_pass(int64 low, LogFault *fault, int64 *checked)
+run_pass(int64 low, const AtpSequencerState *state, LogFault *fault, int64 *checked)
 {
 	static AtpScan log = {
 		"SELECT l.log_position, l.tenant, l.stream, l.event_type, l.event_id, e.event_id, e.tenant, e.stream, e.stream_version, "
@@ -227,7 +240,8 @@ run_pass(int64 low, LogFault *fault, int64 *checked)
 		"SELECT s.stream, s.tenant, s.version FROM atp_internal.stream s WHERE s.stream BETWEEN $1 AND $2 ORDER BY s.stream",
 		2, {INT8OID, INT8OID}, .plan_each_time = true
 	};
-	LogWalk		walk = {.low = low, .high = choose_high(low), .first_pass = low == PG_INT64_MIN, .next = 1, .fault = fault};
+	LogWalk		walk = {.low = low, .high = choose_high(low), .first_pass = low == PG_INT64_MIN, .next = 1,
+	.state = state, .fault = fault};
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "atp verification of the log", ALLOCSET_DEFAULT_SIZES);
 	Datum		range[] = {Int64GetDatum(walk.low), Int64GetDatum(walk.high)};
 
@@ -249,14 +263,17 @@ verify_log(LogFault *fault)
 	int64		low = PG_INT64_MIN;
 	int64		high;
 	int64		checked = 0;
+	const AtpSequencerState *state = atp_sequencer_read_state(GetActiveSnapshot());
 
 	memset(fault, 0, sizeof(*fault));
 	/* rows as they come by position, each with its event: nothing is sorted, collected or spilt, whatever the statistics say */
 	for (int i = 0; i < (int) lengthof(off); i++)
 		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	while ((high = run_pass(low, fault, &checked)) < PG_INT64_MAX)
+	while ((high = run_pass(low, state, fault, &checked)) < PG_INT64_MAX)
 		low = high + 1;
 	AtEOXact_GUC(true, level);
+	if (fault->event.what == NULL && atp_sequencer_log_is_cut(state))
+		*fault = (LogFault) {.event = {.what = "position is missing"}, .has_position = true, .log_position = checked + 1};
 	return checked;
 }
 
