@@ -49,11 +49,17 @@ typedef struct Placed			/* how far a stream has been placed */
 	char		status;			/* of the hash table */
 } Placed;
 
+static inline uint32
+hash_key(PlacedKey key)
+{
+	return murmurhash32((uint32) key.stream ^ (uint32) (key.stream >> 32) * 31 ^ (uint32) key.tenant * 0x9e3779b1);
+}
+
 #define SH_PREFIX placed
 #define SH_ELEMENT_TYPE Placed
 #define SH_KEY_TYPE PlacedKey
 #define SH_KEY key
-#define SH_HASH_KEY(table, key) murmurhash32((uint32) (key).stream ^ (uint32) ((key).stream >> 32) * 31 ^ (uint32) (key).tenant * 0x9e3779b1)
+#define SH_HASH_KEY(table, key) hash_key(key)
 #define SH_EQUAL(table, a, b) ((a).stream == (b).stream && (a).tenant == (b).tenant)
 #define SH_SCOPE static inline
 #define SH_DECLARE
