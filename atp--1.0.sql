@@ -5491,7 +5491,7 @@ BEGIN ATOMIC
 	UNION ALL
 	SELECT format('leaf %s: %s', f.leaf, f.fault) FROM atp_internal.leaf_faults() f;
 END;
-COMMENT ON FUNCTION atp_internal.manifest_strangers() IS 'List what does not belong into the schemas of the event store, and leaves that deviate.';
+COMMENT ON FUNCTION atp_internal.manifest_strangers() IS 'List strangers in the schemas of the event store, and leaves that deviate.';
 REVOKE ALL ON FUNCTION atp_internal.manifest_strangers() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.manifest_members() RETURNS SETOF text
@@ -5583,7 +5583,7 @@ REVOKE ALL ON FUNCTION atp_internal.manifest_surroundings() FROM PUBLIC;
 CREATE FUNCTION atp_internal.manifest_baseline() RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_selfmanifest_baseline';
 COMMENT ON FUNCTION atp_internal.manifest_baseline() IS
-'Return the manifest hash of a fresh installation, as the library was built with it.
+'Return the hash of a fresh installation''s manifest, which the library carries.
 NULL where the library was built without one for this major version of the server.';
 REVOKE ALL ON FUNCTION atp_internal.manifest_baseline() FROM PUBLIC;
 
@@ -5770,7 +5770,7 @@ BEGIN ATOMIC
 	SELECT 'partitions', 'ok', format('%s partitions; those that appends need next are there.', (SELECT count(*) FROM bound)), NULL
 		WHERE NOT EXISTS (SELECT FROM missing);
 END;
-COMMENT ON FUNCTION atp_internal.check_partitions(timestamptz) IS 'Check that the partitions for a time, now by default, and the day after are made.';
+COMMENT ON FUNCTION atp_internal.check_partitions(timestamptz) IS 'Check that partitions are made for a time, now by default, and the day after.';
 
 CREATE FUNCTION atp_internal.check_sequencer(delay interval DEFAULT '1 minute') RETURNS SETOF atp.finding
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -5904,7 +5904,7 @@ BEGIN
 		ORDER BY array_position(ARRAY['error', 'warning', 'note', 'ok'], f.level), f.check_name COLLATE "C", f.finding COLLATE "C";
 END $$;
 COMMENT ON FUNCTION atp.doctor() IS
-'Examine the installation: one row a finding, the worst first, each with its remedy.
+'Examine the installation: one row a finding, the worst first, with its remedy.
 level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
 REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;

@@ -152,7 +152,7 @@ BEGIN ATOMIC
 	SELECT 'partitions', 'ok', format('%s partitions; those that appends need next are there.', (SELECT count(*) FROM bound)), NULL
 		WHERE NOT EXISTS (SELECT FROM missing);
 END;
-COMMENT ON FUNCTION atp_internal.check_partitions(timestamptz) IS 'Check that the partitions for a time, now by default, and the day after are made.';
+COMMENT ON FUNCTION atp_internal.check_partitions(timestamptz) IS 'Check that partitions are made for a time, now by default, and the day after.';
 
 CREATE FUNCTION atp_internal.check_sequencer(delay interval DEFAULT '1 minute') RETURNS SETOF atp.finding
 	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
@@ -286,7 +286,7 @@ BEGIN
 		ORDER BY array_position(ARRAY['error', 'warning', 'note', 'ok'], f.level), f.check_name COLLATE "C", f.finding COLLATE "C";
 END $$;
 COMMENT ON FUNCTION atp.doctor() IS
-'Examine the installation: one row a finding, the worst first, each with its remedy.
+'Examine the installation: one row a finding, the worst first, with its remedy.
 level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
 REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;

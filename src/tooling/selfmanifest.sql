@@ -75,7 +75,7 @@ BEGIN ATOMIC
 	UNION ALL
 	SELECT format('leaf %s: %s', f.leaf, f.fault) FROM atp_internal.leaf_faults() f;
 END;
-COMMENT ON FUNCTION atp_internal.manifest_strangers() IS 'List what does not belong into the schemas of the event store, and leaves that deviate.';
+COMMENT ON FUNCTION atp_internal.manifest_strangers() IS 'List strangers in the schemas of the event store, and leaves that deviate.';
 REVOKE ALL ON FUNCTION atp_internal.manifest_strangers() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.manifest_members() RETURNS SETOF text
@@ -167,7 +167,7 @@ REVOKE ALL ON FUNCTION atp_internal.manifest_surroundings() FROM PUBLIC;
 CREATE FUNCTION atp_internal.manifest_baseline() RETURNS text
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_selfmanifest_baseline';
 COMMENT ON FUNCTION atp_internal.manifest_baseline() IS
-'Return the manifest hash of a fresh installation, as the library was built with it.
+'Return the hash of a fresh installation''s manifest, which the library carries.
 NULL where the library was built without one for this major version of the server.';
 REVOKE ALL ON FUNCTION atp_internal.manifest_baseline() FROM PUBLIC;
 
