@@ -72,7 +72,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
-	('TP503', 'invalid_key', 'A key is malformed or unusable.');
+	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
+	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -1073,6 +1074,18 @@ Raises: 22004 (stream is NULL), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.verify_stream(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_stream(text, text) TO atp_reader, atp_auditor, atp_admin;
 
+-- ==== src/stream/seal.sql ====
+-- Sealing of streams.
+CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant text DEFAULT NULL,
+		OUT event_id uuid, OUT final_event_count bigint, OUT merkle_root bytea, OUT sealed_at timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_seal_stream';
+COMMENT ON FUNCTION atp.seal_stream(text, text, text) IS
+'Seal a stream: its last event says how many events came before and their Merkle root.
+The stream is verified first, and takes no events afterwards. Appends EventStreamSealed with StreamId, FinalEventCount (the events before it), MerkleRoot (RFC 6962 over their chain links in order, hexadecimal) and SealedAt; reason goes into its metadata. There is no unsealing. tenant NULL means that of the setting atp.tenant.
+Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
+REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
+
 -- ==== src/log/log.sql ====
 -- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.
 CREATE TABLE atp_internal.log (
@@ -1099,6 +1112,164 @@ CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visib
 CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/tile.sql ====
+-- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
+CREATE TABLE atp_internal.tree (
+	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
+	size bigint NOT NULL,
+	last_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	root bytea NOT NULL,
+	peaks bytea NOT NULL,
+	halted_position bigint,
+	halted_at timestamptz,
+	halted_reason text,
+	CONSTRAINT tree_halted_whole CHECK ((halted_position IS NULL) = (halted_at IS NULL) AND (halted_at IS NULL) = (halted_reason IS NULL))
+) WITH (fillfactor = 60);
+COMMENT ON TABLE atp_internal.tree IS 'Merkle trees: one a tenant; key 0 is the root log.';
+COMMENT ON COLUMN atp_internal.tree.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree.size IS 'Leaves.';
+COMMENT ON COLUMN atp_internal.tree.last_position IS 'Log position of the last leaf; 0 in the root log.';
+COMMENT ON COLUMN atp_internal.tree.changed_at IS 'When the last leaf was appended.';
+COMMENT ON COLUMN atp_internal.tree.root IS 'Root of the tree, RFC 6962.';
+COMMENT ON COLUMN atp_internal.tree.peaks IS 'Compact range: roots of the perfect subtrees, left to right, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree.halted_position IS 'Log position of the event that does not hash to what was written; NULL: the tree grows.';
+COMMENT ON COLUMN atp_internal.tree.halted_at IS 'When the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree.halted_reason IS 'What is wrong with that event.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree', '');
+
+CREATE TABLE atp_internal.tree_edge (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_edge_pk PRIMARY KEY (tenant, level)
+) WITH (fillfactor = 60);
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of each level of a tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
+
+CREATE TABLE atp_internal.tree_tile (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	tile bigint NOT NULL,
+	first_position bigint,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
+);
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
+COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
+COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
+COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
+COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge', 'tree_tile'] LOOP
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ROW LEVEL SECURITY', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I FORCE ROW LEVEL SECURITY', name);
+		EXECUTE format('CREATE POLICY %I ON atp_internal.%I USING (atp_internal.tenant_is_visible(tenant))', name || '_tenant', name);
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge'] LOOP
+		EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change()', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ALWAYS TRIGGER guard', name);
+	END LOOP;
+END $$;
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tree_tile ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/leaf.sql ====
+-- The tenants' trees: their growth, and how they stand.
+CREATE TABLE atp_internal.leaf_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT leaf_state_pk PRIMARY KEY CONSTRAINT leaf_state_one_row CHECK (singleton),
+	log_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	alarmed_at timestamptz
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.leaf_state IS 'How far the log has become leaves. Locking the row is the lock of who appends leaves.';
+COMMENT ON COLUMN atp_internal.leaf_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.leaf_state.log_position IS 'Every log row up to here is a leaf, or belongs to a tree that was stopped before it.';
+COMMENT ON COLUMN atp_internal.leaf_state.changed_at IS 'When the row was last written.';
+COMMENT ON COLUMN atp_internal.leaf_state.alarmed_at IS 'When an alarm for a late leaf was last raised; NULL: since then, none is late.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.leaf_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE VIEW atp_internal.tree_reader AS
+	SELECT r.tenant, t.name, r.size, r.root, r.last_position, r.changed_at, r.halted_position, r.halted_at, r.halted_reason
+	FROM atp_internal.tree r JOIN atp_internal.tenant t ON t.tenant = r.tenant;
+COMMENT ON VIEW atp_internal.tree_reader IS 'Trees with the names of their tenants.';
+COMMENT ON COLUMN atp_internal.tree_reader.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tree_reader.name IS 'Name of the tenant.';
+COMMENT ON COLUMN atp_internal.tree_reader.size IS 'Leaves.';
+COMMENT ON COLUMN atp_internal.tree_reader.root IS 'Root of the tree.';
+COMMENT ON COLUMN atp_internal.tree_reader.last_position IS 'Log position of the last leaf.';
+COMMENT ON COLUMN atp_internal.tree_reader.changed_at IS 'When the last leaf was appended.';
+COMMENT ON COLUMN atp_internal.tree_reader.halted_position IS 'Log position of the event at which the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree_reader.halted_at IS 'When the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree_reader.halted_reason IS 'What is wrong with that event.';
+
+CREATE FUNCTION atp.grow_trees() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
+COMMENT ON FUNCTION atp.grow_trees() IS
+'Append the leaves of all events that have their place in the log, and return how many rows of the log were taken.
+The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
+Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
+REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
+
+CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
+COMMENT ON FUNCTION atp.resume_tree(text) IS
+'Let a stopped tree grow again, from the event at which it was stopped, and return how many leaves it got.
+The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+Raises: TP202 (no such tenant), 25001, 25006.';
+REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
+
+CREATE FUNCTION atp.list_trees(OUT tenant text, OUT size bigint, OUT root bytea, OUT waiting bigint, OUT waiting_since timestamptz,
+		OUT changed_at timestamptz, OUT halted_position bigint, OUT halted_at timestamptz, OUT halted_reason text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT t.name, coalesce(r.size, 0), r.root, coalesce(w.waiting, 0), w.waiting_since, r.changed_at, r.halted_position, r.halted_at,
+		r.halted_reason
+	FROM atp_internal.tenant t
+		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
+		LEFT JOIN (
+			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
+			FROM atp_internal.log l
+			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			GROUP BY l.tenant) w ON w.tenant = t.tenant
+	ORDER BY t.name;
+END;
+COMMENT ON FUNCTION atp.list_trees() IS
+'List the Merkle trees of the tenants: size, root, and what waits to become a leaf.
+waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
+REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

@@ -29,4 +29,5 @@
 #define ATP_ERR_INVALID_PROOF                MAKE_SQLSTATE('T', 'P', '5', '0', '1')
 #define ATP_ERR_INVALID_NOTE                 MAKE_SQLSTATE('T', 'P', '5', '0', '2')
 #define ATP_ERR_INVALID_KEY                  MAKE_SQLSTATE('T', 'P', '5', '0', '3')
+#define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
 #endif

@@ -9,6 +9,7 @@
 
 #include "record/envelope.h"
 #include "record/eventtype.h"
+#include "log/leaf.h"
 #include "record/tenant.h"
 #include "record/validator.h"
 #include "stream/append.h"
@@ -31,5 +32,6 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_leaf_init();
 	MarkGUCPrefixReserved("atp");
 }
