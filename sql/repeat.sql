@@ -28,7 +28,8 @@ SELECT stream_version FROM atp.append_events('repeat-3', '[{"event_type": "Thing
 SELECT stream_version FROM atp.append_events('repeat-3', '[{"event_type": "ThingAdded"}, {"event_type": "ThingAdded", "payload": {"n": 3}}]',
 	idempotency_key => 'b1');
 -- twice in one statement, and in one transaction that a savepoint takes back
-SELECT r.stream_version, r.deduplicated FROM generate_series(1, 2), LATERAL (SELECT (atp.append_event('repeat-4', 'ThingAdded', '{}', idempotency_key => 's1')).*) r;
+SELECT n, r.stream_version, r.deduplicated FROM generate_series(1, 2) n,
+	LATERAL atp.append_event('repeat-4', 'ThingAdded', jsonb_build_object('n', n > 0), idempotency_key => 's1') r ORDER BY n;
 BEGIN;
 SAVEPOINT a;
 SELECT stream_version, deduplicated FROM atp.append_event('repeat-4', 'ThingAdded', '{}', idempotency_key => 's2');

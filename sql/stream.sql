@@ -56,8 +56,16 @@ END $$;
 COMMIT;
 SELECT version, count(*) FROM atp.streams WHERE stream LIKE 'evicted-%' GROUP BY 1 ORDER BY 1;
 SELECT count(*) AS faulty FROM atp.streams s, atp.verify_stream(s.stream) v WHERE s.stream LIKE 'evicted-%' AND NOT v.ok;
--- the head row is not rewritten for each event: a handful of row versions whatever the number of appends
+-- the head row is not rewritten for each event: a handful of row versions whatever the number of appends (counters of earlier
+-- transactions may not have been handed over yet, so it is their difference that counts)
 BEGIN;
+SELECT coalesce(sum(n_tup_upd + n_tup_ins), 0) AS before FROM pg_stat_xact_all_tables WHERE relid = 'atp_internal.stream'::regclass \gset
 SELECT count((atp.append_event('stream-3', 'HeadTested', '{}')).stream_version) FROM generate_series(1, 1000);
-SELECT n_tup_upd + n_tup_ins < 5 AS few FROM pg_stat_xact_all_tables WHERE relid = 'atp_internal.stream'::regclass;
+SELECT n_tup_upd + n_tup_ins - :before AS row_versions FROM pg_stat_xact_all_tables WHERE relid = 'atp_internal.stream'::regclass;
+SAVEPOINT a;
+SELECT count((atp.append_event('stream-3', 'HeadTested', '{}')).stream_version) FROM generate_series(1, 1000);
+ROLLBACK TO a;
+SELECT n_tup_upd + n_tup_ins - :before AS row_versions FROM pg_stat_xact_all_tables WHERE relid = 'atp_internal.stream'::regclass;
 COMMIT;
+SELECT version FROM atp.streams WHERE stream = 'stream-3';
+SELECT ok, checked FROM atp.verify_stream('stream-3');

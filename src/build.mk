@@ -26,7 +26,7 @@ all sql: atp--$(ATP_VERSION).sql
 $(OBJS): src/pg/errors.h src/build.mk $(wildcard src/*/*.h src/*/*/*.h)
 src/pg/errors.h: src/errors.txt src/tools/errors
 	src/tools/errors h >$@
-atp--$(ATP_VERSION).sql: atp.control src/MANIFEST src/errors.txt $(PARTS) src/tools/assemble src/tools/errors
+atp--$(ATP_VERSION).sql: atp.control src/MANIFEST src/errors.txt $(PARTS) src/tools/assemble src/tools/errors src/tools/catalog $(wildcard src/record/catalog/*.json)
 	src/tools/assemble >$@.new && mv $@.new $@
 bin/%: src/cli/%.c $(filter src/core/%,$(OBJS))
 	@mkdir -p bin

@@ -33,10 +33,11 @@ trim(const char **text, size_t *size)
 static bool
 is_hex(const char *text, size_t size)
 {
+	bool		hex = true;			/* no early end: so the loop has no branches */
+
 	for (size_t i = 0; i < size; i++)
-		if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'a' && text[i] <= 'f'))
-			return false;
-	return true;
+		hex &= ((unsigned char) (text[i] - '0') < 10) | ((unsigned char) (text[i] - 'a') < 6);
+	return hex;
 }
 
 static bool

@@ -224,30 +224,50 @@ index_insert_general(Relation relation, TupleTableSlot *slot)
 	FreeExecutorState(state);
 }
 
-void
-atp_relation_index_insert(Relation relation, TupleTableSlot *slot)
+/* Enters rows into every index: all of them into the first, then all into the second, ... */
+static void
+insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 {
 	Store	   *store = open_store(relation);
 
 	if (!store->simple)
 	{
-		index_insert_general(relation, slot);
+		for (int i = 0; i < count; i++)
+			index_insert_general(relation, slots[i]);
 		return;
 	}
 	for (int i = 0; i < store->index_count; i++)
 	{
 		Relation	index = index_open(store->indexes[i], RowExclusiveLock);
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
+		IndexInfo  *info = store->infos[i];
+		IndexUniqueCheck check = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 
-		if (store->infos[i]->ii_ReadyForInserts)
+		for (int row = 0; info->ii_ReadyForInserts && row < count; row++)
 		{
-			FormIndexDatum(store->infos[i], slot, NULL, values, nulls);
-			index_insert(index, values, nulls, &slot->tts_tid, relation,
-						 index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, store->infos[i]);
+			Datum		values[INDEX_MAX_KEYS];
+			bool		nulls[INDEX_MAX_KEYS];
+
+			FormIndexDatum(info, slots[row], NULL, values, nulls);
+			index_insert(index, values, nulls, &slots[row]->tts_tid, relation, check, false, info);
 		}
 		index_close(index, NoLock);
 	}
+}
+
+void
+atp_relation_index_insert(Relation relation, TupleTableSlot *slot)
+{
+	insert_into_indexes(relation, &slot, 1);
+}
+
+void
+atp_relation_insert_rows(Relation relation, TupleTableSlot **slots, int count)
+{
+	if (count == 1)
+		table_tuple_insert(relation, slots[0], GetCurrentCommandId(true), 0, NULL);
+	else
+		table_multi_insert(relation, slots, count, GetCurrentCommandId(true), 0, NULL);
+	insert_into_indexes(relation, slots, count);
 }
 
 bool

@@ -50,6 +50,12 @@ extern void atp_relation_on_change(AtpRelationCallback callback);
 extern void atp_relation_index_insert(Relation relation, TupleTableSlot *slot);
 
 /*
+ * Inserts rows, in as few page visits and WAL records as they take, and enters them into every index, index by index. The caller
+ * holds ROW EXCLUSIVE on the relation. The slots keep their rows; their tts_tid is set.
+ */
+extern void atp_relation_insert_rows(Relation relation, TupleTableSlot **slots, int count);
+
+/*
  * Inserts the row unless a unique index has an equal one: then waits for that one's transaction and returns false if it
  * committed. True: inserted. The caller holds ROW EXCLUSIVE on the relation.
  */

@@ -72,6 +72,7 @@ atp_scan(AtpScan *scan, Datum *arguments, AtpScanRow row, void *context)
 	for (int i = 0; i < scan->argument_count; i++)
 	{
 		options.params->params[i].value = arguments[i];
+		options.params->params[i].isnull = false;	/* makeParamList leaves the entries as it found the memory */
 		options.params->params[i].pflags = PARAM_FLAG_CONST;
 		options.params->params[i].ptype = scan->argument_types[i];
 	}

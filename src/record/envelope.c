@@ -70,7 +70,8 @@ atp_envelope_require_stream_name(const char *name)
 		ok = (unsigned char) *at > 0x20 && *at != 0x7f;
 	if (!ok)
 		ereport(ERROR, errcode(ATP_ERR_INVALID_NAME), errmsg("invalid stream name \"%s\"", name),
-				errdetail("A stream name is {AggregateType}-{AggregateId}, at most %d bytes: a letter, then letters, digits, _ . : up to the first hyphen, then an id without white space.",
+				errdetail("A stream name is {AggregateType}-{AggregateId}, at most %d bytes: a letter, then "
+						  "letters, digits, _ . : up to the first hyphen, then an id without white space.",
 						  ATP_STREAM_NAME_MAX),
 				errhint("For example order-42 or Tenant-0193c2."));
 }
@@ -267,7 +268,8 @@ atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now)
 				errdetail("Its time lies %lld s %s now; %d s before and %d s after are allowed.",
 						  (long long) Abs(id_ms - now_ms) / 1000, id_ms < now_ms ? "before" : "after",
 						  setting_window_past, setting_window_future),
-				errhint("An event id is a ULID made when the event is appended, as atp.create_event_id does; occurred_at carries the time it happened."));
+				errhint("An event id is a ULID made when the event is appended, as atp.create_event_id does; "
+						"occurred_at carries the time it happened."));
 }
 
 static void

@@ -141,7 +141,8 @@ atp_eventtype_require_valid(const char *name)
 	if (!is_past_tense(name + word, size - word))
 		ereport(ERROR, errcode(ATP_ERR_INVALID_NAME), errmsg("event type name \"%s\" is not in the past tense", name),
 				errdetail("Its last word is \"%.*s\".", (int) (size - word), name + word),
-				errhint("An event says what has happened: AuditEventReceived, not ReceiveAuditEvent or AuditEvent. Put the participle last, before a version suffix."));
+				errhint("An event says what has happened: AuditEventReceived, not ReceiveAuditEvent or AuditEvent. "
+						"Put the participle last, before a version suffix."));
 }
 
 static void

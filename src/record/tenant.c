@@ -85,7 +85,8 @@ require_valid_name(const char *name)
 {
 	if (!name_is_valid(name))
 		ereport(ERROR, errcode(ATP_ERR_INVALID_NAME), errmsg("invalid tenant name \"%s\"", name),
-				errhint("A tenant name has 1 to %d letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.",
+				errhint("A tenant name has 1 to %d letters, digits, dots, colons, underscores and hyphens, "
+						"and begins with a letter or digit.",
 						ATP_TENANT_NAME_MAX));
 }
 

@@ -19,28 +19,7 @@ COMMENT ON COLUMN atp_internal.tenant.configuration IS 'Free-form settings of th
 COMMENT ON COLUMN atp_internal.tenant.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp_internal.tenant.changed_at IS 'When status or configuration last changed.';
 
--- A dump carries every tenant, the default one too, whose log identity is random. The fresh installation that the dump is
--- restored into has made a default tenant of its own: while that has not been used, the dumped row takes its place.
-CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
-			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
-		WHERE t.name = new.name AND t.name = 'default' AND t.changed_at = t.created_at
-			AND NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = t.tenant);
-	IF FOUND THEN
-		RETURN NULL;
-	END IF;
-	RETURN new;
-END $$;
-COMMENT ON FUNCTION atp_internal.tenant_restore() IS 'Put the restored default tenant in the place of an unused one.';
-REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
-
 INSERT INTO atp_internal.tenant (name, created_at, changed_at) VALUES ('default', pg_catalog.transaction_timestamp(), pg_catalog.transaction_timestamp());
-
-CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
-	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
-ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
 
 CREATE FUNCTION atp_internal.tenant_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tenant_changed';
@@ -65,8 +44,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.current_tenant() TO atp_reader, atp_write
 CREATE FUNCTION atp_internal.open_tenant(tenant text) RETURNS int
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_tenant_open';
 COMMENT ON FUNCTION atp_internal.open_tenant(text) IS
-'Return the key of a tenant by name and make its rows visible to the rest of the transaction.
-NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
+'Open a tenant and return its key.
+Its rows are visible to the rest of the transaction. NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
 Raises: TP202 (no such tenant), 42501 (not in atp.tenant_allowed).';
 REVOKE ALL ON FUNCTION atp_internal.open_tenant(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
@@ -74,8 +53,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writ
 CREATE FUNCTION atp_internal.tenant_is_visible(tenant int) RETURNS boolean
 	LANGUAGE c STABLE LEAKPROOF PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_tenant_is_visible';
 COMMENT ON FUNCTION atp_internal.tenant_is_visible(int) IS
-'Say whether rows of this tenant may be seen: the rule of every row level security policy of atp.
-True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
+'Say whether rows of this tenant may be seen.
+The rule of every row level security policy of atp. True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
 REVOKE ALL ON FUNCTION atp_internal.tenant_is_visible(int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.tenant_is_visible(int) TO PUBLIC;
 
@@ -137,7 +116,8 @@ BEGIN
 		WHERE t.name = change_tenant.tenant;
 END $$;
 COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
-'Change configuration and status (NULL: leave it) of a tenant that is in one of the allowed states.
+'Change the configuration and status of a tenant in one of the allowed states.
+NULL leaves what it is.
 Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
 REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
 
@@ -178,8 +158,8 @@ BEGIN ATOMIC
 	SELECT atp_internal.change_tenant(tenant, NULL, 'deleted', ARRAY['active', 'suspended']);
 END;
 COMMENT ON FUNCTION atp.delete_tenant(text) IS
-'Mark a tenant deleted: it takes no more events, for ever, and its name stays taken.
-Its events stay: they are evidence.
+'Mark a tenant deleted.
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence.
 Raises: TP202 (no such tenant), TP203 (it is deleted already).';
 
 REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),

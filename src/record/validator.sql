@@ -74,3 +74,5 @@ CREATE FUNCTION atp.get_schema_cache(OUT schemas integer, OUT bytes bigint, OUT 
 COMMENT ON FUNCTION atp.get_schema_cache() IS
 'Get the state of this session''s cache of compiled schemas.
 schemas and bytes: what is in it now, at most atp.schema_cache_size; compilations: how many schemas this session has compiled, meta-schemas included.';
+REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;

@@ -61,6 +61,10 @@ static void
 prepare_event(const AtpEvent *event, Prepared *prepared)
 {
 	atp_eventtype_resolve(event->event_type, &prepared->type);
+	if (prepared->type.builtin && !event->platform)
+		ereport(ERROR, errcode(ATP_ERR_PLATFORM_EVENT_TYPE), errmsg("event type \"%s\" belongs to the platform", prepared->type.name),
+				errdetail("Its events are appended by atp when the thing happens."),
+				errhint("Append an event type of your own; atp.ingest_event records an AuditEventReceived."));
 	prepared->payload = atp_envelope_payload(event->payload);
 	prepared->metadata = atp_envelope_metadata(event->metadata);
 	prepared->has_occurred_at = event->has_occurred_at;
@@ -151,50 +155,74 @@ link_event(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, AtpReceip
 	head->last_recorded_at = receipt->recorded_at;
 }
 
+#define SLICE 100				/* rows that go to the table together */
+
 typedef struct Varlena32		/* a bytea of 32 bytes */
 {
 	int32		header;
 	uint8		bytes[32];
 } Varlena32;
 
-static void
-store_event(const AtpTenant *tenant, const AtpHead *head, const Prepared *prepared, const AtpReceipt *receipt)
+typedef struct Row				/* what the values of a row point to, besides the prepared event */
 {
-	Relation	leaf = atp_partition_open(&prepared->event_id);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(leaf), &TTSOpsVirtual);
-	Varlena32	hash,
-				salts;
+	Varlena32	hash;
+	Varlena32	salts;
+} Row;
+
+/* Fills a row with an event; the slot borrows what it points to. */
+static void
+fill_slot(TupleTableSlot *slot, Row *row, int64 stream, int32 tenant, const Prepared *prepared, const AtpReceipt *receipt)
+{
 	Datum	   *values = slot->tts_values;
 
-	SET_VARSIZE(&hash, sizeof(hash));
-	memcpy(hash.bytes, receipt->hash, sizeof(hash.bytes));
-	SET_VARSIZE(&salts, sizeof(salts));
-	memcpy(salts.bytes, prepared->salts, sizeof(salts.bytes));
-	memset(slot->tts_isnull, 0, sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	SET_VARSIZE(&row->hash, sizeof(row->hash));
+	memcpy(row->hash.bytes, receipt->hash, sizeof(row->hash.bytes));
+	SET_VARSIZE(&row->salts, sizeof(row->salts));
+	memcpy(row->salts.bytes, prepared->salts, sizeof(row->salts.bytes));
 
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, 0, sizeof(bool) * slot->tts_tupleDescriptor->natts);
 	values[ATP_EVENT_ID - 1] = UUIDPGetDatum(&prepared->event_id);
-	values[ATP_EVENT_STREAM - 1] = Int64GetDatum(head->stream);
+	values[ATP_EVENT_STREAM - 1] = Int64GetDatum(stream);
 	values[ATP_EVENT_STREAM_VERSION - 1] = Int64GetDatum(receipt->stream_version);
 	values[ATP_EVENT_OCCURRED_AT - 1] = TimestampTzGetDatum(prepared->occurred_at);
 	values[ATP_EVENT_RECORDED_AT - 1] = TimestampTzGetDatum(receipt->recorded_at);
 	values[ATP_EVENT_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[ATP_EVENT_SEQ - 1] = Int64GetDatum(nextval_internal(atp_relation_oid(ATP_REL_EVENT_SEQ), false));
-	values[ATP_EVENT_TENANT - 1] = Int32GetDatum(tenant->tenant);
+	values[ATP_EVENT_TENANT - 1] = Int32GetDatum(tenant);
 	values[ATP_EVENT_EVENT_TYPE - 1] = Int32GetDatum(prepared->type.event_type);
 	values[ATP_EVENT_SCHEMA_VERSION - 1] = Int32GetDatum(0);
 	values[ATP_EVENT_FLAGS - 1] = Int16GetDatum(prepared->type.builtin ? ATP_RECORD_PLATFORM : 0);
-	values[ATP_EVENT_HASH - 1] = PointerGetDatum(&hash);
-	values[ATP_EVENT_SALTS - 1] = PointerGetDatum(&salts);
+	values[ATP_EVENT_HASH - 1] = PointerGetDatum(&row->hash);
+	values[ATP_EVENT_SALTS - 1] = PointerGetDatum(&row->salts);
 	values[ATP_EVENT_PAYLOAD - 1] = PointerGetDatum(prepared->payload);
 	values[ATP_EVENT_METADATA - 1] = PointerGetDatum(prepared->metadata);
 	for (int i = ATP_EVENT_METADATA; i < slot->tts_tupleDescriptor->natts; i++)
 		slot->tts_isnull[i] = true;
 	ExecStoreVirtualTuple(slot);
+}
 
-	table_tuple_insert(leaf, slot, GetCurrentCommandId(true), 0, NULL);
-	atp_relation_index_insert(leaf, slot);
-	ExecDropSingleTupleTableSlot(slot);
+/* Stores consecutive events that belong into one leaf; returns how many of those given it has stored. */
+static int
+store_slice(const AtpTenant *tenant, int64 stream, const Prepared *prepared, const AtpReceipt *receipts, int count)
+{
+	AtpPartitionRange range;
+	Relation	leaf = atp_partition_open(&prepared->event_id, &range);
+	TupleTableSlot *slots[SLICE];
+	Row			rows[SLICE];
+	int			n = 0;
+
+	do
+	{
+		slots[n] = MakeSingleTupleTableSlot(RelationGetDescr(leaf), &TTSOpsVirtual);
+		fill_slot(slots[n], &rows[n], stream, tenant->tenant, &prepared[n], &receipts[n]);
+		n++;
+	} while (n < count && n < SLICE && atp_partition_contains(&range, &prepared[n].event_id));
+	atp_relation_insert_rows(leaf, slots, n);
+	for (int i = 0; i < n; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
 	table_close(leaf, NoLock);
+	return n;
 }
 
 /* Refuses where nothing can be written, before anything is done. */
@@ -204,6 +232,15 @@ require_writable(void)
 	PreventCommandIfReadOnly("append_event()");
 	PreventCommandIfParallelMode("append_event()");
 	PreventCommandDuringRecovery("append_event()");
+}
+
+static void
+require_caller_stream(const char *stream)
+{
+	if (strncmp(stream, ATP_PLATFORM_PREFIX, strlen(ATP_PLATFORM_PREFIX)) == 0)
+		ereport(ERROR, errcode(ATP_ERR_PLATFORM_STREAM), errmsg("stream \"%s\" belongs to the platform", stream),
+				errdetail("Names that begin with \"%s\" are kept for events of the platform.", ATP_PLATFORM_PREFIX),
+				errhint("Choose another name for the stream."));
 }
 
 /* Links the events to the head; the caller publishes it. */
@@ -248,7 +285,11 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	AtpHead    *head;
 
 	require_writable();
-	atp_tenant_require_active(tenant);
+	if (count == 0 || !events[0].platform)
+	{
+		atp_tenant_require_active(tenant);
+		require_caller_stream(stream);
+	}
 	atp_envelope_require_stream_name(stream);
 	if (expected_version != ATP_EXPECT_ANY && expected_version < ATP_EXPECT_EXISTS)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid expected version %lld", (long long) expected_version),
@@ -283,9 +324,9 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 		lock = true;
 		CHECK_FOR_INTERRUPTS();
 	}
-	for (int i = 0; i < count; i++)
+	for (int stored = 0; stored < count;)
 	{
-		store_event(tenant, head, &prepared[i], &receipts[i]);
+		stored += store_slice(tenant, head->stream, prepared + stored, receipts + stored, count - stored);
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (batch_key != NULL)

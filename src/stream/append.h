@@ -13,6 +13,7 @@
 
 #include "core/hash.h"
 #include "record/tenant.h"
+#include "stream/repeat.h"
 
 /* One event as a caller gives it. Pointers are borrowed. */
 typedef struct AtpEvent
@@ -23,16 +24,11 @@ typedef struct AtpEvent
 	const pg_uuid_t *event_id;	/* NULL: make one */
 	bool		has_occurred_at;
 	TimestampTz occurred_at;	/* without: the time it is recorded */
+	bool		platform;		/* of a builtin type, appended by atp itself; the same for all events of a call */
 } AtpEvent;
 
-typedef struct AtpReceipt
-{
-	pg_uuid_t	event_id;
-	int64		stream_version;
-	uint8		hash[ATP_HASH_SIZE];
-	TimestampTz recorded_at;
-	bool		deduplicated;	/* the event was there already; the rest is the original receipt */
-} AtpReceipt;
+/* Streams whose category begins with this are the platform's: nothing but platform events may be appended to them. */
+#define ATP_PLATFORM_PREFIX "atp."
 
 /* Values of expected_version that are no versions. */
 #define ATP_EXPECT_ANY PG_INT64_MIN
@@ -42,7 +38,8 @@ typedef struct AtpReceipt
 /*
  * Appends events to one stream, all or none, and fills one receipt each. `batch_key` (NULL: none) covers the events together:
  * the same key with the same events returns the original receipts. Raises TP101 (expected version), TP104 (key or id used for other
- * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), 25006 (read-only transaction or standby).
+ * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), TP250 and TP251 (the type or the stream is the
+ * platform's, and the event is not), 25006 (read-only transaction or standby). A tenant that takes no events takes the platform's.
  */
 extern void atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,
 					   const char *batch_key, AtpReceipt *receipts);

@@ -388,10 +388,13 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 Datum
 atp_door_view_refuse(PG_FUNCTION_ARGS)
 {
+	TriggerEvent event;
+
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
-	ereport(ERROR, errcode(ATP_ERR_EVENT_IMMUTABLE), errmsg("cannot %s view atp.events",
-															TRIGGER_FIRED_BY_UPDATE(((TriggerData *) fcinfo->context)->tg_event) ? "update" : "delete from"),
+	event = ((TriggerData *) fcinfo->context)->tg_event;
+	ereport(ERROR, errcode(ATP_ERR_EVENT_IMMUTABLE),
+			errmsg("cannot %s view atp.events", TRIGGER_FIRED_BY_UPDATE(event) ? "update" : "delete from"),
 			errdetail("Stored events are append-only."), errhint("Append an event that corrects the earlier one."));
 	PG_RETURN_NULL();
 }

@@ -42,8 +42,8 @@ CREATE FUNCTION atp.append_events(
 ) RETURNS SETOF atp.receipt
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_door_append_events';
 COMMENT ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) IS
-'Append an array of events, all or none, and return their receipts in the array''s order.
-Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
+'Append an array of events, all or none, and return their receipts.
+Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
 Raises: as append_event; 22023 (an element is malformed; DETAIL says which).';
 REVOKE ALL ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) TO atp_writer;

@@ -58,8 +58,7 @@ static struct
 {
 	uint64		generation;		/* of atp_relation_generation, 0: nothing remembered */
 	Oid			leaf;
-	pg_uuid_t	from,
-				until;			/* from inclusive, until exclusive */
+	AtpPartitionRange range;
 }			last;
 
 /* Start of the period that holds a time, and of the next one, in ms since 1970. */
@@ -227,8 +226,7 @@ open_leaf(const pg_uuid_t *event_id, LOCKMODE mode)
 	Oid			leaf;
 
 	LockRelationOid(atp_relation_oid(ATP_REL_EVENT), mode);
-	if (last.generation == atp_relation_generation() && memcmp(event_id->data, last.from.data, UUID_LEN) >= 0 &&
-		memcmp(event_id->data, last.until.data, UUID_LEN) < 0)
+	if (last.generation == atp_relation_generation() && atp_partition_contains(&last.range, event_id))
 	{
 		Relation	relation = try_table_open(last.leaf, mode);
 
@@ -239,7 +237,7 @@ open_leaf(const pg_uuid_t *event_id, LOCKMODE mode)
 	}
 	last.generation = 0;
 	parent = table_open(atp_relation_oid(ATP_REL_EVENT), NoLock);
-	leaf = find_leaf(parent, event_id, &last.from, &last.until);
+	leaf = find_leaf(parent, event_id, &last.range.from, &last.range.until);
 	table_close(parent, NoLock);
 	if (!OidIsValid(leaf))
 		return NULL;
@@ -249,7 +247,7 @@ open_leaf(const pg_uuid_t *event_id, LOCKMODE mode)
 }
 
 Relation
-atp_partition_open(const pg_uuid_t *event_id)
+atp_partition_open(const pg_uuid_t *event_id, AtpPartitionRange *range)
 {
 	Relation	leaf = open_leaf(event_id, RowExclusiveLock);
 
@@ -260,6 +258,7 @@ atp_partition_open(const pg_uuid_t *event_id)
 		if (leaf == NULL)
 			elog(ERROR, "no partition for event id %s", uuid_text(event_id));
 	}
+	*range = last.range;
 	return leaf;
 }
 

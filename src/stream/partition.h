@@ -15,11 +15,23 @@ enum
 	ATP_EVENT_HASH, ATP_EVENT_SALTS, ATP_EVENT_PAYLOAD, ATP_EVENT_METADATA, ATP_EVENT_PRIVATE
 };
 
+typedef struct AtpPartitionRange	/* of event ids that one leaf holds: from inclusive, until exclusive */
+{
+	pg_uuid_t	from;
+	pg_uuid_t	until;
+} AtpPartitionRange;
+
+static inline bool
+atp_partition_contains(const AtpPartitionRange *range, const pg_uuid_t *event_id)
+{
+	return memcmp(event_id->data, range->from.data, UUID_LEN) >= 0 && memcmp(event_id->data, range->until.data, UUID_LEN) < 0;
+}
+
 /*
  * Opens the leaf that holds an event id, in ROW EXCLUSIVE mode, after the parent in the same mode (which atp.resequence excludes).
- * Makes the leaf when there is none. Close with table_close(relation, NoLock).
+ * Makes the leaf when there is none. `range` gets what it holds. Close with table_close(relation, NoLock).
  */
-extern Relation atp_partition_open(const pg_uuid_t *event_id);
+extern Relation atp_partition_open(const pg_uuid_t *event_id, AtpPartitionRange *range);
 
 /* The same for looking only: ACCESS SHARE, NULL when there is no such leaf. */
 extern Relation atp_partition_open_existing(const pg_uuid_t *event_id);

@@ -53,8 +53,8 @@ ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 CREATE FUNCTION atp.create_partitions() RETURNS int
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_partition_premake_sql';
 COMMENT ON FUNCTION atp.create_partitions() IS
-'Create the missing partitions of the event table for now and the next atp.partition_premake periods.
-Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
+'Create the missing partitions of the event table.
+For now and the next atp.partition_premake periods. Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
 Raises: 25006 (read-only transaction).';
 REVOKE ALL ON FUNCTION atp.create_partitions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_partitions() TO atp_admin;

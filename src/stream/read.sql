@@ -19,7 +19,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_key(text, text) TO atp_reader
 CREATE FUNCTION atp_internal.read_stream_version(stream text, tenant text) RETURNS bigint
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_version';
 COMMENT ON FUNCTION atp_internal.read_stream_version(text, text) IS
-'Return the version of a stream as this transaction sees it, or NULL where there is none.
+'Return the version of a stream as this transaction sees it.
+NULL where there is none.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp_internal.read_stream_version(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.read_stream_version(text, text) TO atp_reader, atp_auditor, atp_admin;
@@ -27,7 +28,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_version(text, text) TO atp_re
 CREATE FUNCTION atp_internal.read_stream_min_event_id(stream text, tenant text) RETURNS uuid
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_min_event_id';
 COMMENT ON FUNCTION atp_internal.read_stream_min_event_id(text, text) IS
-'Return the smallest event id of a stream as this transaction sees it, or NULL where there is none.
+'Return the smallest event id of a stream as this transaction sees it.
+NULL where there is none.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp_internal.read_stream_min_event_id(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.read_stream_min_event_id(text, text) TO atp_reader, atp_auditor, atp_admin;
@@ -35,7 +37,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_min_event_id(text, text) TO a
 CREATE FUNCTION atp_internal.read_stream_max_event_id(stream text, tenant text) RETURNS uuid
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_max_event_id';
 COMMENT ON FUNCTION atp_internal.read_stream_max_event_id(text, text) IS
-'Return the largest event id of a stream as this transaction sees it, or NULL where there is none.
+'Return the largest event id of a stream as this transaction sees it.
+NULL where there is none.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp_internal.read_stream_max_event_id(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO atp_reader, atp_auditor, atp_admin;

@@ -22,7 +22,6 @@
 #include "pg/errors.h"
 #include "pg/query.h"
 #include "pg/relation.h"
-#include "stream/append.h"
 #include "stream/partition.h"
 
 PG_FUNCTION_INFO_V1(atp_repeat_purge_sql);

@@ -8,10 +8,19 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "core/hash.h"
 #include "record/tenant.h"
 #include "stream/stream.h"
 
-struct AtpReceipt;
+/* What an append returns for each event. */
+typedef struct AtpReceipt
+{
+	pg_uuid_t	event_id;
+	int64		stream_version;
+	uint8		hash[ATP_HASH_SIZE];
+	TimestampTz recorded_at;
+	bool		deduplicated;	/* the event was there already; the rest is the original receipt */
+} AtpReceipt;
 
 /*
  * What makes two appends the same: stream, type, payload, occurred_at where the caller gives it, and every member of the metadata
@@ -32,7 +41,7 @@ typedef struct AtpContent
  * with the original ones and returns true. Raises TP104 when the key or an id stands for something else, or for a part of the batch.
  */
 extern bool atp_repeat_find(const AtpTenant *tenant, const AtpHead *head, const char *key, const AtpContent *contents, int count,
-							struct AtpReceipt *receipts);
+							AtpReceipt *receipts);
 
 /* Under the stream lock: remembers a key. */
 extern void atp_repeat_remember(const AtpTenant *tenant, const AtpHead *head, const char *key, int64 first_version, int count);

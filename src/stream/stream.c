@@ -319,26 +319,58 @@ lock_row(Relation relation, TupleTableSlot *slot)
 	return false;
 }
 
-/* Reads the row of a stream into the head, locking it if asked; leaves stream = 0 when there is none. */
-static void
-find_row(AtpHead *head, bool lock)
+/* Fetches the row of a stream that the snapshot sees. */
+static bool
+fetch_row(Relation relation, const AtpHead *head, Snapshot snapshot, TupleTableSlot *slot)
 {
-	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), RowExclusiveLock);
 	Relation	index = index_open(atp_relation_oid(ATP_REL_STREAM_NAME_UNIQUE), RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	Snapshot	crosscheck = crosscheck_snapshot();
 	ScanKeyData keys[2];
 	IndexScanDesc scan;
+	bool		found;
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(head->key.name));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(head->key.tenant));
 
-	/* what is committed now, whatever the transaction's snapshot: the crosscheck says whether that is too new */
-	scan = index_beginscan(relation, index, SnapshotSelf, 2, 0);
+	scan = index_beginscan(relation, index, snapshot, 2, 0);
 	index_rescan(scan, keys, 2, NULL, 0);
-	if (index_getnext_slot(scan, ForwardScanDirection, slot))
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
+}
+
+/*
+ * Fetches the row as it is committed now, whatever the transaction's snapshot. SnapshotSelf costs no visit to the process array,
+ * but may miss a row of which another transaction commits a new version meanwhile: what is not found is looked for again under a
+ * snapshot that sees one version for certain.
+ */
+static bool
+fetch_latest_row(Relation relation, const AtpHead *head, TupleTableSlot *slot)
+{
+	Snapshot	snapshot;
+	bool		found = fetch_row(relation, head, SnapshotSelf, slot);
+
+	if (!found)
 	{
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		found = fetch_row(relation, head, snapshot, slot);
+		UnregisterSnapshot(snapshot);
+	}
+	return found;
+}
+
+/* Reads the row of a stream into the head, locking it if asked; leaves stream = 0 when there is none. */
+static void
+find_row(AtpHead *head, bool lock)
+{
+	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	Snapshot	crosscheck = crosscheck_snapshot();
+
+	if (fetch_latest_row(relation, head, slot))
+	{
+		/* the crosscheck says whether the row is too new for REPEATABLE READ */
 		if (crosscheck != InvalidSnapshot && !table_tuple_satisfies_snapshot(relation, slot, crosscheck))
 			refuse_concurrent();
 		if (!lock || lock_row(relation, slot))
@@ -348,9 +380,7 @@ find_row(AtpHead *head, bool lock)
 			head->written = true;
 		}
 	}
-	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
 	table_close(relation, NoLock);
 }
 
@@ -371,13 +401,10 @@ atp_stream_open(int32 tenant, const char *name, bool lock)
 		dlist_push_tail(&in_use, &head->in_use);
 		return head;
 	}
-	if (head == NULL)
-	{
-		make_room();
-		head = enter(&key, GetCurrentTransactionNestLevel());
-	}
-	head->stream = head->version = 0;
-	memset(head->hash, 0, sizeof(head->hash));
+	if (head != NULL)
+		forget(head);			/* read without a lock: it is anew, and by this level */
+	make_room();
+	head = enter(&key, GetCurrentTransactionNestLevel());
 	find_row(head, lock);
 	return head;
 }
@@ -499,14 +526,9 @@ end_of_transaction(XactEvent event, void *argument)
 static void
 roll_back_level(int level)
 {
-	dlist_head *list;
-
-	for (int i = level; i <= level_count; i++)
-	{
-		list = &levels[i - 1];
-		while (!dlist_is_empty(list))
-			forget(dlist_head_element(AtpHead, in_level, list));
-	}
+	/* deeper levels have ended before this one */
+	while (level <= level_count && !dlist_is_empty(&levels[level - 1]))
+		forget(dlist_head_element(AtpHead, in_level, &levels[level - 1]));
 	while (images != NULL && images->level >= level)
 	{
 		Image	   *image = images;
@@ -514,6 +536,7 @@ roll_back_level(int level)
 		dlist_node	in_level,
 					use;
 
+		Assert(image->level == level && image->head.made_level < level);
 		if (head == NULL)
 			head = enter(&image->head.key, image->head.made_level);
 		in_level = head->in_level;

@@ -48,6 +48,7 @@ typedef struct Stream			/* in the hash table of a pass */
 	StreamKey	key;
 	char		status;			/* of the hash table */
 	bool		put_off;
+	int64		checked;		/* its rows so far */
 	uint8		stream_uid[UUID_LEN];
 	AtpChainWalk		walk;
 	bool		faulty;
@@ -81,7 +82,6 @@ typedef struct Pass
 	MemoryContext waiting_memory;
 	int64		waiting_count;
 	int64		waiting_max;
-	List	   *put_off;		/* of StreamKey */
 	int64		last_key;
 } Pass;
 
@@ -195,15 +195,10 @@ take_first(Pass *pass, Stream *stream)
 static void
 put_off(Pass *pass, Stream *stream)
 {
-	MemoryContext before = MemoryContextSwitchTo(pass->memory);
-	StreamKey  *key = palloc(sizeof(StreamKey));
-
 	while (stream->first != NULL)
 		pfree(take_first(pass, stream));
 	stream->put_off = true;
-	*key = stream->key;
-	pass->put_off = lappend(pass->put_off, key);
-	MemoryContextSwitchTo(before);
+	pass->verdict->checked -= stream->checked;	/* they will be read again */
 }
 
 /* Rows mostly arrive in order, so that the end is looked at first. */
@@ -266,6 +261,7 @@ pass_row(void *context, TupleTableSlot *row)
 		report(pass->verdict, &key, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM_VERSION]), "event belongs to no stream");
 		return true;
 	}
+	stream->checked++;
 	fault = atp_chain_read(row, pass->deep, &link);
 	if (link.version > stream->walk.version + 1)
 		let_wait(pass, stream, &link, fault);

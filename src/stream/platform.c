@@ -1,0 +1,67 @@
+/* Events of the platform itself; see platform.h. */
+#include "stream/platform.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "pg/errors.h"
+#include "record/eventtype.h"
+#include "record/tenant.h"
+
+PG_FUNCTION_INFO_V1(atp_platform_emit_event);
+
+/* {"session_user": ...}: who was connected, whatever the session says of its actor. */
+static Jsonb *
+platform_metadata(void)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	member;
+	char	   *name = GetUserNameFromId(GetSessionUserId(), true);
+
+	if (name == NULL)
+		return NULL;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	member.type = jbvString;
+	member.val.string.val = pstrdup("session_user");
+	member.val.string.len = strlen("session_user");
+	pushJsonbValue(&state, WJB_KEY, &member);
+	member.val.string.val = name;
+	member.val.string.len = strlen(name);
+	pushJsonbValue(&state, WJB_VALUE, &member);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+AtpReceipt
+atp_platform_emit(int32 key, const char *stream, const char *event_type, Jsonb *payload)
+{
+	AtpTenant	tenant;
+	AtpEventType type;
+	AtpEvent	event = {0};
+	AtpReceipt	receipt;
+
+	if (!atp_tenant_get(key, &tenant))
+		ereport(ERROR, errcode(ATP_ERR_TENANT_NOT_FOUND), errmsg("tenant with key %d does not exist", key));
+	atp_eventtype_resolve(event_type, &type);
+	if (!type.builtin)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("event type \"%s\" is not one of the platform's", event_type));
+	event.event_type = event_type;
+	event.payload = payload;
+	event.metadata = platform_metadata();
+	event.platform = true;
+	atp_append(&tenant, stream, &event, 1, ATP_EXPECT_ANY, NULL, &receipt);
+	return receipt;
+}
+
+/* emit_event(tenant, stream, event_type, payload) */
+Datum
+atp_platform_emit_event(PG_FUNCTION_ARGS)
+{
+	AtpReceipt	receipt = atp_platform_emit(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)),
+											text_to_cstring(PG_GETARG_TEXT_PP(2)), PG_GETARG_JSONB_P(3));
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	*id = receipt.event_id;
+	PG_RETURN_UUID_P(id);
+}

@@ -1,0 +1,22 @@
+/* Events of the platform itself: what atp records about its own doings, through the same door as everybody's events. */
+#ifndef ATP_PLATFORM_H
+#define ATP_PLATFORM_H
+
+#include "postgres.h"
+
+#include "utils/jsonb.h"
+
+#include "stream/append.h"
+
+/*
+ * Appends one event of a builtin type to a stream of the tenant, in the caller's transaction, and returns its receipt. The stream is
+ * one of the platform's own (its category begins with ATP_PLATFORM_PREFIX) or, where the event is part of that stream's story
+ * (EventStreamSealed), a caller's. A suspended or deleted tenant takes it too: its suspension is an event of its own. The metadata
+ * name the session's user beside what the settings atp.actor and so on say. Raises 22023 where the type is not builtin, TP202 where there
+ * is no such tenant, and what atp_append raises.
+ *
+ * The stream is locked until the transaction ends: what can happen at the rate of appends needs a stream of its own each time.
+ */
+extern AtpReceipt atp_platform_emit(int32 tenant, const char *stream, const char *event_type, Jsonb *payload);
+
+#endif
