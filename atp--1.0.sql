@@ -51,10 +51,6 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
 	('TP107', 'event_immutable', 'Stored events are append-only: UPDATE, DELETE, TRUNCATE and the like are refused.'),
-	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
-	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
-	('TP110', 'resequence_needed', 'The log belongs to another cluster or an older snapshot; run atp.resequence().'),
-	('TP111', 'event_not_found', 'No event has this id.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -64,12 +60,13 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP207', 'event_type_not_registered', 'The event type is unknown and atp.event_type_policy is registered.'),
 	('TP208', 'invalid_json', 'The text is not JSON, or has no canonical form in the profile asked for.'),
 	('TP209', 'invalid_ulid', 'The text is not a ULID, or no further one fits the millisecond.'),
-	('TP210', 'invalid_cloudevent', 'The document is not a CloudEvents 1.0 event in JSON format.'),
 	('TP211', 'tenant_exists', 'A tenant of this name exists.'),
 	('TP212', 'library_mismatch', 'The loaded library and the installed SQL are of different versions.'),
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
 	('TP214', 'pattern_limit', 'A regular expression went over its match limit.'),
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
+	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
+	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
@@ -282,28 +279,7 @@ COMMENT ON COLUMN atp_internal.tenant.configuration IS 'Free-form settings of th
 COMMENT ON COLUMN atp_internal.tenant.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp_internal.tenant.changed_at IS 'When status or configuration last changed.';
 
--- A dump carries every tenant, the default one too, whose log identity is random. The fresh installation that the dump is
--- restored into has made a default tenant of its own: while that has not been used, the dumped row takes its place.
-CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
-			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
-		WHERE t.name = new.name AND t.name = 'default' AND t.changed_at = t.created_at
-			AND NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = t.tenant);
-	IF FOUND THEN
-		RETURN NULL;
-	END IF;
-	RETURN new;
-END $$;
-COMMENT ON FUNCTION atp_internal.tenant_restore() IS 'Put the restored default tenant in the place of an unused one.';
-REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
-
 INSERT INTO atp_internal.tenant (name, created_at, changed_at) VALUES ('default', pg_catalog.transaction_timestamp(), pg_catalog.transaction_timestamp());
-
-CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
-	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
-ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
 
 CREATE FUNCTION atp_internal.tenant_changed() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tenant_changed';
@@ -328,8 +304,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.current_tenant() TO atp_reader, atp_write
 CREATE FUNCTION atp_internal.open_tenant(tenant text) RETURNS int
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_tenant_open';
 COMMENT ON FUNCTION atp_internal.open_tenant(text) IS
-'Return the key of a tenant by name and make its rows visible to the rest of the transaction.
-NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
+'Open a tenant and return its key.
+Its rows are visible to the rest of the transaction. NULL means the tenant of the setting atp.tenant. For the bodies of functions that take a tenant argument.
 Raises: TP202 (no such tenant), 42501 (not in atp.tenant_allowed).';
 REVOKE ALL ON FUNCTION atp_internal.open_tenant(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
@@ -337,8 +313,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.open_tenant(text) TO atp_reader, atp_writ
 CREATE FUNCTION atp_internal.tenant_is_visible(tenant int) RETURNS boolean
 	LANGUAGE c STABLE LEAKPROOF PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_tenant_is_visible';
 COMMENT ON FUNCTION atp_internal.tenant_is_visible(int) IS
-'Say whether rows of this tenant may be seen: the rule of every row level security policy of atp.
-True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
+'Say whether rows of this tenant may be seen.
+The rule of every row level security policy of atp. True for the tenant of the setting atp.tenant, for one opened by open_tenant in this transaction, and inside atp''s own functions.';
 REVOKE ALL ON FUNCTION atp_internal.tenant_is_visible(int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.tenant_is_visible(int) TO PUBLIC;
 
@@ -400,7 +376,8 @@ BEGIN
 		WHERE t.name = change_tenant.tenant;
 END $$;
 COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
-'Change configuration and status (NULL: leave it) of a tenant that is in one of the allowed states.
+'Change the configuration and status of a tenant in one of the allowed states.
+NULL leaves what it is.
 Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
 REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
 
@@ -441,8 +418,8 @@ BEGIN ATOMIC
 	SELECT atp_internal.change_tenant(tenant, NULL, 'deleted', ARRAY['active', 'suspended']);
 END;
 COMMENT ON FUNCTION atp.delete_tenant(text) IS
-'Mark a tenant deleted: it takes no more events, for ever, and its name stays taken.
-Its events stay: they are evidence.
+'Mark a tenant deleted.
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence.
 Raises: TP202 (no such tenant), TP203 (it is deleted already).';
 
 REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
@@ -562,6 +539,337 @@ CREATE FUNCTION atp.get_schema_cache(OUT schemas integer, OUT bytes bigint, OUT 
 COMMENT ON FUNCTION atp.get_schema_cache() IS
 'Get the state of this session''s cache of compiled schemas.
 schemas and bytes: what is in it now, at most atp.schema_cache_size; compilations: how many schemas this session has compiled, meta-schemas included.';
+REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/record/catalog.sql ====
+-- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
+-- that follow this part in the install script. Keys of builtin types are fixed numbers below 1000, so that a dump that names
+-- them means the same in the installation that it is restored into; builtin rows themselves are not dumped.
+CREATE FUNCTION atp_internal.seed_catalog(entries jsonb) RETURNS void
+	LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.event_type (event_type, name, builtin, description)
+		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description' FROM jsonb_array_elements(entries) AS e;
+END;
+COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS 'Register one group of the platform''s own event types; for the install script.';
+REVOKE ALL ON FUNCTION atp_internal.seed_catalog(jsonb) FROM PUBLIC;
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "AuditEventReceived",
+		"key": 1,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "AuditEventReceived"
+	},
+	{
+		"event_type": "AuditEventValidationFailed",
+		"key": 2,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "AuditEventValidationFailed"
+	},
+	{
+		"event_type": "BatchIngestionStarted",
+		"key": 3,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "BatchIngestionStarted"
+	},
+	{
+		"event_type": "BatchIngestionCompleted",
+		"key": 4,
+		"kind": "domain",
+		"category": "ingestion",
+		"description": "BatchIngestionCompleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "EventStreamCreated",
+		"key": 5,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventStreamCreated"
+	},
+	{
+		"event_type": "EventAddedToStream",
+		"key": 6,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventAddedToStream"
+	},
+	{
+		"event_type": "EventStreamSealed",
+		"key": 7,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventStreamSealed"
+	},
+	{
+		"event_type": "EventStreamArchived",
+		"key": 8,
+		"kind": "domain",
+		"category": "storage",
+		"description": "EventStreamArchived"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "EventClassified",
+		"key": 9,
+		"kind": "domain",
+		"category": "classification",
+		"description": "EventClassified"
+	},
+	{
+		"event_type": "PIIDetected",
+		"key": 10,
+		"kind": "domain",
+		"category": "classification",
+		"description": "PIIDetected"
+	},
+	{
+		"event_type": "EventRedacted",
+		"key": 11,
+		"kind": "domain",
+		"category": "classification",
+		"description": "EventRedacted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "RetentionPolicyApplied",
+		"key": 12,
+		"kind": "domain",
+		"category": "retention",
+		"description": "RetentionPolicyApplied"
+	},
+	{
+		"event_type": "LegalHoldApplied",
+		"key": 13,
+		"kind": "domain",
+		"category": "retention",
+		"description": "LegalHoldApplied"
+	},
+	{
+		"event_type": "LegalHoldReleased",
+		"key": 14,
+		"kind": "domain",
+		"category": "retention",
+		"description": "LegalHoldReleased"
+	},
+	{
+		"event_type": "EventTombstoned",
+		"key": 15,
+		"kind": "domain",
+		"category": "retention",
+		"description": "EventTombstoned"
+	},
+	{
+		"event_type": "EventPermanentlyDeleted",
+		"key": 16,
+		"kind": "domain",
+		"category": "retention",
+		"description": "EventPermanentlyDeleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "PolicyCreated",
+		"key": 17,
+		"kind": "domain",
+		"category": "policy",
+		"description": "PolicyCreated"
+	},
+	{
+		"event_type": "PolicyUpdated",
+		"key": 18,
+		"kind": "domain",
+		"category": "policy",
+		"description": "PolicyUpdated"
+	},
+	{
+		"event_type": "PolicyDeleted",
+		"key": 19,
+		"kind": "domain",
+		"category": "policy",
+		"description": "PolicyDeleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "TenantOnboarded",
+		"key": 20,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantOnboarded"
+	},
+	{
+		"event_type": "TenantConfigurationUpdated",
+		"key": 21,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantConfigurationUpdated"
+	},
+	{
+		"event_type": "TenantSuspended",
+		"key": 22,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantSuspended"
+	},
+	{
+		"event_type": "TenantReactivated",
+		"key": 23,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantReactivated"
+	},
+	{
+		"event_type": "TenantDeleted",
+		"key": 24,
+		"kind": "integration",
+		"category": "tenant",
+		"description": "TenantDeleted"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "ExportRequested",
+		"key": 25,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportRequested"
+	},
+	{
+		"event_type": "ExportStarted",
+		"key": 26,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportStarted"
+	},
+	{
+		"event_type": "ExportCompleted",
+		"key": 27,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportCompleted"
+	},
+	{
+		"event_type": "ExportFailed",
+		"key": 28,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportFailed"
+	},
+	{
+		"event_type": "ExportDelivered",
+		"key": 29,
+		"kind": "integration",
+		"category": "export",
+		"description": "ExportDelivered"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "HashChainValidated",
+		"key": 30,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "HashChainValidated"
+	},
+	{
+		"event_type": "HashChainValidationFailed",
+		"key": 31,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "HashChainValidationFailed"
+	},
+	{
+		"event_type": "SignatureVerified",
+		"key": 32,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "SignatureVerified"
+	},
+	{
+		"event_type": "SignatureVerificationFailed",
+		"key": 33,
+		"kind": "integration",
+		"category": "integrity",
+		"description": "SignatureVerificationFailed"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "SIEMEventPublished",
+		"key": 34,
+		"kind": "integration",
+		"category": "external",
+		"description": "SIEMEventPublished"
+	},
+	{
+		"event_type": "WebhookDelivered",
+		"key": 35,
+		"kind": "integration",
+		"category": "external",
+		"description": "WebhookDelivered"
+	},
+	{
+		"event_type": "WebhookDeliveryFailed",
+		"key": 36,
+		"kind": "integration",
+		"category": "external",
+		"description": "WebhookDeliveryFailed"
+	}
+]
+$catalog$);
+
+SELECT atp_internal.seed_catalog($catalog$
+[
+	{
+		"event_type": "ServiceStarted",
+		"key": 37,
+		"kind": "system",
+		"category": "system",
+		"description": "ServiceStarted"
+	},
+	{
+		"event_type": "HealthCheckFailed",
+		"key": 38,
+		"kind": "system",
+		"category": "system",
+		"description": "HealthCheckFailed"
+	}
+]
+$catalog$);
 
 -- ==== src/stream/guard.sql ====
 -- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
@@ -628,8 +936,8 @@ ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 CREATE FUNCTION atp.create_partitions() RETURNS int
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_partition_premake_sql';
 COMMENT ON FUNCTION atp.create_partitions() IS
-'Create the missing partitions of the event table for now and the next atp.partition_premake periods.
-Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
+'Create the missing partitions of the event table.
+For now and the next atp.partition_premake periods. Returns the number made. The worker does this by itself; an append that finds none makes the one it needs.
 Raises: 25006 (read-only transaction).';
 REVOKE ALL ON FUNCTION atp.create_partitions() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_partitions() TO atp_admin;
@@ -639,7 +947,7 @@ GRANT EXECUTE ON FUNCTION atp.create_partitions() TO atp_admin;
 -- indexed column changes, pages keep room), once per transaction however many events the transaction appends.
 CREATE TABLE atp_internal.stream (
 	stream bigint GENERATED BY DEFAULT AS IDENTITY,
-	tenant int NOT NULL,
+	tenant int NOT NULL CONSTRAINT stream_tenant_exists REFERENCES atp_internal.tenant,
 	stream_uid uuid NOT NULL,
 	version bigint NOT NULL,
 	created_at timestamptz NOT NULL,
@@ -681,30 +989,59 @@ GRANT EXECUTE ON FUNCTION atp_internal.pending_version(bigint, bigint) TO atp_re
 
 CREATE FUNCTION atp_internal.pending_hash(stream bigint, hash bytea) RETURNS bytea
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_hash';
-COMMENT ON FUNCTION atp_internal.pending_hash(bigint, bytea) IS 'Return the last chain link of a stream as this transaction sees it; see pending_version.';
+COMMENT ON FUNCTION atp_internal.pending_hash(bigint, bytea) IS
+'Return the last chain link of a stream as this transaction sees it.
+See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_hash(bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_hash(bigint, bytea) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 CREATE FUNCTION atp_internal.pending_recorded_at(stream bigint, last_recorded_at timestamptz) RETURNS timestamptz
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_recorded_at';
-COMMENT ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) IS 'Return the time of a stream''s last event as this transaction sees it; see pending_version.';
+COMMENT ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) IS
+'Return the time of a stream''s last event as this transaction sees it.
+See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_recorded_at(bigint, timestamptz) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 CREATE FUNCTION atp_internal.pending_max_event_id(stream bigint, max_event_id uuid) RETURNS uuid
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_max_event_id';
-COMMENT ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) IS 'Return the largest event id of a stream as this transaction sees it; see pending_version.';
+COMMENT ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) IS
+'Return the largest event id of a stream as this transaction sees it.
+See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_max_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 CREATE FUNCTION atp_internal.pending_min_event_id(stream bigint, min_event_id uuid) RETURNS uuid
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED COST 1 AS 'MODULE_PATHNAME', 'atp_stream_pending_min_event_id';
-COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS 'Return the smallest event id of a stream as this transaction sees it; see pending_version.';
+COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS
+'Return the smallest event id of a stream as this transaction sees it.
+See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
+
+-- A dump carries every tenant, the default one too, whose log identity is random. The fresh installation that the dump is
+-- restored into has made a default tenant of its own: while that has no streams, the dumped row takes its place. The foreign key
+-- of atp_internal.stream makes pg_dump put the tenants before the streams.
+CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
+			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
+		WHERE t.name = new.name AND t.name = 'default' AND t.changed_at = t.created_at
+			AND NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = t.tenant);
+	IF FOUND THEN
+		RETURN NULL;
+	END IF;
+	RETURN new;
+END $$;
+COMMENT ON FUNCTION atp_internal.tenant_restore() IS 'Put the restored default tenant in the place of an unused one.';
+REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
+CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
 
 -- ==== src/stream/repeat.sql ====
 -- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
@@ -880,8 +1217,8 @@ CREATE FUNCTION atp.append_events(
 ) RETURNS SETOF atp.receipt
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_door_append_events';
 COMMENT ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) IS
-'Append an array of events, all or none, and return their receipts in the array''s order.
-Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
+'Append an array of events, all or none, and return their receipts.
+Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
 Raises: as append_event; 22023 (an element is malformed; DETAIL says which).';
 REVOKE ALL ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) TO atp_writer;
@@ -925,7 +1262,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_key(text, text) TO atp_reader
 CREATE FUNCTION atp_internal.read_stream_version(stream text, tenant text) RETURNS bigint
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_version';
 COMMENT ON FUNCTION atp_internal.read_stream_version(text, text) IS
-'Return the version of a stream as this transaction sees it, or NULL where there is none.
+'Return the version of a stream as this transaction sees it.
+NULL where there is none.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp_internal.read_stream_version(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.read_stream_version(text, text) TO atp_reader, atp_auditor, atp_admin;
@@ -933,7 +1271,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_version(text, text) TO atp_re
 CREATE FUNCTION atp_internal.read_stream_min_event_id(stream text, tenant text) RETURNS uuid
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_min_event_id';
 COMMENT ON FUNCTION atp_internal.read_stream_min_event_id(text, text) IS
-'Return the smallest event id of a stream as this transaction sees it, or NULL where there is none.
+'Return the smallest event id of a stream as this transaction sees it.
+NULL where there is none.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp_internal.read_stream_min_event_id(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.read_stream_min_event_id(text, text) TO atp_reader, atp_auditor, atp_admin;
@@ -941,7 +1280,8 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_min_event_id(text, text) TO a
 CREATE FUNCTION atp_internal.read_stream_max_event_id(stream text, tenant text) RETURNS uuid
 	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_read_stream_max_event_id';
 COMMENT ON FUNCTION atp_internal.read_stream_max_event_id(text, text) IS
-'Return the largest event id of a stream as this transaction sees it, or NULL where there is none.
+'Return the largest event id of a stream as this transaction sees it.
+NULL where there is none.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp_internal.read_stream_max_event_id(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO atp_reader, atp_auditor, atp_admin;
@@ -1068,11 +1408,29 @@ CREATE FUNCTION atp.verify_stream(stream text, tenant text DEFAULT NULL,
 		OUT ok boolean, OUT checked bigint, OUT first_fault_version bigint, OUT fault text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_verify_stream';
 COMMENT ON FUNCTION atp.verify_stream(text, text) IS
-'Verify a stream: every hash recomputed from what is stored, links, versions without gaps, and the head.
-checked counts the events up to the first fault. A stream that does not exist is not ok; one whose head says version 0 is ok with 0 checked. What this transaction has appended is included. tenant NULL means that of the setting atp.tenant.
+'Verify a stream.
+Every hash is recomputed from what is stored; links, versions without gaps and the head are compared. checked counts the events up to the first fault. A stream that does not exist is not ok; one whose head says version 0 is ok with 0 checked. What this transaction has appended is included. tenant NULL means that of the setting atp.tenant.
 Raises: 22004 (stream is NULL), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.verify_stream(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_stream(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/stream/platform.sql ====
+-- The platform's own events: types that the catalogue marks builtin, appended by atp's functions only.
+CREATE FUNCTION atp_internal.emit_event(tenant int, stream text, event_type text, payload jsonb) RETURNS uuid
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_platform_emit_event';
+COMMENT ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) IS
+'Append an event of the platform to a stream of a tenant and return its id.
+In the caller''s transaction, chained like any other event, also for a suspended or deleted tenant. event_type is one of the catalogue''s builtin types. For the bodies of functions.
+Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP106 (the stream is sealed).';
+REVOKE ALL ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.event_time(at timestamptz) RETURNS text
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS
+'Write a time as the payloads of platform events carry it.
+RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z.';
+REVOKE ALL ON FUNCTION atp_internal.event_time(timestamptz) FROM PUBLIC;
 
 -- ==== src/stream/seal.sql ====
 -- Sealing of streams.

@@ -8,7 +8,7 @@
 
 #include "pg/jsonobject.h"
 #include "record/tenant.h"
-#include "stream/append.h"
+#include "stream/platform.h"
 
 #define CHANNEL "atp_alert"
 
@@ -31,17 +31,11 @@ void
 atp_alert_raise(int32 key_of_tenant, const char *check, const char *detail, const char *key, int64 value)
 {
 	AtpTenant	tenant;
-	AtpTenant	owner;
 	bool		known = key_of_tenant != 0 && atp_tenant_get(key_of_tenant, &tenant);
-	AtpEvent	event = {.event_type = "HealthCheckFailed"};
-	AtpReceipt	receipt;
 	Jsonb	   *payload = make_payload(known ? tenant.name : NULL, check, detail, key, value);
 
 	Async_Notify(CHANNEL, DatumGetCString(DirectFunctionCall1(jsonb_out, JsonbPGetDatum(payload))));
-	if (known && tenant.active)
-		owner = tenant;
-	else
-		atp_tenant_resolve("default", &owner);
-	event.payload = payload;
-	atp_append(&owner, psprintf("HealthCheck-%s", check), &event, 1, ATP_EXPECT_ANY, NULL, &receipt);
+	if (!known)
+		atp_tenant_resolve("default", &tenant);
+	atp_platform_emit(tenant.tenant, psprintf(ATP_PLATFORM_PREFIX "Health-%s", check), "HealthCheckFailed", payload);
 }

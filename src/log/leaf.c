@@ -227,10 +227,9 @@ open_tree(Growing *growing, int32 tenant, int64 log_position)
 			save_trees(growing);
 		open = hash_search(growing->trees, &tenant, HASH_ENTER, &found);
 		memset((char *) open + sizeof(open->tenant), 0, sizeof(*open) - sizeof(open->tenant));
-		MemoryContextSwitchTo(growing->memory);
 		if (!is_halted(tenant))
 		{
-			open->tree = atp_tile_open(tenant, &fault);
+			open->tree = atp_tile_open(tenant, growing->memory, &fault);
 			if (open->tree == NULL)
 			{
 				open->halted_position = log_position;

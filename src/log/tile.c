@@ -197,9 +197,9 @@ load(AtpTree *tree)
 }
 
 AtpTree *
-atp_tile_open(int32 tenant, const char **fault)
+atp_tile_open(int32 tenant, MemoryContext parent, const char **fault)
 {
-	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "atp tree", ALLOCSET_SMALL_SIZES);
+	MemoryContext memory = AllocSetContextCreate(parent, "atp tree", ALLOCSET_SMALL_SIZES);
 	AtpTree    *tree = MemoryContextAllocZero(memory, sizeof(AtpTree));
 
 	tree->tenant = tenant;

@@ -36,10 +36,10 @@ typedef struct AtpTree			/* a tree open for appending */
 } AtpTree;
 
 /*
- * Reads a tree for appending, in a memory context of its own below the current one. The edges are checked against the compact
+ * Reads a tree for appending, in a memory context of its own below `parent`. The edges are checked against the compact
  * range and the root: false, with nothing allocated, where they disagree. The caller is connected to SPI, here and below.
  */
-extern AtpTree *atp_tile_open(int32 tenant, const char **fault);
+extern AtpTree *atp_tile_open(int32 tenant, MemoryContext parent, const char **fault);
 extern void atp_tile_append(AtpTree *tree, const uint8 leaf[ATP_HASH_SIZE], int64 log_position);
 extern void atp_tile_save(AtpTree *tree);	/* also frees it */
 

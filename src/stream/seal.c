@@ -113,12 +113,12 @@ make_metadata(const char *reason)
 {
 	AtpJsonObject object;
 
-	if (reason == NULL)
-		return NULL;
-	if (strlen(reason) > REASON_MAX)
+	if (reason != NULL && strlen(reason) > REASON_MAX)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("reason is longer than %d bytes", REASON_MAX));
 	atp_jsonobject_begin(&object);
-	atp_jsonobject_text(&object, "reason", reason);
+	if (reason != NULL)
+		atp_jsonobject_text(&object, "reason", reason);
+	atp_jsonobject_text(&object, "session_user", GetUserNameFromId(GetSessionUserId(), false));
 	return atp_jsonobject_end(&object);
 }
 
@@ -146,7 +146,7 @@ Datum
 atp_seal_stream(PG_FUNCTION_ARGS)
 {
 	AtpTenant	tenant;
-	AtpEvent	event = {.event_type = SEAL_TYPE};
+	AtpEvent	event = {.event_type = SEAL_TYPE, .platform = true};
 	AtpReceipt	receipt;
 	AtpHead    *head;
 	char	   *name;
