@@ -27,4 +27,5 @@
 #define ATP_ERR_INVALID_NOTE                 MAKE_SQLSTATE('T', 'P', '5', '0', '2')
 #define ATP_ERR_INVALID_KEY                  MAKE_SQLSTATE('T', 'P', '5', '0', '3')
 #define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
+#define ATP_ERR_CHECKPOINT_MISMATCH          MAKE_SQLSTATE('T', 'P', '5', '0', '5')
 #endif

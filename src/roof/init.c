@@ -9,6 +9,7 @@
 
 #include "record/envelope.h"
 #include "record/eventtype.h"
+#include "log/checkpoint.h"
 #include "log/leaf.h"
 #include "record/tenant.h"
 #include "record/validator.h"
@@ -33,5 +34,6 @@ _PG_init(void)
 	atp_repeat_init();
 	atp_append_init();
 	atp_leaf_init();
+	atp_checkpoint_init();
 	MarkGUCPrefixReserved("atp");
 }
