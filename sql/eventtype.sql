@@ -1,4 +1,5 @@
 -- Event types: names in the past tense, registered on first use or refused.
+\set SHOW_CONTEXT never
 SELECT atp.register_event_type('InvoicePaid', 'A customer paid an invoice.');
 SELECT name, builtin, description FROM atp_internal.event_type WHERE name = 'InvoicePaid';
 SELECT atp.register_event_type('InvoicePaid');

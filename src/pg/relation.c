@@ -32,6 +32,8 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_EVENT_TYPE] = "event_type",
 	[ATP_REL_EVENT_TYPE_NAME_UNIQUE] = "event_type_name_unique",
 	[ATP_REL_EVENT_TYPE_PK] = "event_type_pk",
+	[ATP_REL_EVENT_SCHEMA] = "event_schema",
+	[ATP_REL_EVENT_SCHEMA_VERSION_UNIQUE] = "event_schema_version_unique",
 	[ATP_REL_EVENT] = "event",
 	[ATP_REL_EVENT_SEQ] = "event_seq",
 	[ATP_REL_STREAM] = "stream",
@@ -39,6 +41,10 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_STREAM_SEQ] = "stream_stream_seq",
 	[ATP_REL_IDEMPOTENCY] = "idempotency",
 	[ATP_REL_IDEMPOTENCY_PK] = "idempotency_pk",
+	[ATP_REL_LOG] = "log",
+	[ATP_REL_LOG_PK] = "log_pk",
+	[ATP_REL_LOG_EVENT_UNIQUE] = "log_event_unique",
+	[ATP_REL_SEQUENCER] = "sequencer",
 };
 
 typedef struct Store			/* what inserting into one table needs */

@@ -184,6 +184,19 @@ check_members(Jsonb *metadata)
 	}
 }
 
+int32
+atp_envelope_version_of(Numeric number)
+{
+	Datum		value = NumericGetDatum(number);
+	Datum		most = DirectFunctionCall1(int4_numeric, Int32GetDatum(PG_INT32_MAX));
+
+	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, value, DirectFunctionCall2(numeric_trunc, value, Int32GetDatum(0)))) ||
+		!DatumGetBool(DirectFunctionCall2(numeric_le, value, most)) || numeric_is_nan(number) ||
+		!DatumGetBool(DirectFunctionCall2(numeric_gt, value, DirectFunctionCall1(int4_numeric, Int32GetDatum(0)))))
+		return 0;
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, value));
+}
+
 /* The session's defaults as jsonb in long-lived memory; NULL where none is set. */
 static Jsonb *
 get_session_defaults(void)
@@ -255,6 +268,23 @@ atp_envelope_metadata(Jsonb *metadata)
 				errdetail("In canonical form it has %zu bytes; the limit is atp.metadata_max_size.",
 						  (size_t) (VARSIZE(text) - VARHDRSZ)));
 	return text;
+}
+
+int32
+atp_envelope_schema_version(Jsonb *metadata)
+{
+	JsonbValue	key = {.type = jbvString, .val.string = {14, "schema_version"}};
+	JsonbValue *value = findJsonbValueFromContainer(&metadata->root, JB_FOBJECT, &key);
+	int32		version = 0;
+
+	if (value == NULL)
+		return 0;
+	if (value->type == jbvNumeric)
+		version = atp_envelope_version_of(value->val.numeric);
+	if (version < 1)
+		ereport(ERROR, errcode(ATP_ERR_INVALID_METADATA), errmsg("metadata member \"schema_version\" is not a version"),
+				errhint("It names the version of the event type's schema that the payload is validated against: 1, 2, 3, ..."));
+	return version;
 }
 
 void

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -26,6 +27,12 @@ extern struct varlena *atp_envelope_payload(Jsonb *payload);
  * atp.causation_id, atp.traceparent) for those it does not give. NULL means none given. Raises TP206.
  */
 extern struct varlena *atp_envelope_metadata(Jsonb *metadata);
+
+/* The schema version that a member schema_version of the metadata names, 0 where there is none. Raises TP206 for another value. */
+extern int32 atp_envelope_schema_version(Jsonb *metadata);
+
+/* A version given as a JSON number: 1 to 2147483647, or 0 for any other number. */
+extern int32 atp_envelope_version_of(Numeric number);
 
 /* Raises TP105 unless the id's time lies within the window around the clock. */
 extern void atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now);

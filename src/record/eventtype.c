@@ -27,7 +27,7 @@
 #include "pg/relation.h"
 
 PG_FUNCTION_INFO_V1(atp_eventtype_changed);
-PG_FUNCTION_INFO_V1(atp_eventtype_register);
+PG_FUNCTION_INFO_V1(atp_eventtype_require_name);
 
 typedef struct ByName
 {
@@ -43,7 +43,8 @@ typedef struct ByKey
 
 enum
 {
-	COLUMN_EVENT_TYPE = 1, COLUMN_NAME, COLUMN_BUILTIN
+	COLUMN_EVENT_TYPE = 1, COLUMN_NAME, COLUMN_BUILTIN, COLUMN_DESCRIPTION, COLUMN_CREATED_AT, COLUMN_OWNER, COLUMN_VALIDATION,
+	COLUMN_COMPATIBILITY, COLUMN_ACTIVE_VERSION, COLUMN_LATEST_VERSION
 };
 
 typedef enum Policy
@@ -179,6 +180,12 @@ prepare_cache(void)
 	stale = false;
 }
 
+static AtpValidation
+validation_of(const char *word)
+{
+	return strcmp(word, "off") == 0 ? ATP_VALIDATION_OFF : strcmp(word, "record") == 0 ? ATP_VALIDATION_RECORD : ATP_VALIDATION_ENFORCE;
+}
+
 static bool
 read_row(AtpRelation index, AttrNumber column, RegProcedure equal, Datum value, AtpEventType *type)
 {
@@ -203,6 +210,9 @@ read_row(AtpRelation index, AttrNumber column, RegProcedure equal, Datum value, 
 		type->event_type = DatumGetInt32(heap_getattr(tuple, COLUMN_EVENT_TYPE, shape, &null));
 		type->builtin = DatumGetBool(heap_getattr(tuple, COLUMN_BUILTIN, shape, &null));
 		strlcpy(type->name, string, sizeof(type->name));
+		type->validation = validation_of(TextDatumGetCString(heap_getattr(tuple, COLUMN_VALIDATION, shape, &null)));
+		type->active_version = DatumGetInt32(heap_getattr(tuple, COLUMN_ACTIVE_VERSION, shape, &null));
+		type->latest_version = DatumGetInt32(heap_getattr(tuple, COLUMN_LATEST_VERSION, shape, &null));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -235,21 +245,30 @@ register_type(const char *name)
 	SPI_finish();
 }
 
-void
-atp_eventtype_resolve(const char *name, AtpEventType *type)
+bool
+atp_eventtype_find(const char *name, AtpEventType *type)
 {
 	ByName	   *entry;
 
 	prepare_cache();
-	if (strlen(name) <= ATP_EVENT_TYPE_NAME_MAX &&
-		(entry = hash_search(by_name, name, HASH_FIND, NULL)) != NULL)
-	{
+	if (strlen(name) > ATP_EVENT_TYPE_NAME_MAX)
+		return false;
+	entry = hash_search(by_name, name, HASH_FIND, NULL);
+	if (entry != NULL)
 		*type = entry->type;
-		return;
-	}
-	atp_eventtype_require_valid(name);
-	if (!read_row(ATP_REL_EVENT_TYPE_NAME_UNIQUE, COLUMN_NAME, F_TEXTEQ, CStringGetTextDatum(name), type))
+	else if (read_row(ATP_REL_EVENT_TYPE_NAME_UNIQUE, COLUMN_NAME, F_TEXTEQ, CStringGetTextDatum(name), type))
+		remember(type);
+	else
+		return false;
+	return true;
+}
+
+void
+atp_eventtype_resolve(const char *name, AtpEventType *type)
+{
+	if (!atp_eventtype_find(name, type))
 	{
+		atp_eventtype_require_valid(name);
 		if (setting_policy == POLICY_REGISTERED)
 			ereport(ERROR, errcode(ATP_ERR_EVENT_TYPE_NOT_REGISTERED), errmsg("event type \"%s\" is not registered", name),
 					errdetail("The setting atp.event_type_policy is registered."),
@@ -258,8 +277,8 @@ atp_eventtype_resolve(const char *name, AtpEventType *type)
 		if (!read_row(ATP_REL_EVENT_TYPE_NAME_UNIQUE, COLUMN_NAME, F_TEXTEQ, CStringGetTextDatum(name), type))
 			elog(ERROR, "event type \"%s\" has vanished", name);
 		prepare_cache();
+		remember(type);
 	}
-	remember(type);
 }
 
 bool
@@ -298,27 +317,10 @@ atp_eventtype_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/* register_event_type(event_type, description) */
+/* require_event_type_name(event_type): raises TP201 */
 Datum
-atp_eventtype_register(PG_FUNCTION_ARGS)
+atp_eventtype_require_name(PG_FUNCTION_ARGS)
 {
-	static AtpQuery upsert = {
-		"INSERT INTO atp_internal.event_type (name, description) VALUES ($1, $2) "
-		"ON CONFLICT (name) DO UPDATE SET description = coalesce(excluded.description, event_type.description)",
-		2, {TEXTOID, TEXTOID}
-	};
-	Datum		arguments[2];
-	char		nulls[2] = {' ', ' '};
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("event type must not be null"));
 	atp_eventtype_require_valid(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	arguments[0] = PG_GETARG_DATUM(0);
-	arguments[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
-	if (PG_ARGISNULL(1))
-		nulls[1] = 'n';
-	SPI_connect();
-	atp_query(&upsert, arguments, nulls, false, 0);
-	SPI_finish();
 	PG_RETURN_VOID();
 }

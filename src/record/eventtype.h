@@ -6,10 +6,20 @@
 
 #define ATP_EVENT_TYPE_NAME_MAX 128
 
+typedef enum AtpValidation
+{
+	ATP_VALIDATION_ENFORCE,		/* refuses the event */
+	ATP_VALIDATION_RECORD,		/* stores it with record flag bit 1 */
+	ATP_VALIDATION_OFF
+} AtpValidation;
+
 typedef struct AtpEventType
 {
 	int32		event_type;
 	bool		builtin;		/* an event of the platform: record flag bit 0 */
+	AtpValidation validation;	/* what an append does with a payload that its schema refuses */
+	int32		active_version;	/* of its schemas; 0: none */
+	int32		latest_version;
 	char		name[ATP_EVENT_TYPE_NAME_MAX + 1];
 } AtpEventType;
 
@@ -18,6 +28,9 @@ typedef struct AtpEventType
  * TP207 for an unknown one under the policy registered.
  */
 extern void atp_eventtype_resolve(const char *name, AtpEventType *type);
+
+/* The same without registering; false where there is none. */
+extern bool atp_eventtype_find(const char *name, AtpEventType *type);
 
 /* The same by key; false where there is none. */
 extern bool atp_eventtype_get(int32 key, AtpEventType *type);

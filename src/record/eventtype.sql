@@ -4,7 +4,13 @@ CREATE TABLE atp_internal.event_type (
 	name text NOT NULL CONSTRAINT event_type_name_unique UNIQUE,
 	builtin boolean NOT NULL DEFAULT false,
 	description text,
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	owner text,
+	validation text NOT NULL DEFAULT 'enforce' CONSTRAINT event_type_validation_known CHECK (validation IN ('enforce', 'record', 'off')),
+	compatibility text NOT NULL DEFAULT 'BACKWARD' CONSTRAINT event_type_compatibility_known
+		CHECK (compatibility ~ '^(NONE|(BACKWARD|FORWARD|FULL)(_TRANSITIVE)?(_STRICT|_LENIENT)?)$'),
+	active_version int NOT NULL DEFAULT 0,
+	latest_version int NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE atp_internal.event_type IS 'Registry of event types. A reference table shared by all tenants.';
 COMMENT ON COLUMN atp_internal.event_type.event_type IS 'Surrogate key, used inside only; below 1000 for the platform''s own types.';
@@ -12,6 +18,11 @@ COMMENT ON COLUMN atp_internal.event_type.name IS 'PascalCase, past tense, with 
 COMMENT ON COLUMN atp_internal.event_type.builtin IS 'True for the platform''s own types, which the install script makes; their events carry record flag bit 0.';
 COMMENT ON COLUMN atp_internal.event_type.description IS 'What the event says happened; NULL where the type registered itself on first use.';
 COMMENT ON COLUMN atp_internal.event_type.created_at IS 'When the type was registered.';
+COMMENT ON COLUMN atp_internal.event_type.owner IS 'Who answers for the type: a team, a service, an address.';
+COMMENT ON COLUMN atp_internal.event_type.validation IS 'What an append does with a payload that the schema refuses: enforce (refuses the event), record (stores it with record flag bit 1), off (does not look).';
+COMMENT ON COLUMN atp_internal.event_type.compatibility IS 'How a new schema version must relate to those before it; see atp.schema_compatibility.';
+COMMENT ON COLUMN atp_internal.event_type.active_version IS 'Version of the schema that appends are validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.event_type.latest_version IS 'Highest version of a schema of the type; 0: it never had one.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_event_type_seq', '');
 
@@ -23,11 +34,65 @@ CREATE TRIGGER event_type_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE O
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_type_changed();
 ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_changed;
 
-CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL) RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_eventtype_register';
-COMMENT ON FUNCTION atp.register_event_type(text, text) IS
-'Register an event type, or describe one that is registered.
-The name is PascalCase in the past tense with an optional version suffix. A NULL description leaves the one that stands.
-Raises: TP201 (malformed name).';
-REVOKE ALL ON FUNCTION atp.register_event_type(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text) TO atp_admin;
+-- The name goes into every hashed record: what it stands for cannot change afterwards.
+CREATE FUNCTION atp_internal.event_type_fixed() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION 'event type "%" cannot be renamed or removed', old.name
+		USING ERRCODE = 'TP224', DETAIL = 'Stored events carry the name in their hashes.',
+			HINT = 'Register a new type, for example with a version suffix, and retire the schemas of the old one.';
+END $$;
+COMMENT ON FUNCTION atp_internal.event_type_fixed() IS
+'Refuse to rename or remove an event type.
+Raises: TP224.';
+REVOKE ALL ON FUNCTION atp_internal.event_type_fixed() FROM PUBLIC;
+CREATE TRIGGER event_type_not_renamed BEFORE UPDATE ON atp_internal.event_type FOR EACH ROW
+	WHEN (old.name IS DISTINCT FROM new.name OR old.event_type IS DISTINCT FROM new.event_type OR old.builtin IS DISTINCT FROM new.builtin)
+	EXECUTE FUNCTION atp_internal.event_type_fixed();
+CREATE TRIGGER event_type_not_removed BEFORE DELETE ON atp_internal.event_type
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.event_type_fixed();
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_renamed;
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_removed;
+
+CREATE FUNCTION atp_internal.require_event_type_name(event_type text) RETURNS void
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_eventtype_require_name';
+COMMENT ON FUNCTION atp_internal.require_event_type_name(text) IS
+'Refuse a malformed name of an event type.
+It is PascalCase in the past tense with an optional version suffix.
+Raises: TP201.';
+REVOKE ALL ON FUNCTION atp_internal.require_event_type_name(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL, owner text DEFAULT NULL,
+		compatibility text DEFAULT NULL, validation text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF register_event_type.event_type IS NULL THEN
+		RAISE EXCEPTION 'event type must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF register_event_type.compatibility !~ '^(NONE|(BACKWARD|FORWARD|FULL)(_TRANSITIVE)?(_STRICT|_LENIENT)?)$' THEN
+		RAISE EXCEPTION 'unknown compatibility mode "%"', register_event_type.compatibility
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'NONE, BACKWARD, FORWARD or FULL, with _TRANSITIVE, then _STRICT, where wanted.';
+	ELSIF register_event_type.validation NOT IN ('enforce', 'record', 'off') THEN
+		RAISE EXCEPTION 'unknown validation mode "%"', register_event_type.validation
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'enforce, record or off.';
+	END IF;
+	PERFORM atp_internal.require_event_type_name(register_event_type.event_type);
+	INSERT INTO atp_internal.event_type AS known (name, description, owner, compatibility, validation)
+		VALUES (register_event_type.event_type, register_event_type.description, register_event_type.owner,
+			COALESCE(register_event_type.compatibility, 'BACKWARD'), COALESCE(register_event_type.validation, 'enforce'))
+		ON CONFLICT (name) DO UPDATE SET description = COALESCE(register_event_type.description, known.description),
+			owner = COALESCE(register_event_type.owner, known.owner),
+			compatibility = COALESCE(register_event_type.compatibility, known.compatibility),
+			validation = COALESCE(register_event_type.validation, known.validation)
+			WHERE NOT known.builtin;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', register_event_type.event_type
+			USING ERRCODE = 'TP224', HINT = 'Choose another name.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.register_event_type(text, text, text, text, text) IS
+'Register an event type, or change what stands of one that is registered.
+The name is PascalCase in the past tense with an optional version suffix. owner is who answers for it. compatibility: NONE, BACKWARD (a new type''s), FORWARD or FULL, with _TRANSITIVE, then _STRICT, where wanted; see schema_compatibility. validation: enforce (a new type''s), record or off. NULL leaves what stands.
+Raises: TP201 (malformed name), TP224 (one of the platform''s own types), 22023 (unknown mode).';
+REVOKE ALL ON FUNCTION atp.register_event_type(text, text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text, text, text, text) TO atp_admin;

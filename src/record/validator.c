@@ -90,7 +90,7 @@ atp_validator_init(void)
 							 "Off, as JSON Schema has it by default, format is an annotation, except where the "
 							 "vocabulary of the meta-schema "
 							 "demands the assertion.",
-							 &format_assertion, false, PGC_USERSET, 0, NULL, NULL, NULL);
+							 &format_assertion, false, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("atp.schema_cache_size",
 							"Memory that a backend keeps for compiled schemas.",
 							"The least recently used ones are dropped beyond it; the one in use stays.",

@@ -1,7 +1,7 @@
 /*
  * The way of an event into the store; see append.h. The SQL entry points are in stream/door, repeated appends in stream/repeat.
  *
- * Order of work: first everything that is dear and needs no lock (names, canonical text, commitments); then the stream: version,
+ * Order of work: first everything that is dear and needs no lock (names, canonical text, schema, commitments); then the stream: version,
  * previous hash, one SHA-256 per event, the head, the rows. A single event whose stream nobody else is writing is published by one
  * update of the head row that is its lock too; if another transaction was faster, the row is locked properly and only the
  * hash is computed again.
@@ -27,6 +27,7 @@
 #include "pg/relation.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
+#include "record/schema.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -38,6 +39,8 @@ static bool transaction_appended = false;
 typedef struct Prepared			/* an event in stored form, before its place is known */
 {
 	AtpEventType type;
+	AtpSchemaVerdict verdict;
+	uint8		flags;			/* of the record */
 	pg_uuid_t	event_id;
 	bool		given_id;
 	struct varlena *payload;
@@ -57,6 +60,29 @@ hash_failed(void)
 	ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed in OpenSSL"));
 }
 
+/* Validates the payload against the version that the caller names, or the active one. */
+static void
+judge_payload(const AtpEvent *event, Prepared *prepared)
+{
+	int32		named = event->metadata != NULL ? atp_envelope_schema_version(event->metadata) : 0;
+
+	if (event->schema_version != 0 && named != 0 && event->schema_version != named)
+		ereport(ERROR, errcode(ATP_ERR_INVALID_METADATA), errmsg("two schema versions are named: %d and, in the metadata, %d",
+																 event->schema_version, named));
+	prepared->verdict = atp_schema_judge(&prepared->type, event->payload, event->schema_version != 0 ? event->schema_version : named);
+	prepared->flags = (prepared->type.builtin ? ATP_RECORD_PLATFORM : 0) |
+		(prepared->verdict.errors != NULL ? ATP_RECORD_VIOLATION : 0);
+}
+
+/* A repetition of an event that was admitted before is no matter of today's schema: so this comes after the look-up, where there is one. */
+static void
+refuse_violations(const Prepared *prepared, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (prepared[i].verdict.errors != NULL && prepared[i].type.validation == ATP_VALIDATION_ENFORCE)
+			atp_schema_refuse(&prepared[i].type, &prepared[i].verdict);
+}
+
 static void
 prepare_event(const AtpEvent *event, Prepared *prepared)
 {
@@ -67,6 +93,7 @@ prepare_event(const AtpEvent *event, Prepared *prepared)
 				errhint("Append an event type of your own; atp.ingest_event records an AuditEventReceived."));
 	prepared->payload = atp_envelope_payload(event->payload);
 	prepared->metadata = atp_envelope_metadata(event->metadata);
+	judge_payload(event, prepared);
 	prepared->has_occurred_at = event->has_occurred_at;
 	prepared->occurred_at = event->occurred_at;
 	if (event->has_occurred_at && TIMESTAMP_NOT_FINITE(event->occurred_at))
@@ -119,19 +146,20 @@ link_event(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, AtpReceip
 	receipt->event_id = prepared->event_id;
 	receipt->stream_version = head->version + 1;
 	receipt->recorded_at = GetCurrentTimestamp();
+	receipt->schema_version = prepared->verdict.version;
 	receipt->deduplicated = false;
 	if (!prepared->has_occurred_at)
 		prepared->occurred_at = receipt->recorded_at;
 
 	record.alg = (uint8) tenant->alg;
-	record.flags = prepared->type.builtin ? ATP_RECORD_PLATFORM : 0;
+	record.flags = prepared->flags;
 	memcpy(record.log_uid, tenant->log_uid, 16);
 	memcpy(record.stream_uid, head->stream_uid, 16);
 	record.stream_version = (uint64) receipt->stream_version;
 	memcpy(record.event_id, prepared->event_id.data, 16);
 	record.event_type = prepared->type.name;
 	record.event_type_size = strlen(prepared->type.name);
-	record.schema_version = 0;
+	record.schema_version = (uint32) prepared->verdict.version;
 	record.occurred_at = prepared->occurred_at + UNIX_SHIFT;
 	record.recorded_at = receipt->recorded_at + UNIX_SHIFT;
 	memcpy(record.payload_commitment, prepared->payload_commitment, ATP_HASH_SIZE);
@@ -191,8 +219,8 @@ fill_slot(TupleTableSlot *slot, Row *row, int64 stream, int32 tenant, const Prep
 	values[ATP_EVENT_SEQ - 1] = Int64GetDatum(nextval_internal(atp_relation_oid(ATP_REL_EVENT_SEQ), false));
 	values[ATP_EVENT_TENANT - 1] = Int32GetDatum(tenant);
 	values[ATP_EVENT_EVENT_TYPE - 1] = Int32GetDatum(prepared->type.event_type);
-	values[ATP_EVENT_SCHEMA_VERSION - 1] = Int32GetDatum(0);
-	values[ATP_EVENT_FLAGS - 1] = Int16GetDatum(prepared->type.builtin ? ATP_RECORD_PLATFORM : 0);
+	values[ATP_EVENT_SCHEMA_VERSION - 1] = Int32GetDatum(prepared->verdict.version);
+	values[ATP_EVENT_FLAGS - 1] = Int16GetDatum(prepared->flags);
 	values[ATP_EVENT_HASH - 1] = PointerGetDatum(&row->hash);
 	values[ATP_EVENT_SALTS - 1] = PointerGetDatum(&row->salts);
 	values[ATP_EVENT_PAYLOAD - 1] = PointerGetDatum(prepared->payload);
@@ -200,6 +228,31 @@ fill_slot(TupleTableSlot *slot, Row *row, int64 stream, int32 tenant, const Prep
 	for (int i = ATP_EVENT_METADATA; i < slot->tts_tupleDescriptor->natts; i++)
 		slot->tts_isnull[i] = true;
 	ExecStoreVirtualTuple(slot);
+}
+
+/*
+ * A caller's id that another stream's append, not yet committed when this one looked, has stored meanwhile: the index on it is what
+ * finds that. The version's index cannot be violated under the stream lock.
+ */
+static void
+insert_given_ids(Relation leaf, TupleTableSlot **slots, int count)
+{
+	MemoryContext before = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		atp_relation_insert_rows(leaf, slots, count);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(before);
+		FlushErrorState();
+		ereport(ERROR, errcode(ATP_ERR_IDEMPOTENCY_CONFLICT), errmsg("event id was used before for other content"),
+				errdetail("Another stream has an event of this id."));
+	}
+	PG_END_TRY();
 }
 
 /* Stores consecutive events that belong into one leaf; returns how many of those given it has stored. */
@@ -210,15 +263,20 @@ store_slice(const AtpTenant *tenant, int64 stream, const Prepared *prepared, con
 	Relation	leaf = atp_partition_open(&prepared->event_id, &range);
 	TupleTableSlot *slots[SLICE];
 	Row			rows[SLICE];
+	bool		given = false;
 	int			n = 0;
 
 	do
 	{
 		slots[n] = MakeSingleTupleTableSlot(RelationGetDescr(leaf), &TTSOpsVirtual);
 		fill_slot(slots[n], &rows[n], stream, tenant->tenant, &prepared[n], &receipts[n]);
+		given = given || prepared[n].given_id;
 		n++;
 	} while (n < count && n < SLICE && atp_partition_contains(&range, &prepared[n].event_id));
-	atp_relation_insert_rows(leaf, slots, n);
+	if (given)
+		insert_given_ids(leaf, slots, n);
+	else
+		atp_relation_insert_rows(leaf, slots, n);
 	for (int i = 0; i < n; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	table_close(leaf, NoLock);
@@ -301,6 +359,9 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 		CHECK_FOR_INTERRUPTS();
 	}
 
+	if (!repeatable)
+		refuse_violations(prepared, count);
+
 	contents = repeatable ? palloc_array(AtpContent, count) : NULL;
 	lock = repeatable || count > 1;
 	for (;;)
@@ -312,6 +373,7 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 				describe(&contents[i], &events[i], &prepared[i]);
 			if (atp_repeat_find(tenant, head, batch_key, contents, count, receipts))
 				return;			/* the original receipts */
+			refuse_violations(prepared, count);
 		}
 		check_open(head);
 		check_expected(head, expected_version);

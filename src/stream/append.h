@@ -24,6 +24,7 @@ typedef struct AtpEvent
 	const pg_uuid_t *event_id;	/* NULL: make one */
 	bool		has_occurred_at;
 	TimestampTz occurred_at;	/* without: the time it is recorded */
+	int32		schema_version; /* that the payload shall be valid against; 0: the active one, or what the metadata names */
 	bool		platform;		/* of a builtin type, appended by atp itself; the same for all events of a call */
 } AtpEvent;
 
@@ -38,7 +39,8 @@ typedef struct AtpEvent
 /*
  * Appends events to one stream, all or none, and fills one receipt each. `batch_key` (NULL: none) covers the events together:
  * the same key with the same events returns the original receipts. Raises TP101 (expected version), TP104 (key or id used for other
- * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), TP250 and TP251 (the type or the stream is the
+ * content), TP105, TP106 (sealed), TP20x (names, payload, metadata, tenant), TP220, TP221 and
+ * TP223 (schema), TP250 and TP251 (the type or the stream is the
  * platform's, and the event is not), 25006 (read-only transaction or standby). A tenant that takes no events takes the platform's.
  */
 extern void atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,

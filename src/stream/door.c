@@ -15,6 +15,7 @@
 
 #include "core/ulid.h"
 #include "pg/errors.h"
+#include "record/envelope.h"
 #include "record/tenant.h"
 #include "stream/append.h"
 
@@ -120,7 +121,8 @@ refuse_element(int index, const char *what)
 {
 	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("malformed element in the array of events"),
 			errdetail("Element %d: %s.", index, what),
-			errhint("An element is an object with event_type, and optionally payload, metadata, event_id, occurred_at and stream."));
+			errhint("An element is an object with event_type, and optionally payload, metadata, event_id, occurred_at, "
+					"schema_version and stream."));
 }
 
 static char *
@@ -163,6 +165,12 @@ read_member(Batch *batch, int index, const JsonbValue *key, JsonbValue *value, b
 			event->occurred_at = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
 																		 CStringGetDatum(element_text(value, index, name)),
 																		 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	}
+	else if (strcmp(name, "schema_version") == 0)
+	{
+		event->schema_version = absent ? 0 : value->type == jbvNumeric ? atp_envelope_version_of(value->val.numeric) : 0;
+		if (!absent && event->schema_version == 0)
+			refuse_element(index, "\"schema_version\" is not a version");
 	}
 	else if (strcmp(name, "stream") == 0 && !stream_given)
 		batch->streams[index] = element_text(value, index, name);
@@ -330,11 +338,12 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 				occurred_at,
 				name,
 				key,
-				computed[4];
-	static const char *const computed_names[] = {"recorded_at", "hash", "previous_hash", "schema_version"};
-	int			numbers[6];
-	Datum		values[6];
-	bool		nulls[6] = {0};
+				schema_version,
+				computed[3];
+	static const char *const computed_names[] = {"recorded_at", "hash", "previous_hash"};
+	int			numbers[7];
+	Datum		values[7];
+	bool		nulls[7] = {0};
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called INSTEAD OF INSERT"));
@@ -347,6 +356,7 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 	occurred_at = column_of(trigger, "occurred_at");
 	name = column_of(trigger, "tenant");
 	key = column_of(trigger, "idempotency_key");
+	schema_version = column_of(trigger, "schema_version");
 	for (int i = 0; i < (int) lengthof(computed); i++)
 	{
 		computed[i] = column_of(trigger, computed_names[i]);
@@ -356,6 +366,8 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 	require_given(type.null, "event type");
 	if (!version.null && DatumGetInt64(version.value) < 1)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("stream_version must be at least 1"));
+	if (!schema_version.null && DatumGetInt32(schema_version.value) < 1)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("schema_version must be at least 1"));
 
 	atp_tenant_resolve(name.null ? NULL : TextDatumGetCString(name.value), &tenant);
 	event.event_type = TextDatumGetCString(type.value);
@@ -364,6 +376,7 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 	event.event_id = id.null ? NULL : DatumGetUUIDP(id.value);
 	event.has_occurred_at = !occurred_at.null;
 	event.occurred_at = occurred_at.null ? 0 : DatumGetTimestampTz(occurred_at.value);
+	event.schema_version = schema_version.null ? 0 : DatumGetInt32(schema_version.value);
 	atp_append(&tenant, TextDatumGetCString(stream.value), &event, 1,
 			   version.null ? ATP_EXPECT_ANY : DatumGetInt64(version.value) - 1,
 			   key.null ? NULL : TextDatumGetCString(key.value), &receipt);
@@ -380,8 +393,10 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 	values[4] = CStringGetTextDatum(tenant.name);
 	numbers[5] = occurred_at.number;
 	values[5] = occurred_at.null ? values[2] : occurred_at.value;
+	numbers[6] = schema_version.number;
+	values[6] = Int32GetDatum(receipt.schema_version);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
-													 6, numbers, values, nulls));
+													 7, numbers, values, nulls));
 }
 
 /* Trigger INSTEAD OF, and BEFORE STATEMENT, UPDATE OR DELETE on atp.events. */

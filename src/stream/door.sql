@@ -27,9 +27,9 @@ CREATE FUNCTION atp.append_event(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_door_append_event';
 COMMENT ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) IS
 'Append one event to a stream and return its receipt.
-stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
+stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. A member schema_version of the metadata names the version of the schema that the payload is validated against, instead of the active one. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
 The stream is locked until the transaction ends.
-Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, 22004, 25006, 40001, 42501.';
+Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, TP220, TP221 (payload refused by its schema), TP223, 22004, 25006, 40001, 42501.';
 REVOKE ALL ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) TO atp_writer;
 
@@ -43,7 +43,7 @@ CREATE FUNCTION atp.append_events(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_door_append_events';
 COMMENT ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) IS
 'Append an array of events, all or none, and return their receipts.
-Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
+Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, schema_version, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
 Raises: as append_event; 22023 (an element is malformed; DETAIL says which).';
 REVOKE ALL ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) TO atp_writer;

@@ -35,7 +35,7 @@ static int	setting_window = 7 * 24 * 60 * 60;
 
 /* The stored event and whether it is the same, by id or by stream and version. */
 #define COMPARE \
-	"SELECT e.event_id, e.stream_version, e.hash, e.recorded_at," \
+	"SELECT e.event_id, e.stream_version, e.hash, e.recorded_at, e.schema_version," \
 	" e.stream = $2 AND e.event_type = $3 AND (e.payload IS NULL OR e.payload::text = $4)" \
 	" AND ($5 IS NULL OR e.occurred_at = $5)" \
 	" AND (e.metadata IS NULL OR NOT EXISTS (SELECT FROM pg_catalog.jsonb_each($6) m" \
@@ -85,13 +85,14 @@ compare(AtpQuery *query, Datum which, const AtpHead *head, const AtpContent *con
 				errhint("The transaction might succeed if retried."));
 	row = SPI_tuptable->vals[0];
 	shape = SPI_tuptable->tupdesc;
-	if (!DatumGetBool(SPI_getbinval(row, shape, 5, &null)) || null)
+	if (!DatumGetBool(SPI_getbinval(row, shape, 6, &null)) || null)
 		refuse(what, "The stored event differs from the one given.");
 	receipt->event_id = *DatumGetUUIDP(SPI_getbinval(row, shape, 1, &null));
 	receipt->stream_version = DatumGetInt64(SPI_getbinval(row, shape, 2, &null));
 	hash = DatumGetByteaPP(SPI_getbinval(row, shape, 3, &null));
 	memcpy(receipt->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
 	receipt->recorded_at = DatumGetTimestampTz(SPI_getbinval(row, shape, 4, &null));
+	receipt->schema_version = DatumGetInt32(SPI_getbinval(row, shape, 5, &null));
 	receipt->deduplicated = true;
 	SPI_freetuptable(SPI_tuptable);
 }

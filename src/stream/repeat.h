@@ -19,6 +19,7 @@ typedef struct AtpReceipt
 	int64		stream_version;
 	uint8		hash[ATP_HASH_SIZE];
 	TimestampTz recorded_at;
+	int32		schema_version;	/* that the payload was validated against; 0: none */
 	bool		deduplicated;	/* the event was there already; the rest is the original receipt */
 } AtpReceipt;
 

@@ -68,7 +68,7 @@ COMMENT ON COLUMN atp.events.tenant IS 'Name of the tenant.';
 COMMENT ON COLUMN atp.events.stream IS 'Name of the stream: {AggregateType}-{AggregateId}.';
 COMMENT ON COLUMN atp.events.stream_version IS 'Place in the stream: 1, 2, 3, ... without gaps. On INSERT: the expected version plus one, or NULL for any.';
 COMMENT ON COLUMN atp.events.event_type IS 'Name of the event type.';
-COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none. On INSERT: the version to validate against, or NULL for the active one.';
 COMMENT ON COLUMN atp.events.occurred_at IS 'When it happened, in the caller''s word.';
 COMMENT ON COLUMN atp.events.recorded_at IS 'When it was written.';
 COMMENT ON COLUMN atp.events.payload IS 'What happened, a JSON object; NULL once erased. Cast from the stored text: costs only where it is named.';
@@ -78,6 +78,26 @@ COMMENT ON COLUMN atp.events.previous_hash IS 'Chain link of the version before;
 COMMENT ON COLUMN atp.events.idempotency_key IS 'Accepted by INSERT and COPY; always NULL on reading.';
 GRANT SELECT ON atp.events TO atp_reader, atp_auditor, atp_admin;
 GRANT INSERT ON atp.events TO atp_writer, atp_admin;
+
+-- Record flag bit 1; the mode record of an event type sets it.
+CREATE VIEW atp.schema_violations AS
+	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, y.name AS event_type, e.schema_version, e.recorded_at
+	FROM atp_internal.event e
+		LEFT JOIN atp_internal.event_type y ON y.event_type = e.event_type
+		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant
+		LEFT JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+	WHERE e.tenant = atp_internal.current_tenant() AND e.flags::int & 2 <> 0;
+COMMENT ON VIEW atp.schema_violations IS
+'List the events of the current tenant that were stored though their payload violates their schema.
+That happens under the validation mode record; the mark is part of the hashed record. atp.validate_payload(event_type, payload, schema_version) says what is wrong. Conditions on event_id skip partitions.';
+COMMENT ON COLUMN atp.schema_violations.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.schema_violations.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.schema_violations.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.schema_violations.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp.schema_violations.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schema_violations.schema_version IS 'Version of the schema that the payload violates.';
+COMMENT ON COLUMN atp.schema_violations.recorded_at IS 'When the event was written.';
+GRANT SELECT ON atp.schema_violations TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.streams AS
 	SELECT s.tenant, s.stream, s.category, s.version, s.created_at, s.last_recorded_at, s.hash, s.state

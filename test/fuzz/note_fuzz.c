@@ -1,35 +1,11 @@
 /*
  * Fuzz target of the parsers of core/note and core/base64: no memory error, no undefined behaviour, and what parses is
  * exactly what its parts spell, so that no two texts mean the same.
- *
- *	clang -fsanitize=fuzzer,address,undefined ...		libFuzzer
- *	-DSTANDALONE: note_fuzz ROUNDS [SEED]		ROUNDS mutations of the texts below, or
- *	              note_fuzz FILE ...			the files that a fuzzer left
  */
+#include "fuzz.h"
+
 #include "core/base64.h"
 #include "core/note.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-extern int	LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void *
-grow(void *context, void *memory, size_t size)
-{
-	(void) context;
-	return realloc(memory, size);
-}
-
-static void
-expect(bool holds, const char *what)
-{
-	if (!holds)
-	{
-		fprintf(stderr, "note_fuzz: %s\n", what);
-		abort();
-	}
-}
 
 static void
 expect_same(AtpBuf *spelt, const uint8_t *data, size_t size, const char *what)
@@ -127,8 +103,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-#ifdef STANDALONE
-
 static const char *const seeds[] = {
 	"example.org/log+1c66b9ea+AddamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea",
 	"PRIVATE+KEY+example.org/log+1c66b9ea+AZ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g",
@@ -138,91 +112,4 @@ static const char *const seeds[] = {
 };
 static const char *const pieces[] = {"\n", "\n\n", "\xe2\x80\x94 ", " ", "+", "=", "==", "0", "AAAA", "\xc2\xa0", "\xff", "\x01", "PRIVATE+KEY+", "a AAAAAAA=\n"};
 
-static uint64_t state;
-
-static size_t
-draw(size_t below)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (size_t) (state >> 11) % below;
-}
-
-/* Replaces `gone` bytes at a place by others. */
-static size_t
-splice(uint8_t *data, size_t size, size_t gone, const void *put, size_t put_size)
-{
-	size_t		at = draw(size - gone + 1);
-
-	memmove(data + at + put_size, data + at + gone, size - at - gone);
-	memcpy(data + at, put, put_size);
-	return size - gone + put_size;
-}
-
-static size_t
-mutate(uint8_t *data, size_t size)
-{
-	const char *piece = pieces[draw(sizeof(pieces) / sizeof(pieces[0]))];
-	const char *seed = seeds[draw(sizeof(seeds) / sizeof(seeds[0]))];
-	size_t		cut = draw(strlen(seed));
-
-	switch (size > 0 ? draw(5) : 3)
-	{
-		case 0:
-			data[draw(size)] ^= (uint8_t) (1 << draw(8));
-			return size;
-		case 1:
-			data[draw(size)] = (uint8_t) draw(256);
-			return size;
-		case 2:
-			return splice(data, size, draw(size < 9 ? size : 9), "", 0);
-		case 3:
-			return splice(data, size, 0, piece, strlen(piece));
-		default:
-			return splice(data, size, draw(size), seed + cut, draw(strlen(seed) - cut) + 1);
-	}
-}
-
-static int
-run_file(const char *name)
-{
-	static uint8_t data[4 * ATP_NOTE_MAX_SIZE];
-	FILE	   *file = fopen(name, "rb");
-
-	if (file == NULL)
-	{
-		perror(name);
-		return 1;
-	}
-	LLVMFuzzerTestOneInput(data, fread(data, 1, sizeof(data), file));
-	fclose(file);
-	return 0;
-}
-
-int
-main(int count, char **argument)
-{
-	uint64_t	rounds = count > 1 ? strtoull(argument[1], NULL, 10) : 0;
-
-	for (int i = 1; i < count && rounds == 0; i++)
-		if (run_file(argument[i]) != 0)
-			return 1;
-	state = count > 2 && rounds > 0 ? strtoull(argument[2], NULL, 10) | 1 : 1;
-	for (uint64_t round = 0; round < rounds; round++)
-	{
-		uint8_t		data[4096];
-		const char *seed = seeds[round % (sizeof(seeds) / sizeof(seeds[0]))];
-		size_t		size = strlen(seed);
-
-		memcpy(data, seed, size);
-		LLVMFuzzerTestOneInput(data, size);
-		for (size_t i = draw(6); i-- > 0;)
-			size = mutate(data, size);
-		LLVMFuzzerTestOneInput(data, size);
-	}
-	printf("1 passed, 0 failed\n");
-	return 0;
-}
-
-#endif
+FUZZ_MAIN(seeds, pieces)

@@ -79,8 +79,13 @@ def real_documents():
     for path in sorted(glob.glob(os.path.join(SHARED, 'conformance/events/*.jsonl'))):
         with open(path, encoding='utf-8') as file:
             documents += [line.rstrip('\n') for line in file]
-    assert documents, 'no documents under %s' % SHARED
+    assert documents or not have_conformance(), 'no documents under %s' % SHARED
     return documents
+
+
+def have_conformance():
+    """Whether the shared data lies beside the tree; without it the tests that need it are skipped."""
+    return os.path.isdir(os.path.join(SHARED, 'conformance'))
 
 
 def conformance(path):

@@ -103,6 +103,9 @@ def ask_core(program, questions):
 
 
 def main():
+    if not os.path.isdir(ROOT):
+        print("0 passed, 0 failed, 1 skipped")
+        return False
     every = list(vectors())
     questions = [(function, arguments) for _, function, arguments, _ in every]
     answers, asked = ask_sql(questions) if sys.argv[1] == "sql" else ask_core(sys.argv[2], questions)

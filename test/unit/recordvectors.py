@@ -52,7 +52,7 @@ def ask_canonical(tool, name, text):
 def ask_doubles(tool, rng):
     """Numbers of the shared file and random ones; 17 digits and the exact decimal must both come out as the shortest."""
     values = [(struct.unpack('>d', bytes.fromhex(bits.zfill(16)))[0], text)
-              for bits, text in (line.split(',') for line in documents.conformance('jcs/es6-numbers.txt'))]
+              for bits, text in (line.split(',') for line in (documents.conformance('jcs/es6-numbers.txt') if documents.have_conformance() else []))]
     doubles = [struct.unpack('>d', rng.randbytes(8))[0] for _ in range(4000)]
     doubles += [2.0 ** e for e in range(-1074, 1024)] + [float('1e%d' % e) for e in range(-323, 309)]
     doubles += [struct.unpack('>d', struct.pack('>Q', rng.randrange(1 << 40)))[0] for _ in range(300)]
@@ -96,7 +96,8 @@ def ask_records(tool, rng, count):
 def main():
     rng = random.Random(SEED)
     tool = Tool()
-    for vector in documents.conformance('jcs/vectors.json'):
+    shared = documents.have_conformance()
+    for vector in documents.conformance('jcs/vectors.json') if shared else []:
         tool.ask(vector['name'], 'canon rfc8785 ' + hexed(vector['input']), vector['output_hex'])
     ask_doubles(tool, rng)
     for text in documents.random_documents(SEED, 3000):
@@ -105,7 +106,7 @@ def main():
         ask_canonical(tool, 'real document', text)
     ask_records(tool, rng, 1500)
     passed, failed = tool.run()
-    print('%d passed, %d failed' % (passed, failed))
+    print('%d passed, %d failed%s' % (passed, failed, '' if shared else ', 1 skipped'))
     return failed > 0
 
 

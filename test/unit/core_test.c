@@ -1,6 +1,6 @@
 /*
  * Unit tests of the ground floor that need no server: each CHECK is one case. What conformance data or the independent implementation
- * covers (recordvectors.py, conformance.py) is not repeated here.
+ * covers (recordvectors.py, conformance_test.py) is not repeated here.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ check(bool condition, const char *text, int line)
 	else
 	{
 		failed++;
-		printf("core.c:%d: %s\n", line, text);
+		printf("core_test.c:%d: %s\n", line, text);
 	}
 }
 
