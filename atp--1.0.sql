@@ -51,6 +51,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
 	('TP107', 'event_immutable', 'Stored events are append-only: UPDATE, DELETE, TRUNCATE and the like are refused.'),
+	('TP110', 'resequence_needed', 'The log was restored, or belongs to another cluster; run atp.resequence().'),
+	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
+	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -65,8 +68,17 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
 	('TP214', 'pattern_limit', 'A regular expression went over its match limit.'),
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
+	('TP220', 'schema_not_found', 'The event type has no schema of this version.'),
+	('TP221', 'payload_refused', 'The payload is not valid against the schema of its event type; DETAIL lists the errors.'),
+	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
+	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
+	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
+	('TP260', 'policy_exists', 'A policy of this name is in force.'),
+	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
+	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
+	('TP263', 'policy_version_conflict', 'The policy is not at the expected version; DETAIL gives the actual one.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
@@ -276,6 +288,15 @@ C2SP tlog-checkpoint: {origin, size, root, extension}, root in base64 as it stan
 there are none). The text is that of the note, without blank line and signatures. NULL where it is not a checkpoint. Nothing
 is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 tree has 32 bytes, which is not checked.';
 
+-- ==== src/pg/worker.sql ====
+-- The background worker, as far as SQL can see it.
+CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
+COMMENT ON FUNCTION atp_internal.worker_status() IS
+'Describe this database''s worker.
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
+REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
+
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
 CREATE TABLE atp_internal.tenant (
@@ -349,103 +370,6 @@ COMMENT ON COLUMN atp.tenants.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp.tenants.changed_at IS 'When status or configuration last changed.';
 GRANT SELECT ON atp.tenants TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp.onboard_tenant(tenant text, configuration jsonb DEFAULT '{}') RETURNS uuid
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	uid uuid;
-BEGIN
-	IF onboard_tenant.tenant IS NULL OR onboard_tenant.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid tenant name "%s"', onboard_tenant.tenant),
-			HINT = 'A tenant name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
-	END IF;
-	IF jsonb_typeof(onboard_tenant.configuration) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
-	END IF;
-	INSERT INTO atp_internal.tenant AS t (name, configuration) VALUES (onboard_tenant.tenant, onboard_tenant.configuration)
-		ON CONFLICT (name) DO NOTHING RETURNING t.log_uid INTO uid;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP211', MESSAGE = format('tenant "%s" exists', onboard_tenant.tenant);
-	END IF;
-	RETURN uid;
-END $$;
-COMMENT ON FUNCTION atp.onboard_tenant(text, jsonb) IS
-'Make a tenant and return the identity of its log.
-The name stays taken for ever. configuration is a free-form JSON object.
-Raises: TP201 (malformed name), TP211 (the tenant exists), 22023 (configuration is no object).';
-
-CREATE FUNCTION atp_internal.change_tenant(tenant text, configuration jsonb, status text, allowed text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	present text;
-BEGIN
-	SELECT t.status INTO present FROM atp_internal.tenant t WHERE t.name = change_tenant.tenant FOR UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP202', MESSAGE = format('tenant "%s" does not exist', change_tenant.tenant);
-	END IF;
-	IF present <> ALL (change_tenant.allowed) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = format('tenant "%s" is %s', change_tenant.tenant, present),
-			DETAIL = format('This is possible for a tenant that is %s.', array_to_string(change_tenant.allowed, ' or '));
-	END IF;
-	UPDATE atp_internal.tenant t SET
-			configuration = coalesce(change_tenant.configuration, t.configuration),
-			status = coalesce(change_tenant.status, t.status),
-			changed_at = clock_timestamp()
-		WHERE t.name = change_tenant.tenant;
-END $$;
-COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
-'Change the configuration and status of a tenant in one of the allowed states.
-NULL leaves what it is.
-Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
-REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
-
-CREATE FUNCTION atp.update_tenant_configuration(tenant text, configuration jsonb) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF jsonb_typeof(configuration) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
-	END IF;
-	PERFORM atp_internal.change_tenant(tenant, configuration, NULL, ARRAY['active', 'suspended']);
-END $$;
-COMMENT ON FUNCTION atp.update_tenant_configuration(text, jsonb) IS
-'Replace the configuration of a tenant.
-Raises: TP202 (no such tenant), TP203 (it is deleted), 22023 (configuration is no object).';
-
-CREATE FUNCTION atp.suspend_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'suspended', ARRAY['active']);
-END;
-COMMENT ON FUNCTION atp.suspend_tenant(text) IS
-'Suspend a tenant: its events stay readable, and it takes no more.
-Appends that began before may still commit.
-Raises: TP202 (no such tenant), TP203 (it is not active).';
-
-CREATE FUNCTION atp.reactivate_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'active', ARRAY['suspended']);
-END;
-COMMENT ON FUNCTION atp.reactivate_tenant(text) IS
-'Let a suspended tenant take events again.
-Raises: TP202 (no such tenant), TP203 (it is not suspended).';
-
-CREATE FUNCTION atp.delete_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'deleted', ARRAY['active', 'suspended']);
-END;
-COMMENT ON FUNCTION atp.delete_tenant(text) IS
-'Mark a tenant deleted.
-It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence.
-Raises: TP202 (no such tenant), TP203 (it is deleted already).';
-
-REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
-	atp.reactivate_tenant(text), atp.delete_tenant(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
-	atp.reactivate_tenant(text), atp.delete_tenant(text) TO atp_admin;
-
 -- ==== src/record/eventtype.sql ====
 -- Event types: a shared registry of names. Issue a surrogate key, so that an event stores four bytes.
 CREATE TABLE atp_internal.event_type (
@@ -453,7 +377,13 @@ CREATE TABLE atp_internal.event_type (
 	name text NOT NULL CONSTRAINT event_type_name_unique UNIQUE,
 	builtin boolean NOT NULL DEFAULT false,
 	description text,
-	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	owner text,
+	validation text NOT NULL DEFAULT 'enforce' CONSTRAINT event_type_validation_known CHECK (validation IN ('enforce', 'record', 'off')),
+	compatibility text NOT NULL DEFAULT 'BACKWARD' CONSTRAINT event_type_compatibility_known
+		CHECK (compatibility ~ '^(NONE|(BACKWARD|FORWARD|FULL)(_TRANSITIVE)?(_STRICT|_LENIENT)?)$'),
+	active_version int NOT NULL DEFAULT 0,
+	latest_version int NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE atp_internal.event_type IS 'Registry of event types. A reference table shared by all tenants.';
 COMMENT ON COLUMN atp_internal.event_type.event_type IS 'Surrogate key, used inside only; below 1000 for the platform''s own types.';
@@ -461,6 +391,11 @@ COMMENT ON COLUMN atp_internal.event_type.name IS 'PascalCase, past tense, with 
 COMMENT ON COLUMN atp_internal.event_type.builtin IS 'True for the platform''s own types, which the install script makes; their events carry record flag bit 0.';
 COMMENT ON COLUMN atp_internal.event_type.description IS 'What the event says happened; NULL where the type registered itself on first use.';
 COMMENT ON COLUMN atp_internal.event_type.created_at IS 'When the type was registered.';
+COMMENT ON COLUMN atp_internal.event_type.owner IS 'Who answers for the type: a team, a service, an address.';
+COMMENT ON COLUMN atp_internal.event_type.validation IS 'What an append does with a payload that the schema refuses: enforce (refuses the event), record (stores it with record flag bit 1), off (does not look).';
+COMMENT ON COLUMN atp_internal.event_type.compatibility IS 'How a new schema version must relate to those before it; see atp.schema_compatibility.';
+COMMENT ON COLUMN atp_internal.event_type.active_version IS 'Version of the schema that appends are validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.event_type.latest_version IS 'Highest version of a schema of the type; 0: it never had one.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type', 'WHERE NOT builtin');
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_event_type_seq', '');
 
@@ -472,14 +407,68 @@ CREATE TRIGGER event_type_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE O
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_type_changed();
 ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_changed;
 
-CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL) RETURNS void
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_eventtype_register';
-COMMENT ON FUNCTION atp.register_event_type(text, text) IS
-'Register an event type, or describe one that is registered.
-The name is PascalCase in the past tense with an optional version suffix. A NULL description leaves the one that stands.
-Raises: TP201 (malformed name).';
-REVOKE ALL ON FUNCTION atp.register_event_type(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text) TO atp_admin;
+-- The name goes into every hashed record: what it stands for cannot change afterwards.
+CREATE FUNCTION atp_internal.event_type_fixed() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION 'event type "%" cannot be renamed or removed', old.name
+		USING ERRCODE = 'TP224', DETAIL = 'Stored events carry the name in their hashes.',
+			HINT = 'Register a new type, for example with a version suffix, and retire the schemas of the old one.';
+END $$;
+COMMENT ON FUNCTION atp_internal.event_type_fixed() IS
+'Refuse to rename or remove an event type.
+Raises: TP224.';
+REVOKE ALL ON FUNCTION atp_internal.event_type_fixed() FROM PUBLIC;
+CREATE TRIGGER event_type_not_renamed BEFORE UPDATE ON atp_internal.event_type FOR EACH ROW
+	WHEN (old.name IS DISTINCT FROM new.name OR old.event_type IS DISTINCT FROM new.event_type OR old.builtin IS DISTINCT FROM new.builtin)
+	EXECUTE FUNCTION atp_internal.event_type_fixed();
+CREATE TRIGGER event_type_not_removed BEFORE DELETE ON atp_internal.event_type
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.event_type_fixed();
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_renamed;
+ALTER TABLE atp_internal.event_type ENABLE ALWAYS TRIGGER event_type_not_removed;
+
+CREATE FUNCTION atp_internal.require_event_type_name(event_type text) RETURNS void
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_eventtype_require_name';
+COMMENT ON FUNCTION atp_internal.require_event_type_name(text) IS
+'Refuse a malformed name of an event type.
+It is PascalCase in the past tense with an optional version suffix.
+Raises: TP201.';
+REVOKE ALL ON FUNCTION atp_internal.require_event_type_name(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_event_type(event_type text, description text DEFAULT NULL, owner text DEFAULT NULL,
+		compatibility text DEFAULT NULL, validation text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF register_event_type.event_type IS NULL THEN
+		RAISE EXCEPTION 'event type must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF register_event_type.compatibility !~ '^(NONE|(BACKWARD|FORWARD|FULL)(_TRANSITIVE)?(_STRICT|_LENIENT)?)$' THEN
+		RAISE EXCEPTION 'unknown compatibility mode "%"', register_event_type.compatibility
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'NONE, BACKWARD, FORWARD or FULL, with _TRANSITIVE, then _STRICT, where wanted.';
+	ELSIF register_event_type.validation NOT IN ('enforce', 'record', 'off') THEN
+		RAISE EXCEPTION 'unknown validation mode "%"', register_event_type.validation
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'enforce, record or off.';
+	END IF;
+	PERFORM atp_internal.require_event_type_name(register_event_type.event_type);
+	INSERT INTO atp_internal.event_type AS known (name, description, owner, compatibility, validation)
+		VALUES (register_event_type.event_type, register_event_type.description, register_event_type.owner,
+			COALESCE(register_event_type.compatibility, 'BACKWARD'), COALESCE(register_event_type.validation, 'enforce'))
+		ON CONFLICT (name) DO UPDATE SET description = COALESCE(register_event_type.description, known.description),
+			owner = COALESCE(register_event_type.owner, known.owner),
+			compatibility = COALESCE(register_event_type.compatibility, known.compatibility),
+			validation = COALESCE(register_event_type.validation, known.validation)
+			WHERE NOT known.builtin;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', register_event_type.event_type
+			USING ERRCODE = 'TP224', HINT = 'Choose another name.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.register_event_type(text, text, text, text, text) IS
+'Register an event type, or change what stands of one that is registered.
+The name is PascalCase in the past tense with an optional version suffix. owner is who answers for it. compatibility: NONE, BACKWARD (a new type''s), FORWARD or FULL, with _TRANSITIVE, then _STRICT, where wanted; see schema_compatibility. validation: enforce (a new type''s), record or off. NULL leaves what stands.
+Raises: TP201 (malformed name), TP224 (one of the platform''s own types), 22023 (unknown mode).';
+REVOKE ALL ON FUNCTION atp.register_event_type(text, text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_event_type(text, text, text, text, text) TO atp_admin;
 
 -- ==== src/record/validator.sql ====
 -- The validator of JSON Schema: the registry of documents that schemas may refer to, and the functions.
@@ -561,6 +550,352 @@ schemas and bytes: what is in it now, at most atp.schema_cache_size; compilation
 REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
+-- ==== src/record/schema.sql ====
+-- The schema registry: the schemas of event types, version by version. What is active decides what appends are validated against.
+-- A version's document never changes. Registrations of one type are serial: each holds the row of the type to its commit. Appends
+-- take no lock here: an append is judged by the version that was active when it looked.
+CREATE TABLE atp_internal.event_schema (
+	schema int GENERATED BY DEFAULT AS IDENTITY (START WITH 1000) CONSTRAINT event_schema_pk PRIMARY KEY,
+	event_type int NOT NULL CONSTRAINT event_schema_event_type_known REFERENCES atp_internal.event_type,
+	version int NOT NULL CONSTRAINT event_schema_version_positive CHECK (version > 0),
+	status text NOT NULL CONSTRAINT event_schema_status_known CHECK (status IN ('draft', 'active', 'deprecated', 'retired')),
+	sunset_at timestamptz,
+	document jsonb NOT NULL,
+	compatibility text NOT NULL,
+	description text,
+	changelog text,
+	registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	registered_by text NOT NULL DEFAULT SESSION_USER,
+	CONSTRAINT event_schema_version_unique UNIQUE (event_type, version)
+);
+CREATE UNIQUE INDEX event_schema_active_unique ON atp_internal.event_schema (event_type) WHERE status = 'active';
+COMMENT ON TABLE atp_internal.event_schema IS 'Schemas of event types by version. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_schema.schema IS 'Surrogate key, never given twice: compiled schemas are kept by it. Below 1000 for the platform''s own.';
+COMMENT ON COLUMN atp_internal.event_schema.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_schema.version IS 'Version, from 1; events carry it in their hashes.';
+COMMENT ON COLUMN atp_internal.event_schema.status IS 'draft (not to be used yet), active (what appends are validated against; one a type), deprecated (only where named), retired (no more).';
+COMMENT ON COLUMN atp_internal.event_schema.sunset_at IS 'When a deprecated version ceases to be accepted from writers and served to readers; NULL: no date.';
+COMMENT ON COLUMN atp_internal.event_schema.document IS 'The JSON Schema.';
+COMMENT ON COLUMN atp_internal.event_schema.compatibility IS 'The mode that the version was checked under.';
+COMMENT ON COLUMN atp_internal.event_schema.description IS 'What the version is for.';
+COMMENT ON COLUMN atp_internal.event_schema.changelog IS 'What changed since the version before.';
+COMMENT ON COLUMN atp_internal.event_schema.registered_at IS 'When the version was registered.';
+COMMENT ON COLUMN atp_internal.event_schema.registered_by IS 'Role of the session that registered it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_schema', 'WHERE event_type >= 1000');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_schema_schema_seq', '');
+
+CREATE FUNCTION atp_internal.event_schema_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_schema_changed';
+COMMENT ON FUNCTION atp_internal.event_schema_changed() IS 'Tell every backend that its cache of schema versions is stale.';
+REVOKE ALL ON FUNCTION atp_internal.event_schema_changed() FROM PUBLIC;
+CREATE TRIGGER event_schema_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event_schema
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.event_schema_changed();
+ALTER TABLE atp_internal.event_schema ENABLE ALWAYS TRIGGER event_schema_changed;
+
+CREATE FUNCTION atp_internal.event_schema_fixed() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION 'a registered schema cannot be altered or removed'
+		USING ERRCODE = 'TP223', DETAIL = 'Stored events name it by its version.', HINT = 'Register a new version; retire this one with atp.set_schema_status.';
+END $$;
+COMMENT ON FUNCTION atp_internal.event_schema_fixed() IS
+'Refuse to alter or remove a registered schema.
+Raises: TP223.';
+REVOKE ALL ON FUNCTION atp_internal.event_schema_fixed() FROM PUBLIC;
+CREATE TRIGGER event_schema_not_altered BEFORE UPDATE ON atp_internal.event_schema FOR EACH ROW
+	WHEN (old.schema <> new.schema OR old.event_type <> new.event_type OR old.version <> new.version OR old.document::text <> new.document::text)
+	EXECUTE FUNCTION atp_internal.event_schema_fixed();
+CREATE TRIGGER event_schema_not_removed BEFORE DELETE ON atp_internal.event_schema
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.event_schema_fixed();
+ALTER TABLE atp_internal.event_schema ENABLE ALWAYS TRIGGER event_schema_not_altered;
+ALTER TABLE atp_internal.event_schema ENABLE ALWAYS TRIGGER event_schema_not_removed;
+
+CREATE TABLE atp_internal.event_schema_history (
+	event_type int NOT NULL,
+	version int NOT NULL,
+	change int NOT NULL,
+	status text NOT NULL,
+	sunset_at timestamptz,
+	reason text,
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	changed_by text NOT NULL DEFAULT SESSION_USER,
+	CONSTRAINT event_schema_history_pk PRIMARY KEY (event_type, version, change),
+	CONSTRAINT event_schema_history_schema_known FOREIGN KEY (event_type, version) REFERENCES atp_internal.event_schema (event_type, version)
+);
+COMMENT ON TABLE atp_internal.event_schema_history IS 'Every status that a schema version has had. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_schema_history.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_schema_history.version IS 'Version of the schema.';
+COMMENT ON COLUMN atp_internal.event_schema_history.change IS '1, 2, 3, ... in order.';
+COMMENT ON COLUMN atp_internal.event_schema_history.status IS 'The status from then on.';
+COMMENT ON COLUMN atp_internal.event_schema_history.sunset_at IS 'The date of sunset from then on.';
+COMMENT ON COLUMN atp_internal.event_schema_history.reason IS 'Why, in the word of who changed it.';
+COMMENT ON COLUMN atp_internal.event_schema_history.changed_at IS 'When.';
+COMMENT ON COLUMN atp_internal.event_schema_history.changed_by IS 'Role of the session that changed it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_schema_history', 'WHERE event_type >= 1000');
+
+CREATE FUNCTION atp_internal.check_schema(schema jsonb) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schema_check';
+COMMENT ON FUNCTION atp_internal.check_schema(jsonb) IS
+'Refuse a schema that is too large or does not compile.
+Raises: TP213 (location and reason), TP215 (a reference to a document that is not registered), TP225 (too large).';
+REVOKE ALL ON FUNCTION atp_internal.check_schema(jsonb) FROM PUBLIC;
+
+CREATE VIEW atp.schemas AS
+	SELECT y.name AS event_type, s.version AS schema_version, s.status, s.document AS schema, s.compatibility, s.description, s.changelog,
+		y.owner, s.sunset_at, s.registered_at, s.registered_by
+	FROM atp_internal.event_schema s
+		JOIN atp_internal.event_type y ON y.event_type = s.event_type;
+COMMENT ON VIEW atp.schemas IS 'List the schemas of event types, every version.';
+COMMENT ON COLUMN atp.schemas.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schemas.schema_version IS 'Version, from 1.';
+COMMENT ON COLUMN atp.schemas.status IS 'draft, active (what appends are validated against), deprecated (only where named) or retired.';
+COMMENT ON COLUMN atp.schemas.schema IS 'The JSON Schema.';
+COMMENT ON COLUMN atp.schemas.compatibility IS 'The mode that the version was checked under.';
+COMMENT ON COLUMN atp.schemas.description IS 'What the version is for.';
+COMMENT ON COLUMN atp.schemas.changelog IS 'What changed since the version before.';
+COMMENT ON COLUMN atp.schemas.owner IS 'Who answers for the event type.';
+COMMENT ON COLUMN atp.schemas.sunset_at IS 'When a deprecated version ceases to be accepted and served; NULL: no date.';
+COMMENT ON COLUMN atp.schemas.registered_at IS 'When the version was registered.';
+COMMENT ON COLUMN atp.schemas.registered_by IS 'Role of the session that registered it.';
+GRANT SELECT ON atp.schemas TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE VIEW atp.event_types AS
+	SELECT y.name AS event_type, y.description, y.owner, y.validation, y.compatibility, NULLIF(y.active_version, 0) AS active_version,
+		NULLIF(y.latest_version, 0) AS latest_version, y.builtin, y.created_at
+	FROM atp_internal.event_type y;
+COMMENT ON VIEW atp.event_types IS 'List the event types: those registered and those that registered themselves on first use.';
+COMMENT ON COLUMN atp.event_types.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.event_types.description IS 'What an event of the type says happened.';
+COMMENT ON COLUMN atp.event_types.owner IS 'Who answers for the type.';
+COMMENT ON COLUMN atp.event_types.validation IS 'What an append does with a payload that the schema refuses: enforce, record or off.';
+COMMENT ON COLUMN atp.event_types.compatibility IS 'How a new schema version must relate to those before it.';
+COMMENT ON COLUMN atp.event_types.active_version IS 'Version of the schema that appends are validated against; NULL: none.';
+COMMENT ON COLUMN atp.event_types.latest_version IS 'Highest version of a schema of the type; NULL: it never had one.';
+COMMENT ON COLUMN atp.event_types.builtin IS 'True for the platform''s own types.';
+COMMENT ON COLUMN atp.event_types.created_at IS 'When the type was registered.';
+GRANT SELECT ON atp.event_types TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE VIEW atp.schema_history AS
+	SELECT y.name AS event_type, h.version AS schema_version, h.change, h.status, h.sunset_at, h.reason, h.changed_at, h.changed_by
+	FROM atp_internal.event_schema_history h
+		JOIN atp_internal.event_type y ON y.event_type = h.event_type;
+COMMENT ON VIEW atp.schema_history IS 'List every status that each schema version has had.';
+COMMENT ON COLUMN atp.schema_history.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schema_history.schema_version IS 'Version of the schema.';
+COMMENT ON COLUMN atp.schema_history.change IS '1, 2, 3, ... in order.';
+COMMENT ON COLUMN atp.schema_history.status IS 'The status from then on.';
+COMMENT ON COLUMN atp.schema_history.sunset_at IS 'The date of sunset from then on.';
+COMMENT ON COLUMN atp.schema_history.reason IS 'Why, in the word of who changed it.';
+COMMENT ON COLUMN atp.schema_history.changed_at IS 'When.';
+COMMENT ON COLUMN atp.schema_history.changed_by IS 'Role of the session that changed it.';
+GRANT SELECT ON atp.schema_history TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- Under the row lock of the type.
+CREATE FUNCTION atp_internal.change_schema_status(event_type_key int, schema_version int, status text, sunset_at timestamptz, reason text)
+	RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	UPDATE atp_internal.event_schema s SET status = change_schema_status.status, sunset_at = change_schema_status.sunset_at
+		WHERE s.event_type = change_schema_status.event_type_key AND s.version = change_schema_status.schema_version;
+	INSERT INTO atp_internal.event_schema_history (event_type, version, change, status, sunset_at, reason)
+		SELECT change_schema_status.event_type_key, change_schema_status.schema_version, COALESCE(max(h.change), 0) + 1,
+			change_schema_status.status, change_schema_status.sunset_at, change_schema_status.reason
+		FROM atp_internal.event_schema_history h
+		WHERE h.event_type = change_schema_status.event_type_key AND h.version = change_schema_status.schema_version;
+END $$;
+COMMENT ON FUNCTION atp_internal.change_schema_status(int, int, text, timestamptz, text) IS
+'Set the status of a schema version and keep it in the history.
+The caller holds the row of the event type and has checked the change.';
+REVOKE ALL ON FUNCTION atp_internal.change_schema_status(int, int, text, timestamptz, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.activate_schema(event_type_key int, schema_version int, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	before int;
+BEGIN
+	SELECT s.version INTO before FROM atp_internal.event_schema s
+		WHERE s.event_type = activate_schema.event_type_key AND s.status = 'active';
+	IF FOUND THEN
+		PERFORM atp_internal.change_schema_status(activate_schema.event_type_key, before, 'deprecated',
+			(SELECT s.sunset_at FROM atp_internal.event_schema s WHERE s.event_type = activate_schema.event_type_key AND s.version = before),
+			pg_catalog.format('version %s became active', activate_schema.schema_version));
+	END IF;
+	PERFORM atp_internal.change_schema_status(activate_schema.event_type_key, activate_schema.schema_version, 'active', NULL, activate_schema.reason);
+	UPDATE atp_internal.event_type y SET active_version = activate_schema.schema_version
+		WHERE y.event_type = activate_schema.event_type_key;
+END $$;
+COMMENT ON FUNCTION atp_internal.activate_schema(int, int, text) IS
+'Make a schema version the active one; the one before it becomes deprecated.
+The caller holds the row of the event type and has checked the change.';
+REVOKE ALL ON FUNCTION atp_internal.activate_schema(int, int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_schema(event_type text, schema jsonb, compatibility text DEFAULT NULL, status text DEFAULT 'active',
+		description text DEFAULT NULL, changelog text DEFAULT NULL) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	mode text;
+	known int;
+BEGIN
+	IF register_schema.schema IS NULL THEN
+		RAISE EXCEPTION 'schema must not be null' USING ERRCODE = 'null_value_not_allowed';
+	ELSIF register_schema.status IS NULL OR register_schema.status NOT IN ('draft', 'active') THEN
+		RAISE EXCEPTION 'a schema is registered as draft or as active' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'atp.set_schema_status changes it later.';
+	END IF;
+	PERFORM atp_internal.check_schema(register_schema.schema);
+	PERFORM atp.register_event_type(register_schema.event_type);
+	SELECT * INTO STRICT type FROM atp_internal.event_type y WHERE y.name = register_schema.event_type FOR NO KEY UPDATE;
+	SELECT max(s.version) INTO known FROM atp_internal.event_schema s
+		WHERE s.event_type = type.event_type AND s.status <> 'retired' AND s.document = register_schema.schema;
+	IF known IS NOT NULL THEN
+		RETURN known;
+	END IF;
+	IF register_schema.compatibility IS NOT NULL AND type.latest_version = 0 THEN
+		PERFORM atp.register_event_type(register_schema.event_type, compatibility => register_schema.compatibility);
+	END IF;
+	mode := COALESCE(register_schema.compatibility, type.compatibility);
+	UPDATE atp_internal.event_type y SET latest_version = y.latest_version + 1
+		WHERE y.event_type = type.event_type RETURNING y.latest_version INTO type.latest_version;
+	INSERT INTO atp_internal.event_schema (event_type, version, status, document, compatibility, description, changelog)
+		VALUES (type.event_type, type.latest_version, 'draft', register_schema.schema, mode, register_schema.description,
+			register_schema.changelog);
+	IF register_schema.status = 'active' THEN
+		PERFORM atp_internal.activate_schema(type.event_type, type.latest_version, 'registered');
+	ELSE
+		PERFORM atp_internal.change_schema_status(type.event_type, type.latest_version, 'draft', NULL, 'registered');
+	END IF;
+	RETURN type.latest_version;
+END $$;
+COMMENT ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) IS
+'Register a schema of an event type as its next version and return that.
+The type is registered too if it is not. status: active (appends are validated against it from the commit on; the version that was active becomes deprecated) or draft. compatibility: the mode to check it under; NULL: the type''s; given with the first schema of a type, it becomes the type''s. A schema equal to one that the type has and that is not retired returns its version and changes nothing.
+Registrations of one type wait for each other until the transaction ends.
+Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
+REVOKE ALL ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.set_schema_status(event_type text, schema_version int, status text, reason text DEFAULT NULL,
+		sunset_at timestamptz DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	version atp_internal.event_schema;
+	title text := pg_catalog.format('schema version %s of event type "%s"', schema_version, event_type);
+BEGIN
+	IF set_schema_status.status IS NULL OR set_schema_status.status NOT IN ('draft', 'active', 'deprecated', 'retired') THEN
+		RAISE EXCEPTION 'unknown schema status "%"', set_schema_status.status USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'draft, active, deprecated or retired.';
+	END IF;
+	SELECT * INTO type FROM atp_internal.event_type y WHERE y.name = set_schema_status.event_type FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', set_schema_status.event_type USING ERRCODE = 'TP207';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', set_schema_status.event_type USING ERRCODE = 'TP224';
+	END IF;
+	SELECT * INTO version FROM atp_internal.event_schema s
+		WHERE s.event_type = type.event_type AND s.version = set_schema_status.schema_version;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" has no schema version %', set_schema_status.event_type, set_schema_status.schema_version
+			USING ERRCODE = 'TP220', DETAIL = pg_catalog.format('Its latest version is %s.', type.latest_version);
+	ELSIF version.status = 'retired' THEN
+		RAISE EXCEPTION '% is retired', title USING ERRCODE = 'TP223', HINT = 'Register the schema again: it becomes a new version.';
+	ELSIF set_schema_status.status = 'draft' AND version.status <> 'draft' THEN
+		RAISE EXCEPTION '% has been in use and cannot become a draft', title USING ERRCODE = 'TP223',
+			DETAIL = pg_catalog.format('It is %s.', version.status);
+	ELSIF version.status = 'active' AND set_schema_status.status <> 'active' THEN
+		RAISE EXCEPTION '% is the active one', title USING ERRCODE = 'TP223',
+			DETAIL = 'Appends are validated against it.',
+			HINT = 'Activate another version first, or switch validation off with atp.register_event_type.';
+	ELSIF set_schema_status.status = 'deprecated' AND version.status = 'draft' THEN
+		RAISE EXCEPTION '% is a draft', title USING ERRCODE = 'TP223', HINT = 'A draft is activated or retired.';
+	ELSIF set_schema_status.status = 'retired' AND COALESCE(set_schema_status.sunset_at, version.sunset_at) > pg_catalog.clock_timestamp() THEN
+		RAISE EXCEPTION '% is served until its sunset', title USING ERRCODE = 'TP223',
+			DETAIL = pg_catalog.format('Its sunset is at %s.', COALESCE(set_schema_status.sunset_at, version.sunset_at)),
+			HINT = 'Set an earlier sunset first: status deprecated with another sunset_at.';
+	END IF;
+	IF set_schema_status.status = 'active' AND version.status <> 'active' THEN
+		PERFORM atp_internal.activate_schema(type.event_type, version.version, set_schema_status.reason);
+	ELSE
+		PERFORM atp_internal.change_schema_status(type.event_type, version.version, set_schema_status.status,
+			COALESCE(set_schema_status.sunset_at, version.sunset_at), set_schema_status.reason);
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) IS
+'Set the status of a schema version: draft, active, deprecated or retired.
+Activating a version deprecates the one that was active. A deprecated version is accepted where a writer names it, and served to readers who ask for it, until sunset_at (NULL: leave the date that stands). A retired version is accepted no more, for good. The active version cannot step down without a successor.
+Raises: TP207, TP220 (no such version), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
+REVOKE ALL ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) TO atp_admin;
+
+CREATE FUNCTION atp.get_schema(event_type text, schema_version int DEFAULT NULL) RETURNS atp.schemas
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s FROM atp.schemas s
+		WHERE s.event_type = get_schema.event_type
+			AND CASE WHEN get_schema.schema_version IS NULL THEN s.status = 'active' ELSE s.schema_version = get_schema.schema_version END;
+END;
+COMMENT ON FUNCTION atp.get_schema(text, int) IS
+'Return a schema of an event type; NULL where there is none.
+schema_version NULL: the active one.';
+REVOKE ALL ON FUNCTION atp.get_schema(text, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_schema(text, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_schemas(event_type text DEFAULT NULL, status text DEFAULT NULL) RETURNS SETOF atp.schemas
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT * FROM atp.schemas s
+		WHERE s.event_type = COALESCE(list_schemas.event_type, s.event_type) AND s.status = COALESCE(list_schemas.status, s.status)
+		ORDER BY s.event_type COLLATE "C", s.schema_version;
+END;
+COMMENT ON FUNCTION atp.list_schemas(text, text) IS
+'List schemas by name of the event type and version.
+NULL: of every type, in every status.';
+REVOKE ALL ON FUNCTION atp.list_schemas(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_schemas(text, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- Words as people write them: MailAddress is also mail and address.
+CREATE FUNCTION atp_internal.schema_words(document text) RETURNS tsvector
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT to_tsvector('simple'::regconfig, document || ' ' || regexp_replace(regexp_replace(document, '[_.:/-]', ' ', 'g'),
+		'([a-z0-9])([A-Z])', '\1 \2', 'g'));
+END;
+COMMENT ON FUNCTION atp_internal.schema_words(text) IS 'Return the words of a text, those inside compound names too.';
+REVOKE ALL ON FUNCTION atp_internal.schema_words(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.search_schemas(query text) RETURNS SETOF atp.schemas
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.* FROM atp.schemas s
+			JOIN atp.event_types y ON y.event_type = s.event_type,
+		LATERAL (SELECT setweight(atp_internal.schema_words(s.event_type), 'A')
+			|| setweight(atp_internal.schema_words(concat_ws(' ', y.description, s.description, s.changelog, s.owner)), 'B')
+			|| atp_internal.schema_words(left(s.schema::text, 200000)) AS words) d
+		WHERE d.words @@ websearch_to_tsquery('simple'::regconfig, search_schemas.query)
+		ORDER BY ts_rank(d.words, websearch_to_tsquery('simple'::regconfig, search_schemas.query)) DESC, s.event_type COLLATE "C",
+			s.schema_version DESC;
+END;
+COMMENT ON FUNCTION atp.search_schemas(text) IS
+'Search schemas by words; the best match comes first.
+The words of the type''s name, the descriptions, the changelog, the owner, and of the schema itself: names of properties, titles, descriptions (of its first 200,000 characters). query is as web searches write it: words, "a phrase", or, -not.';
+REVOKE ALL ON FUNCTION atp.search_schemas(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.search_schemas(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.validate_payload(event_type text, payload jsonb, schema_version int DEFAULT NULL,
+	OUT instance_location text, OUT keyword_location text, OUT keyword text, OUT message text) RETURNS SETOF record
+	LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 10 AS 'MODULE_PATHNAME', 'atp_schema_payload_errors';
+COMMENT ON FUNCTION atp.validate_payload(text, jsonb, int) IS
+'List why a payload is not valid against its schema; no row where it is.
+The schema is one of its event type. schema_version NULL: the active version; no row where there is none. Any version can be named, a draft too. Rows are those of schema_errors. The type''s validation mode is of no matter here.
+Raises: TP207 (unknown type), TP213, TP214, TP215 (the schema cannot be run), TP220 (no such version), 54000.';
+REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
 -- ==== src/record/catalog.sql ====
 -- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
 -- that follow this part in the install script. Keys of builtin types are fixed numbers below 1000, so that a dump that names
@@ -581,28 +916,340 @@ SELECT atp_internal.seed_catalog($catalog$
 		"key": 1,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "AuditEventReceived"
+		"description": "An application's report of who did what to which resource was accepted, validated and stored.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
+		"consumers": ["classification", "retention", "read models of activity by actor and resource", "SIEM forwarding"],
+		"fields": {"": ["EventId", "TenantId", "Timestamp", "Actor", "Action", "Resource", "Payload"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:AuditEventReceived:1",
+			"title": "AuditEventReceived",
+			"description": "An application's report of who did what to which resource was accepted, validated and stored.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "Id of this event itself, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Timestamp": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the act happened, in the caller's word; the time of ingestion where the caller gave none. RFC 3339, UTC."
+				},
+				"Actor": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 1024,
+					"description": "Who acted: a user, service or system principal, as the application names it."
+				},
+				"Action": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What was done, as the application names it."},
+				"Resource": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 2048,
+					"description": "What it was done to. Its stream holds the event: the resource itself where it is a stream name, otherwise a name made from it."
+				},
+				"Payload": {
+					"type": "object",
+					"description": "The application's own details of the act; valid against the schema of the payload type where one was named."
+				}
+			},
+			"required": ["EventId", "TenantId", "Timestamp", "Actor", "Action", "Resource", "Payload"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"EventId is the id of the event that carries it, so that a copy outside the database can be traced back.",
+			"All events of one resource stand in one stream, in the order in which they were ingested.",
+			"An item that is not valid is never stored as AuditEventReceived: it becomes AuditEventValidationFailed.",
+			"Corrections are further events; a stored one is never changed."
+		],
+		"idempotency_key": "EventId. A producer that may send twice gives event_id or idempotency_key: the same one with the same content returns the original receipt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A consumer that is down for minutes should catch up by itself; the order within the resource is kept meanwhile."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer refuses the event for good, or has failed max_attempts times.",
+			"handling": "Mend the consumer, then replay the dead letters: handlers are idempotent by EventId."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_ingested_events_total", "type": "counter", "description": "Items accepted, by tenant."},
+				{"name": "atp_ingest_seconds", "type": "histogram", "description": "Time from the call to its return."}
+			],
+			"alerts": [
+				{
+					"name": "IngestionStopped",
+					"when": "no AuditEventReceived of a tenant that usually has some for 15 minutes",
+					"severity": "warning",
+					"action": "Ask the producers; see atp.ingest_batches for the last batch."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Timestamp": "2026-03-01T09:30:00.000000Z",
+			"Actor": "alice@example.com",
+			"Action": "document.updated",
+			"Resource": "document-42",
+			"Payload": {"fields": ["title"], "ip": "192.0.2.7"}
+		}
 	},
 	{
 		"event_type": "AuditEventValidationFailed",
 		"key": 2,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "AuditEventValidationFailed"
+		"description": "An item handed to ingestion was not valid; it was put into quarantine with its errors instead of being lost.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
+		"consumers": ["operators who correct and re-ingest", "producers of the data", "data quality reports"],
+		"fields": {
+			"": ["EventId", "TenantId", "ValidationErrors", "OriginalPayload"],
+			"/ValidationErrors": ["Code", "Location", "Keyword", "Message"]
+		},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:AuditEventValidationFailed:1",
+			"title": "AuditEventValidationFailed",
+			"description": "An item handed to ingestion was not valid; it was put into quarantine with its errors instead of being lost.",
+			"type": "object",
+			"properties": {
+				"EventId": {
+					"type": "string",
+					"pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+					"description": "Id of this event itself, a ULID; it names the item in quarantine."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"ValidationErrors": {
+					"type": "array",
+					"items": {
+						"type": "object",
+						"properties": {
+							"Code": {
+								"type": "string",
+								"minLength": 5,
+								"maxLength": 6,
+								"description": "SQLSTATE of the refusal, or SCHEMA for a fault that the schema of the payload found."
+							},
+							"Location": {"type": "string", "description": "JSON pointer into the item; empty for the item as a whole."},
+							"Keyword": {"type": "string", "description": "Keyword of the schema that was not met; empty where none is concerned."},
+							"Message": {"type": "string", "minLength": 1, "description": "The fault in a sentence, without values."}
+						},
+						"required": ["Code", "Location", "Keyword", "Message"],
+						"additionalProperties": false,
+						"description": "One fault."
+					},
+					"minItems": 1,
+					"description": "Every fault found, at most 100."
+				},
+				"OriginalPayload": {
+					"description": "The item exactly as it was handed in. Text where it was not JSON; a digest and the beginning where it was over the size limit."
+				}
+			},
+			"required": ["EventId", "TenantId", "ValidationErrors", "OriginalPayload"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"The item's own failure never fails the call or the batch that it came with.",
+			"Each batch has a quarantine stream of its own, and so has each single item: a producer of rubbish slows nobody down.",
+			"An item stays open until it is re-ingested; a further failure is a further event of the same stream.",
+			"What was valid in the same batch is kept."
+		],
+		"idempotency_key": "EventId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT10S",
+			"max_delay": "PT30M",
+			"reason": "A notification that reaches the producer late is better than none."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Nothing is lost: the item still stands in atp.list_quarantine()."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_quarantined_items", "type": "gauge", "description": "Items in quarantine that are still open, by tenant."},
+				{"name": "atp_validation_failures_total", "type": "counter", "description": "Items refused, by tenant and code."}
+			],
+			"alerts": [
+				{
+					"name": "QuarantineGrowing",
+					"when": "open items older than one day",
+					"severity": "warning",
+					"action": "List them with atp.list_quarantine(), correct and re-ingest them, or mend the producer."
+				},
+				{
+					"name": "ProducerBroken",
+					"when": "more than 5 % of a batch is refused",
+					"severity": "critical",
+					"action": "Stop the producer; compare its last release with the schema."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"ValidationErrors": [{"Code": "TP252", "Location": "/actor", "Keyword": "", "Message": "is missing"}],
+			"OriginalPayload": {"action": "document.updated", "resource": "document-42"}
+		}
 	},
 	{
 		"event_type": "BatchIngestionStarted",
 		"key": 3,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "BatchIngestionStarted"
+		"description": "A batch of items was handed in and is being ingested.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
+		"consumers": ["operators", "lineage of data"],
+		"fields": {"": ["BatchId", "TenantId", "EventCount", "Source"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:BatchIngestionStarted:1",
+			"title": "BatchIngestionStarted",
+			"description": "A batch of items was handed in and is being ingested.",
+			"type": "object",
+			"properties": {
+				"BatchId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "Identity of the batch: given by the caller, or derived from source and content."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"EventCount": {"type": "integer", "minimum": 0, "description": "Items in the batch, good and bad."},
+				"Source": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "Where the items came from, in the caller's word: a file, a queue, a system."
+				}
+			},
+			"required": ["BatchId", "TenantId", "EventCount", "Source"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"First event of the batch's own stream.",
+			"Started and Completed commit together with the items: a batch is either wholly there or not at all.",
+			"The same batch handed in again starts nothing: it returns the original results."
+		],
+		"idempotency_key": "BatchId: without one given, the first 16 bytes of SHA-256 over source and canonical content, so that the same batch has the same id.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Informative: a consumer that misses it still has BatchIngestionCompleted."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard: the batch's stream and atp.ingest_batches say the same."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_batches_total", "type": "counter", "description": "Batches ingested, by tenant and source."}],
+			"alerts": []
+		},
+		"example": {
+			"BatchId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"EventCount": 10000,
+			"Source": "s3://acme-audit/2026/03/01.jsonl"
+		}
 	},
 	{
 		"event_type": "BatchIngestionCompleted",
 		"key": 4,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "BatchIngestionCompleted"
+		"description": "Every item of a batch was either stored or put into quarantine.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
+		"consumers": ["operators", "producers of the data", "data quality reports"],
+		"fields": {"": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:BatchIngestionCompleted:1",
+			"title": "BatchIngestionCompleted",
+			"description": "Every item of a batch was either stored or put into quarantine.",
+			"type": "object",
+			"properties": {
+				"BatchId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "Identity of the batch."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"SuccessCount": {"type": "integer", "minimum": 0, "description": "Items that are stored, those that were there already included."},
+				"FailureCount": {"type": "integer", "minimum": 0, "description": "Items that went into quarantine."},
+				"Duration": {
+					"type": "string",
+					"format": "duration",
+					"pattern": "^P",
+					"description": "Time from the start of the batch to this event. ISO 8601 duration."
+				}
+			},
+			"required": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"SuccessCount and FailureCount sum up to EventCount of BatchIngestionStarted.",
+			"A batch with failures is complete nevertheless: its good items are kept.",
+			"Last event of the batch's own stream."
+		],
+		"idempotency_key": "BatchId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT15M",
+			"reason": "Completion often releases the next step of a pipeline; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; handling is idempotent by BatchId."
+		},
+		"monitoring": {
+			"metrics": [
+				{
+					"name": "atp_batch_failure_ratio",
+					"type": "gauge",
+					"description": "FailureCount over EventCount of the last batch, by tenant and source."
+				},
+				{"name": "atp_batch_seconds", "type": "histogram", "description": "Duration of batches."}
+			],
+			"alerts": [
+				{
+					"name": "BatchMostlyRefused",
+					"when": "failure ratio over 5 %",
+					"severity": "critical",
+					"action": "Look at atp.get_batch(batch_id) and stop the producer."
+				},
+				{
+					"name": "BatchSlow",
+					"when": "fewer than 5,000 items a second",
+					"severity": "warning",
+					"action": "Look for locks on the streams of the batch."
+				}
+			]
+		},
+		"example": {
+			"BatchId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"SuccessCount": 9998,
+			"FailureCount": 2,
+			"Duration": "PT0.412007S"
+		}
 	}
 ]
 $catalog$);
@@ -611,31 +1258,278 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "EventStreamCreated",
-		"key": 5,
+		"key": 10,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventStreamCreated"
+		"description": "A stream came into being with its first event.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["the append of version 1"],
+		"consumers": ["read models of streams", "retention"],
+		"fields": {"": ["StreamId", "TenantId", "SubjectId", "StreamType"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventStreamCreated:1",
+			"title": "EventStreamCreated",
+			"description": "A stream came into being with its first event.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream, {AggregateType}-{AggregateId}."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"SubjectId": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 253,
+					"description": "What the stream is about: the part of its name after the first hyphen."
+				},
+				"StreamType": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 253,
+					"description": "AggregateType: the part of the name before the first hyphen."
+				}
+			},
+			"required": ["StreamId", "TenantId", "SubjectId", "StreamType"],
+			"additionalProperties": false
+		},
+		"rules": ["There is exactly one for each stream, at version 1.", "A stream is never made without an event."],
+		"idempotency_key": "TenantId and StreamId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Read models of streams need it before they can show the stream."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Rebuild the read model from the log."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_streams_total", "type": "gauge", "description": "Streams, by tenant and category."}],
+			"alerts": [
+				{
+					"name": "StreamFlood",
+					"when": "ten times as many new streams in an hour as in the same hour of the week before",
+					"severity": "warning",
+					"action": "Look for an aggregate id that is random by mistake."
+				}
+			]
+		},
+		"example": {"StreamId": "order-42", "TenantId": "acme", "SubjectId": "42", "StreamType": "order"}
 	},
 	{
 		"event_type": "EventAddedToStream",
-		"key": 6,
+		"key": 11,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventAddedToStream"
+		"description": "An event was appended to a stream and linked into its hash chain.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["every append"],
+		"consumers": ["replication outside the database", "evidence"],
+		"fields": {"": ["StreamId", "EventId", "SequenceNumber", "PreviousHash"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventAddedToStream:1",
+			"title": "EventAddedToStream",
+			"description": "An event was appended to a stream and linked into its hash chain.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream."},
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was appended, a ULID."},
+				"SequenceNumber": {"type": "integer", "minimum": 1, "description": "Its place in the stream, from 1."},
+				"PreviousHash": {
+					"type": "string",
+					"pattern": "^[0-9a-f]{64}$",
+					"description": "Chain link of the event before it; zeros for the first. 64 hexadecimal digits."
+				}
+			},
+			"required": ["StreamId", "EventId", "SequenceNumber", "PreviousHash"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"SequenceNumber grows by one from event to event of a stream, without gaps.",
+			"PreviousHash equals the hash of the event at SequenceNumber - 1."
+		],
+		"idempotency_key": "EventId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Order per stream is kept: a failed one holds up its own stream only."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Mend and replay; a gap in SequenceNumber shows what is missing."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_appended_events_total", "type": "counter", "description": "Events appended, by tenant and category."},
+				{"name": "atp_log_lag_events", "type": "gauge", "description": "Events committed that have no place in the log yet."}
+			],
+			"alerts": [
+				{
+					"name": "LogLag",
+					"when": "events without a place for longer than 10 s",
+					"severity": "critical",
+					"action": "See whether the worker runs: SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'atp%'."
+				}
+			]
+		},
+		"example": {
+			"StreamId": "order-42",
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"SequenceNumber": 7,
+			"PreviousHash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+		}
 	},
 	{
 		"event_type": "EventStreamSealed",
-		"key": 7,
+		"key": 12,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventStreamSealed"
+		"description": "A stream was sealed: it takes no more events, and its content is summed up in one root.",
+		"emitted": "when it happens",
+		"producers": ["atp.seal_stream"],
+		"consumers": ["archiving", "evidence", "external auditors"],
+		"fields": {"": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt", "SealedBy", "Reason"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventStreamSealed:1",
+			"title": "EventStreamSealed",
+			"description": "A stream was sealed: it takes no more events, and its content is summed up in one root.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream."},
+				"FinalEventCount": {"type": "integer", "minimum": 0, "description": "Events in the stream before this one."},
+				"MerkleRoot": {
+					"type": "string",
+					"pattern": "^[0-9a-f]{64}$",
+					"description": "Root of the RFC 6962 tree over the hashes of those events. 64 hexadecimal digits."
+				},
+				"SealedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the stream was sealed. RFC 3339, UTC."
+				},
+				"SealedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who sealed it: the session's actor, or its user."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who sealed it; null where none was given."
+				}
+			},
+			"required": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Last event of the stream itself: every later append is refused with TP106.",
+			"Sealing cannot be undone.",
+			"The root covers every event before this one; the chain covers this one."
+		],
+		"idempotency_key": "StreamId: a stream is sealed once.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Archiving waits for it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending: the stream cannot change any more."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_sealed_streams_total", "type": "counter", "description": "Streams sealed, by tenant."}],
+			"alerts": [
+				{
+					"name": "UnexpectedSeal",
+					"when": "a seal by an actor outside the list of archivists",
+					"severity": "warning",
+					"action": "Compare with the change calendar."
+				}
+			]
+		},
+		"example": {
+			"StreamId": "case-2025-114",
+			"FinalEventCount": 318,
+			"MerkleRoot": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+			"SealedAt": "2026-03-01T09:30:00.000000Z",
+			"SealedBy": "archivist@example.com",
+			"Reason": "case closed"
+		}
 	},
 	{
 		"event_type": "EventStreamArchived",
-		"key": 8,
+		"key": 13,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventStreamArchived"
+		"description": "A sealed stream was written to an archive and verified there.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.archive_stream"],
+		"consumers": ["retention", "external auditors"],
+		"fields": {"": ["StreamId", "ArchiveLocation", "ArchivedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventStreamArchived:1",
+			"title": "EventStreamArchived",
+			"description": "A sealed stream was written to an archive and verified there.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream."},
+				"ArchiveLocation": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 2048,
+					"description": "Where the archive is: a URI that the archiving program understands."
+				},
+				"ArchivedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the archive was verified. RFC 3339, UTC."
+				}
+			},
+			"required": ["StreamId", "ArchiveLocation", "ArchivedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Only a sealed stream is archived.", "The event is written after the archive has been read back and verified, never before."],
+		"idempotency_key": "StreamId and ArchiveLocation.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Retention waits for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; nothing is deleted meanwhile."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_archived_streams_total", "type": "counter", "description": "Streams archived, by tenant and location."}],
+			"alerts": [
+				{
+					"name": "ArchiveBacklog",
+					"when": "sealed streams older than a day that are not archived",
+					"severity": "warning",
+					"action": "See whether the archiving program runs."
+				}
+			]
+		},
+		"example": {
+			"StreamId": "case-2025-114",
+			"ArchiveLocation": "s3://acme-archive/case-2025-114.ndjson.zst",
+			"ArchivedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -644,24 +1538,210 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "EventClassified",
-		"key": 9,
+		"key": 20,
 		"kind": "domain",
 		"category": "classification",
-		"description": "EventClassified"
+		"description": "The sensitivity of an event was determined.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["the append, by the class of the event's type or by a classification policy"],
+		"consumers": ["access control", "retention", "export filters"],
+		"fields": {"": ["EventId", "Classification", "Confidence", "ClassificationRules"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventClassified:1",
+			"title": "EventClassified",
+			"description": "The sensitivity of an event was determined.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was classified, a ULID."},
+				"Classification": {
+					"type": "string",
+					"enum": ["public", "internal", "confidential", "restricted"],
+					"description": "The class, from the least to the most sensitive."
+				},
+				"Confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "How sure it is: 1 for a rule, less for a detector."},
+				"ClassificationRules": {
+					"type": "array",
+					"items": {"type": "string", "minLength": 1, "maxLength": 255, "description": "One rule."},
+					"minItems": 1,
+					"description": "What decided: policies by id, or default where none applied."
+				}
+			},
+			"required": ["EventId", "Classification", "Confidence", "ClassificationRules"],
+			"additionalProperties": false
+		},
+		"rules": ["The most sensitive class of all rules that apply wins.", "A rule has confidence 1."],
+		"idempotency_key": "EventId and Classification.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Access control fails closed until it has seen the class."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; treat the event as restricted meanwhile."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_classified_events_total", "type": "counter", "description": "Events, by tenant and class."}],
+			"alerts": [
+				{
+					"name": "RestrictedSurge",
+					"when": "ten times as many restricted events in an hour as usual",
+					"severity": "warning",
+					"action": "Look for a producer that logs what it should not."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"Classification": "confidential",
+			"Confidence": 1,
+			"ClassificationRules": ["policy:3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d"]
+		}
 	},
 	{
 		"event_type": "PIIDetected",
-		"key": 10,
+		"key": 21,
 		"kind": "domain",
 		"category": "classification",
-		"description": "PIIDetected"
+		"description": "Personal data were found in an event's payload outside the fields that are marked for it.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the classification job"],
+		"consumers": ["data protection officers", "redaction"],
+		"fields": {"": ["EventId", "PIITypes", "Locations", "RedactionRequired"], "/Locations": ["Pointer", "Kind"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PIIDetected:1",
+			"title": "PIIDetected",
+			"description": "Personal data were found in an event's payload outside the fields that are marked for it.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that holds them, a ULID."},
+				"PIITypes": {
+					"type": "array",
+					"items": {"type": "string", "minLength": 1, "maxLength": 64, "description": "A kind, as atp.pii_detect names it."},
+					"minItems": 1,
+					"uniqueItems": true,
+					"description": "Kinds that were found."
+				},
+				"Locations": {
+					"type": "array",
+					"items": {
+						"type": "object",
+						"properties": {
+							"Pointer": {"type": "string", "description": "JSON pointer into the payload."},
+							"Kind": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Kind of what is there."}
+						},
+						"required": ["Pointer", "Kind"],
+						"additionalProperties": false,
+						"description": "One place."
+					},
+					"minItems": 1,
+					"description": "Where, without the values."
+				},
+				"RedactionRequired": {"type": "boolean", "description": "True where a policy demands that it be redacted."}
+			},
+			"required": ["EventId", "PIITypes", "Locations", "RedactionRequired"],
+			"additionalProperties": false
+		},
+		"rules": ["The values themselves are never repeated.", "Marked fields are not reported: they are encrypted already."],
+		"idempotency_key": "EventId: a later finding for the same event supersedes the former.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT10M",
+			"reason": "A finding that waits is a leak that stays."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page the data protection officer: the finding stands in the stream."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_pii_findings_total", "type": "counter", "description": "Findings, by tenant and kind."}],
+			"alerts": [
+				{
+					"name": "UnmarkedPII",
+					"when": "any finding with RedactionRequired",
+					"severity": "critical",
+					"action": "Redact the event and mark the field in its schema."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"PIITypes": ["EMAIL_ADDRESS"],
+			"Locations": [{"Pointer": "/comment", "Kind": "EMAIL_ADDRESS"}],
+			"RedactionRequired": true
+		}
 	},
 	{
 		"event_type": "EventRedacted",
-		"key": 11,
+		"key": 22,
 		"kind": "domain",
 		"category": "classification",
-		"description": "EventRedacted"
+		"description": "Fields of an event were removed; what was there stays provable by its commitment.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.redact_event"],
+		"consumers": ["read models", "exports", "external auditors"],
+		"fields": {"": ["EventId", "RedactedFields", "RedactionMethod"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventRedacted:1",
+			"title": "EventRedacted",
+			"description": "Fields of an event were removed; what was there stays provable by its commitment.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"RedactedFields": {
+					"type": "array",
+					"items": {"type": "string", "minLength": 1, "description": "One pointer."},
+					"minItems": 1,
+					"uniqueItems": true,
+					"description": "The fields, as JSON pointers into the payload."
+				},
+				"RedactionMethod": {
+					"type": "string",
+					"enum": ["removed", "key-destroyed"],
+					"description": "How: the value was removed, or the key that encrypted it was destroyed."
+				}
+			},
+			"required": ["EventId", "RedactedFields", "RedactionMethod"],
+			"additionalProperties": false
+		},
+		"rules": ["The chain stays whole: commitments stand in the place of what was removed.", "A legal hold forbids it."],
+		"idempotency_key": "EventId and RedactedFields.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Copies outside the database must follow; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page its owner: a copy still shows what was redacted."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_redactions_total", "type": "counter", "description": "Redactions, by tenant and method."}],
+			"alerts": [
+				{
+					"name": "RedactionNotFollowed",
+					"when": "a subscription that handles redactions is behind by a day",
+					"severity": "critical",
+					"action": "Mend the consumer; copies still show the values."
+				}
+			]
+		},
+		"example": {"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA", "RedactedFields": ["/comment"], "RedactionMethod": "removed"}
 	}
 ]
 $catalog$);
@@ -670,38 +1750,318 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "RetentionPolicyApplied",
-		"key": 12,
+		"key": 30,
 		"kind": "domain",
 		"category": "retention",
-		"description": "RetentionPolicyApplied"
+		"description": "It was determined how long an event is kept.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["the append, by the retention policy that applies to the event"],
+		"consumers": ["archiving", "deletion", "data inventories"],
+		"fields": {"": ["EventId", "PolicyId", "RetentionPeriod", "ExpiresAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:RetentionPolicyApplied:1",
+			"title": "RetentionPolicyApplied",
+			"description": "It was determined how long an event is kept.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"PolicyId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The retention policy."
+				},
+				"RetentionPeriod": {"type": "string", "format": "duration", "pattern": "^P", "description": "How long the event is kept. ISO 8601 duration."},
+				"ExpiresAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the period ends, counted from the time of recording. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "PolicyId", "RetentionPeriod", "ExpiresAt"],
+			"additionalProperties": false
+		},
+		"rules": ["The longest period of all policies that apply wins.", "A legal hold outlasts it.", "An event without a policy is kept."],
+		"idempotency_key": "EventId and PolicyId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1M",
+			"max_delay": "PT1H",
+			"reason": "Expiry is days away; there is time."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending."
+		},
+		"monitoring": {
+			"metrics": [
+				{
+					"name": "atp_events_without_retention",
+					"type": "gauge",
+					"description": "Events that no retention policy applies to, by tenant."
+				}
+			],
+			"alerts": [
+				{
+					"name": "NoRetention",
+					"when": "a tenant without any retention policy",
+					"severity": "info",
+					"action": "Create one: atp.create_policy(...)."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"RetentionPeriod": "P7Y",
+			"ExpiresAt": "2033-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "LegalHoldApplied",
-		"key": 13,
+		"key": 31,
 		"kind": "domain",
 		"category": "retention",
-		"description": "LegalHoldApplied"
+		"description": "An event was put under a legal hold: nothing may remove any part of it.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.place_hold"],
+		"consumers": ["deletion", "redaction", "legal department"],
+		"fields": {"": ["EventId", "HoldId", "HoldReason", "AppliedBy"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:LegalHoldApplied:1",
+			"title": "LegalHoldApplied",
+			"description": "An event was put under a legal hold: nothing may remove any part of it.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"HoldId": {"type": "string", "format": "uuid", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "description": "The hold."},
+				"HoldReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why: matter, court, order."},
+				"AppliedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who placed it."}
+			},
+			"required": ["EventId", "HoldId", "HoldReason", "AppliedBy"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"A hold forbids redaction, tombstoning and deletion whatever policy says otherwise.",
+			"Several holds can cover one event; each is released by itself."
+		],
+		"idempotency_key": "EventId and HoldId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A hold that a deletion job does not know of is a breach."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Stop deletion by hand until it has been replayed."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_events_on_hold", "type": "gauge", "description": "Events under a hold, by tenant."}],
+			"alerts": [
+				{
+					"name": "HoldNotSeen",
+					"when": "a subscription of a deletion job is behind",
+					"severity": "critical",
+					"action": "Stop the deletion job."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"HoldId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"HoldReason": "Smith v. Acme, 1:26-cv-00417",
+			"AppliedBy": "legal@example.com"
+		}
 	},
 	{
 		"event_type": "LegalHoldReleased",
-		"key": 14,
+		"key": 32,
 		"kind": "domain",
 		"category": "retention",
-		"description": "LegalHoldReleased"
+		"description": "A legal hold on an event ended.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.release_hold"],
+		"consumers": ["deletion", "legal department"],
+		"fields": {"": ["EventId", "HoldId", "ReleasedBy", "ReleasedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:LegalHoldReleased:1",
+			"title": "LegalHoldReleased",
+			"description": "A legal hold on an event ended.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"HoldId": {"type": "string", "format": "uuid", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "description": "The hold."},
+				"ReleasedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who released it."},
+				"ReleasedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "HoldId", "ReleasedBy", "ReleasedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Other holds on the event stay.", "What fell due meanwhile is done by the next run of retention, not at once."],
+		"idempotency_key": "EventId and HoldId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Deletion may wait."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending: the event is kept too long meanwhile, never too short."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_holds_released_total", "type": "counter", "description": "Holds released, by tenant."}],
+			"alerts": [
+				{
+					"name": "HoldReleasedUnexpectedly",
+					"when": "a release outside the legal department",
+					"severity": "critical",
+					"action": "Ask who released it; place it again."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"HoldId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"ReleasedBy": "legal@example.com",
+			"ReleasedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "EventTombstoned",
-		"key": 15,
+		"key": 33,
 		"kind": "domain",
 		"category": "retention",
-		"description": "EventTombstoned"
+		"description": "An event was withdrawn from reading; it is kept, and the withdrawal can be undone.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.tombstone_event"],
+		"consumers": ["read models", "exports"],
+		"fields": {"": ["EventId", "TombstoneReason", "TombstonedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventTombstoned:1",
+			"title": "EventTombstoned",
+			"description": "An event was withdrawn from reading; it is kept, and the withdrawal can be undone.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"TombstoneReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why."},
+				"TombstonedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "TombstoneReason", "TombstonedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Order, type, times and chain stay readable.", "It can be undone until the event is permanently deleted."],
+		"idempotency_key": "EventId and TombstonedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Copies outside the database must follow."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page its owner: a copy still shows the event."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tombstones_total", "type": "counter", "description": "Events tombstoned, by tenant."}],
+			"alerts": [
+				{
+					"name": "TombstoneSurge",
+					"when": "more tombstones in an hour than in the week before",
+					"severity": "warning",
+					"action": "Compare with the retention policies that changed."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TombstoneReason": "retention policy expired",
+			"TombstonedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "EventPermanentlyDeleted",
-		"key": 16,
+		"key": 34,
 		"kind": "domain",
 		"category": "retention",
-		"description": "EventPermanentlyDeleted"
+		"description": "The content of an event was removed for good; that it was there stays provable.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.delete_event", "the retention job"],
+		"consumers": ["read models", "exports", "data protection officers"],
+		"fields": {"": ["EventId", "DeletionReason", "DeletedBy"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventPermanentlyDeleted:1",
+			"title": "EventPermanentlyDeleted",
+			"description": "The content of an event was removed for good; that it was there stays provable.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"DeletionReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Under which rule."},
+				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who, or which job."}
+			},
+			"required": ["EventId", "DeletionReason", "DeletedBy"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Write-once lock, legal hold and statutory minimum go first.",
+			"The header or at least the hash stays, so that the chain can be verified.",
+			"Dead tuples, WAL, replicas and backups may hold copies for as long as they are kept."
+		],
+		"idempotency_key": "EventId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT6H",
+			"reason": "Copies outside the database must follow."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page the data protection officer: a copy survives."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_deletions_total", "type": "counter", "description": "Events deleted, by tenant and rule."}],
+			"alerts": [
+				{
+					"name": "DeletionSurge",
+					"when": "more deletions in an hour than in the month before",
+					"severity": "critical",
+					"action": "Stop the retention job; compare the policies."
+				}
+			]
+		},
+		"example": {"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA", "DeletionReason": "erasure request 2026-0113", "DeletedBy": "dpo@example.com"}
 	}
 ]
 $catalog$);
@@ -710,24 +2070,210 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "PolicyCreated",
-		"key": 17,
+		"key": 40,
 		"kind": "domain",
 		"category": "policy",
-		"description": "PolicyCreated"
+		"description": "A policy came into force.",
+		"emitted": "when it happens",
+		"producers": ["atp.create_policy"],
+		"consumers": ["classification", "retention", "access control", "compliance officers"],
+		"fields": {"": ["PolicyId", "TenantId", "PolicyType", "Rules", "Name"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PolicyCreated:1",
+			"title": "PolicyCreated",
+			"description": "A policy came into force.",
+			"type": "object",
+			"properties": {
+				"PolicyId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The policy."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"PolicyType": {"type": "string", "enum": ["retention", "classification", "access"], "description": "What it governs."},
+				"Rules": {"type": "object", "description": "The rules, valid against the schema of the policy's type."},
+				"Name": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the policy, unique in the tenant."}
+			},
+			"required": ["PolicyId", "TenantId", "PolicyType", "Rules", "Name"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"First event of the policy's own stream; the policy is at version 1.",
+			"The name of a deleted policy can be used again, by a policy with another id."
+		],
+		"idempotency_key": "PolicyId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A policy that a consumer does not know of is not kept."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; atp.list_policies() says what is in force meanwhile."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_policies", "type": "gauge", "description": "Policies in force, by tenant and type."}],
+			"alerts": [
+				{
+					"name": "PolicyChanged",
+					"when": "any policy event outside the change calendar",
+					"severity": "warning",
+					"action": "Compare ChangedBy with who may."
+				}
+			]
+		},
+		"example": {
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"PolicyType": "retention",
+			"Rules": {"RetentionPeriod": "P7Y", "AppliesTo": {"EventTypes": ["Order*"]}},
+			"Name": "orders"
+		}
 	},
 	{
 		"event_type": "PolicyUpdated",
-		"key": 18,
+		"key": 41,
 		"kind": "domain",
 		"category": "policy",
-		"description": "PolicyUpdated"
+		"description": "The rules of a policy changed; the version before is kept.",
+		"emitted": "when it happens",
+		"producers": ["atp.update_policy"],
+		"consumers": ["classification", "retention", "access control", "compliance officers"],
+		"fields": {"": ["PolicyId", "Changes", "UpdatedBy", "Version"], "/Changes": ["Before", "After"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PolicyUpdated:1",
+			"title": "PolicyUpdated",
+			"description": "The rules of a policy changed; the version before is kept.",
+			"type": "object",
+			"properties": {
+				"PolicyId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The policy."
+				},
+				"Changes": {
+					"type": "object",
+					"properties": {
+						"Before": {"type": "object", "description": "Rules of the version before."},
+						"After": {"type": "object", "description": "Rules from now on."}
+					},
+					"required": ["Before", "After"],
+					"additionalProperties": false,
+					"description": "The rules before and after."
+				},
+				"UpdatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who changed it: the session's actor, or its user."},
+				"Version": {"type": "integer", "minimum": 2, "description": "Version of the policy from now on."}
+			},
+			"required": ["PolicyId", "Changes", "UpdatedBy", "Version"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Version grows by one.",
+			"Each version is kept: what applied at any time can be told.",
+			"An update that changes nothing is no event."
+		],
+		"idempotency_key": "PolicyId and Version.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A policy that a consumer does not know of is not kept."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; a gap in Version shows what is missing."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_policy_changes_total", "type": "counter", "description": "Policy changes, by tenant and type."}],
+			"alerts": [
+				{
+					"name": "RetentionShortened",
+					"when": "an update that shortens a RetentionPeriod",
+					"severity": "critical",
+					"action": "Have it confirmed by the compliance officer: events may fall due at once."
+				}
+			]
+		},
+		"example": {
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"Changes": {"Before": {"RetentionPeriod": "P7Y"}, "After": {"RetentionPeriod": "P10Y"}},
+			"UpdatedBy": "compliance@example.com",
+			"Version": 2
+		}
 	},
 	{
 		"event_type": "PolicyDeleted",
-		"key": 19,
+		"key": 42,
 		"kind": "domain",
 		"category": "policy",
-		"description": "PolicyDeleted"
+		"description": "A policy went out of force; its versions are kept.",
+		"emitted": "when it happens",
+		"producers": ["atp.delete_policy"],
+		"consumers": ["classification", "retention", "access control", "compliance officers"],
+		"fields": {"": ["PolicyId", "DeletedBy", "DeletedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PolicyDeleted:1",
+			"title": "PolicyDeleted",
+			"description": "A policy went out of force; its versions are kept.",
+			"type": "object",
+			"properties": {
+				"PolicyId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The policy."
+				},
+				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"DeletedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["PolicyId", "DeletedBy", "DeletedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Last event of the policy's stream.", "What was decided under the policy stands."],
+		"idempotency_key": "PolicyId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A consumer that goes on with a deleted policy errs on the strict side."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_policies_deleted_total", "type": "counter", "description": "Policies deleted, by tenant and type."}],
+			"alerts": [
+				{
+					"name": "LastRetentionPolicyDeleted",
+					"when": "a tenant is left without any retention policy",
+					"severity": "warning",
+					"action": "Ask whether that is meant."
+				}
+			]
+		},
+		"example": {
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"DeletedBy": "compliance@example.com",
+			"DeletedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -736,38 +2282,305 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "TenantOnboarded",
-		"key": 20,
+		"key": 50,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantOnboarded"
+		"description": "A tenant came into being, with a log of its own.",
+		"emitted": "when it happens",
+		"producers": ["atp.onboard_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"fields": {"": ["TenantId", "LogUid", "Configuration", "OnboardedBy", "OnboardedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantOnboarded:1",
+			"title": "TenantOnboarded",
+			"description": "A tenant came into being, with a log of its own.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant; it stays taken for ever."},
+				"LogUid": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "Random identity of the tenant's log, hashed into every record of it."
+				},
+				"Configuration": {"type": "object", "description": "Settings of the tenant."},
+				"OnboardedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"OnboardedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "LogUid", "Configuration", "OnboardedBy", "OnboardedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"First event of the tenant, in its own log: it commits the name that the log belongs to.",
+			"The tenant default is made by the installation and has none."
+		],
+		"idempotency_key": "TenantId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Provision by hand, then replay: handling is idempotent by TenantId."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}],
+			"alerts": [
+				{
+					"name": "TenantOnboardedUnexpectedly",
+					"when": "an onboarding by an actor outside provisioning",
+					"severity": "warning",
+					"action": "Ask who it was."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"LogUid": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"Configuration": {"plan": "gold"},
+			"OnboardedBy": "provisioning",
+			"OnboardedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "TenantConfigurationUpdated",
-		"key": 21,
+		"key": 51,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantConfigurationUpdated"
+		"description": "The settings of a tenant were replaced.",
+		"emitted": "when it happens",
+		"producers": ["atp.update_tenant_configuration"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"fields": {"": ["TenantId", "Configuration", "PreviousConfiguration", "UpdatedBy", "UpdatedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantConfigurationUpdated:1",
+			"title": "TenantConfigurationUpdated",
+			"description": "The settings of a tenant were replaced.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Configuration": {"type": "object", "description": "Settings from now on."},
+				"PreviousConfiguration": {"type": "object", "description": "Settings before."},
+				"UpdatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"UpdatedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Configuration", "PreviousConfiguration", "UpdatedBy", "UpdatedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Configuration is the whole, not a difference.", "The last one wins."],
+		"idempotency_key": "TenantId and UpdatedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Read the settings from atp.tenants and go on."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenant_changes_total", "type": "counter", "description": "Changes of tenants, by tenant."}],
+			"alerts": []
+		},
+		"example": {
+			"TenantId": "acme",
+			"Configuration": {"plan": "iron"},
+			"PreviousConfiguration": {"plan": "gold"},
+			"UpdatedBy": "billing",
+			"UpdatedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "TenantSuspended",
-		"key": 22,
+		"key": 52,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantSuspended"
+		"description": "A tenant was suspended: its events stay readable, and it takes no more from callers.",
+		"emitted": "when it happens",
+		"producers": ["atp.suspend_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"fields": {"": ["TenantId", "Reason", "SuspendedBy", "SuspendedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantSuspended:1",
+			"title": "TenantSuspended",
+			"description": "A tenant was suspended: its events stay readable, and it takes no more from callers.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who did it; null where none was given."
+				},
+				"SuspendedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"SuspendedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Reason", "SuspendedBy", "SuspendedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Appends of callers are refused with TP203 from the commit on; those that had begun may still commit.",
+			"The platform's own events still land."
+		],
+		"idempotency_key": "TenantId and SuspendedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Lock the account by hand, then replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}],
+			"alerts": [
+				{
+					"name": "TenantSuspendedUnexpectedly",
+					"when": "a suspension outside billing and security",
+					"severity": "critical",
+					"action": "Ask who it was; atp.reactivate_tenant(...) undoes it."
+				}
+			]
+		},
+		"example": {"TenantId": "acme", "Reason": "invoice overdue", "SuspendedBy": "billing", "SuspendedAt": "2026-03-01T09:30:00.000000Z"}
 	},
 	{
 		"event_type": "TenantReactivated",
-		"key": 23,
+		"key": 53,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantReactivated"
+		"description": "A suspended tenant takes events again.",
+		"emitted": "when it happens",
+		"producers": ["atp.reactivate_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"fields": {"": ["TenantId", "Reason", "ReactivatedBy", "ReactivatedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantReactivated:1",
+			"title": "TenantReactivated",
+			"description": "A suspended tenant takes events again.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who did it; null where none was given."
+				},
+				"ReactivatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"ReactivatedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Reason", "ReactivatedBy", "ReactivatedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Only a suspended tenant is reactivated."],
+		"idempotency_key": "TenantId and ReactivatedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Unlock the account by hand, then replay."
+		},
+		"monitoring": {"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}], "alerts": []},
+		"example": {"TenantId": "acme", "Reason": "invoice paid", "ReactivatedBy": "billing", "ReactivatedAt": "2026-03-01T09:30:00.000000Z"}
 	},
 	{
 		"event_type": "TenantDeleted",
-		"key": 24,
+		"key": 54,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantDeleted"
+		"description": "A tenant was marked deleted: it takes no more events for ever. What it has is evidence and stays.",
+		"emitted": "when it happens",
+		"producers": ["atp.delete_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"fields": {"": ["TenantId", "Reason", "DeletedBy", "DeletedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantDeleted:1",
+			"title": "TenantDeleted",
+			"description": "A tenant was marked deleted: it takes no more events for ever. What it has is evidence and stays.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who did it; null where none was given."
+				},
+				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"DeletedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Reason", "DeletedBy", "DeletedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Cannot be undone.",
+			"The name stays taken.",
+			"Events go by retention and erasure, each with an event of its own, never with the tenant."
+		],
+		"idempotency_key": "TenantId and DeletedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Close the account by hand, then replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}],
+			"alerts": [{"name": "TenantDeleted", "when": "any", "severity": "warning", "action": "Have it confirmed."}]
+		},
+		"example": {"TenantId": "acme", "Reason": "contract ended", "DeletedBy": "billing", "DeletedAt": "2026-03-01T09:30:00.000000Z"}
 	}
 ]
 $catalog$);
@@ -776,38 +2589,331 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "ExportRequested",
-		"key": 25,
+		"key": 60,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportRequested"
+		"description": "Somebody asked for an export of events.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.request_export"],
+		"consumers": ["the exporting program", "approvers"],
+		"fields": {"": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportRequested:1",
+			"title": "ExportRequested",
+			"description": "Somebody asked for an export of events.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"RequestedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who asked."},
+				"Purpose": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What for."},
+				"Format": {"type": "string", "enum": ["ndjson", "csv", "cloudevents", "bundle"], "description": "Form of the export."},
+				"Filter": {"type": "object", "description": "Which events: members as in atp.export_bundle."}
+			},
+			"required": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"],
+			"additionalProperties": false
+		},
+		"rules": ["First event of the export's own stream.", "An export that needs approval waits for it."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Ask again: ExportId is new then."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_exports_total", "type": "counter", "description": "Exports, by tenant and outcome."}],
+			"alerts": [{"name": "ExportRequestedOutOfHours", "when": "a request by night", "severity": "warning", "action": "Ask who it was."}]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"RequestedBy": "auditor@example.com",
+			"Purpose": "annual audit",
+			"Format": "bundle",
+			"Filter": {"Streams": ["order-*"]}
+		}
 	},
 	{
 		"event_type": "ExportStarted",
-		"key": 26,
+		"key": 61,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportStarted"
+		"description": "The export began; the range that it covers is fixed.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked"],
+		"fields": {"": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportStarted:1",
+			"title": "ExportStarted",
+			"description": "The export began; the range that it covers is fixed.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"FromPosition": {"type": "integer", "minimum": 1, "description": "First log position covered."},
+				"ThroughPosition": {"type": "integer", "minimum": 0, "description": "Last log position covered."},
+				"StartedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["What is appended later is not part of it."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard: Completed or Failed follows."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_exports_running", "type": "gauge", "description": "Exports begun and not ended."}],
+			"alerts": [
+				{
+					"name": "ExportHangs",
+					"when": "begun and not ended for six hours",
+					"severity": "warning",
+					"action": "See whether the exporting program runs."
+				}
+			]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"FromPosition": 1,
+			"ThroughPosition": 120431,
+			"StartedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "ExportCompleted",
-		"key": 27,
+		"key": 62,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportCompleted"
+		"description": "The export was written and verified.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked", "delivery"],
+		"fields": {"": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportCompleted:1",
+			"title": "ExportCompleted",
+			"description": "The export was written and verified.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"EventCount": {"type": "integer", "minimum": 0, "description": "Events in it."},
+				"ByteCount": {"type": "integer", "minimum": 0, "description": "Its size in bytes."},
+				"Digest": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of it. 64 hexadecimal digits."},
+				"CompletedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Written after it has been read back and verified."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending: the export is there."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_export_seconds", "type": "histogram", "description": "Time from request to completion."}],
+			"alerts": []
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"EventCount": 120431,
+			"ByteCount": 73400320,
+			"Digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+			"CompletedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "ExportFailed",
-		"key": 28,
+		"key": 63,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportFailed"
+		"description": "The export could not be written.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked", "platform operators"],
+		"fields": {"": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportFailed:1",
+			"title": "ExportFailed",
+			"description": "The export could not be written.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"FailureReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt failed."},
+				"FailedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Nothing of a failed export is delivered."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Tell who asked by hand."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_export_failures_total", "type": "counter", "description": "Failed exports, by tenant."}],
+			"alerts": [{"name": "ExportFailed", "when": "any", "severity": "warning", "action": "Mend the cause, then ask again."}]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"FailureReason": "archive volume is full",
+			"Attempt": 1,
+			"FailedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "ExportDelivered",
-		"key": 29,
+		"key": 64,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportDelivered"
+		"description": "The export reached who it was for.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked", "compliance officers"],
+		"fields": {"": ["ExportId", "TenantId", "Recipient", "DeliveryMethod", "DeliveredAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportDelivered:1",
+			"title": "ExportDelivered",
+			"description": "The export reached who it was for.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Recipient": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who received it."},
+				"DeliveryMethod": {"type": "string", "minLength": 1, "maxLength": 255, "description": "How: a bucket, a mail, a download."},
+				"DeliveredAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "Recipient", "DeliveryMethod", "DeliveredAt"],
+			"additionalProperties": false
+		},
+		"rules": ["The recipient is a person or system that the request named."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_exports_delivered_total", "type": "counter", "description": "Exports delivered, by tenant."}],
+			"alerts": [
+				{
+					"name": "ExportToUnknownRecipient",
+					"when": "a recipient outside the list",
+					"severity": "critical",
+					"action": "Stop the delivery; tell the data protection officer."
+				}
+			]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"Recipient": "auditor@example.com",
+			"DeliveryMethod": "sftp",
+			"DeliveredAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -816,31 +2922,300 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "HashChainValidated",
-		"key": 30,
+		"key": 70,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "HashChainValidated"
+		"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.record_verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"fields": {"": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "Duration", "ValidatedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:HashChainValidated:1",
+			"title": "HashChainValidated",
+			"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "What was checked: all streams, one stream, or the log."
+				},
+				"StreamsChecked": {"type": "integer", "minimum": 0, "description": "Streams that were walked."},
+				"EventsChecked": {"type": "integer", "minimum": 1, "description": "Events whose hash was recomputed."},
+				"Duration": {"type": "string", "format": "duration", "pattern": "^P", "description": "How long it took. ISO 8601 duration."},
+				"ValidatedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the check ended. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "Duration", "ValidatedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Zero events checked is no pass and no event.", "verify functions write nothing: who runs them for the record writes the event."],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_verified_events", "type": "gauge", "description": "Events checked by the last verification, by tenant."},
+				{"name": "atp_verification_age_seconds", "type": "gauge", "description": "Time since the last verification that passed."}
+			],
+			"alerts": [
+				{
+					"name": "NotVerified",
+					"when": "no HashChainValidated of a tenant for two days",
+					"severity": "warning",
+					"action": "See whether the nightly job runs."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "all streams",
+			"StreamsChecked": 812,
+			"EventsChecked": 120431,
+			"Duration": "PT0.301S",
+			"ValidatedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "HashChainValidationFailed",
-		"key": 31,
+		"key": 71,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "HashChainValidationFailed"
+		"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.record_verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"fields": {
+			"": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "FirstFault", "DetectedAt"],
+			"/FirstFault": ["StreamId", "SequenceNumber", "Fault"]
+		},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:HashChainValidationFailed:1",
+			"title": "HashChainValidationFailed",
+			"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {"type": "string", "minLength": 1, "maxLength": 255, "description": "What was checked."},
+				"StreamsChecked": {"type": "integer", "minimum": 0, "description": "Streams that were walked."},
+				"EventsChecked": {"type": "integer", "minimum": 0, "description": "Events whose hash was recomputed before the fault was met."},
+				"FirstFault": {
+					"type": "object",
+					"properties": {
+						"StreamId": {
+							"type": ["string", "null"],
+							"minLength": 1,
+							"maxLength": 255,
+							"description": "The stream; null where its name is gone."
+						},
+						"SequenceNumber": {
+							"type": ["integer", "null"],
+							"minimum": 0,
+							"description": "Place in the stream; null where the stream as a whole is at fault."
+						},
+						"Fault": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What is wrong."}
+					},
+					"required": ["StreamId", "SequenceNumber", "Fault"],
+					"additionalProperties": false,
+					"description": "The first fault."
+				},
+				"DetectedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "FirstFault", "DetectedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"The first fault is named; there may be more.",
+			"The store goes on taking events: stopping would give the attacker the outage too."
+		],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 20,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_chain_faults_total", "type": "counter", "description": "Verifications that failed, by tenant."}],
+			"alerts": [
+				{
+					"name": "ChainBroken",
+					"when": "any",
+					"severity": "critical",
+					"action": "Keep the disk; compare with a checkpoint signed outside; see docs/operations."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "all streams",
+			"StreamsChecked": 812,
+			"EventsChecked": 99120,
+			"FirstFault": {"StreamId": "order-42", "SequenceNumber": 7, "Fault": "hash does not match"},
+			"DetectedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "SignatureVerified",
-		"key": 32,
+		"key": 72,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "SignatureVerified"
+		"description": "The signature of a checkpoint was verified.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the nightly verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"fields": {"": ["TenantId", "Scope", "KeyId", "TreeSize", "VerifiedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:SignatureVerified:1",
+			"title": "SignatureVerified",
+			"description": "The signature of a checkpoint was verified.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {"type": "string", "minLength": 1, "maxLength": 255, "description": "What was signed: checkpoint, bundle or export."},
+				"KeyId": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Name and hash of the key."},
+				"TreeSize": {"type": "integer", "minimum": 0, "description": "Size of the tree that was signed."},
+				"VerifiedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "KeyId", "TreeSize", "VerifiedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Verified with a key from outside the database."],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_signatures_verified_total", "type": "counter", "description": "Signatures verified, by key."}],
+			"alerts": [
+				{
+					"name": "NoSignature",
+					"when": "no verified checkpoint for a day",
+					"severity": "warning",
+					"action": "See whether the signer runs."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "checkpoint",
+			"KeyId": "acme.example/log+5b8f3a21",
+			"TreeSize": 120431,
+			"VerifiedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "SignatureVerificationFailed",
-		"key": 33,
+		"key": 73,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "SignatureVerificationFailed"
+		"description": "A signature did not verify, or was made by a key that is not trusted.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the nightly verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"fields": {"": ["TenantId", "Scope", "KeyId", "TreeSize", "Fault", "DetectedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:SignatureVerificationFailed:1",
+			"title": "SignatureVerificationFailed",
+			"description": "A signature did not verify, or was made by a key that is not trusted.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {"type": "string", "minLength": 1, "maxLength": 255, "description": "What was signed."},
+				"KeyId": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Name and hash of the key that the signature names."},
+				"TreeSize": {"type": "integer", "minimum": 0, "description": "Size of the tree that the checkpoint claims."},
+				"Fault": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What is wrong."},
+				"DetectedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "KeyId", "TreeSize", "Fault", "DetectedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["The checkpoint is not used for anything."],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 20,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_signature_faults_total", "type": "counter", "description": "Signatures that failed, by key."}],
+			"alerts": [
+				{
+					"name": "SignatureInvalid",
+					"when": "any",
+					"severity": "critical",
+					"action": "Compare with the head that the witness keeps."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "checkpoint",
+			"KeyId": "acme.example/log+5b8f3a21",
+			"TreeSize": 120431,
+			"Fault": "signature does not verify",
+			"DetectedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -849,24 +3224,206 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "SIEMEventPublished",
-		"key": 34,
+		"key": 80,
 		"kind": "integration",
 		"category": "external",
-		"description": "SIEMEventPublished"
+		"description": "An event reached a security information system.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp-relay"],
+		"consumers": ["platform operators", "owners of the target"],
+		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "PublishedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:SIEMEventPublished:1",
+			"title": "SIEMEventPublished",
+			"description": "An event reached a security information system.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was sent, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Target": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Where to: name of the endpoint."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt it was."},
+				"Status": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Its answer."},
+				"PublishedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "TenantId", "Target", "Attempt", "Status", "PublishedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["One for each event and target that asked for the record; the relay sums up otherwise."],
+		"idempotency_key": "EventId, Target and Attempt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A record of a delivery; consumers that lag do no harm."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_siem_published_total", "type": "counter", "description": "Events published, by target."}],
+			"alerts": [
+				{
+					"name": "SIEMSilent",
+					"when": "nothing published to a target for 15 minutes while events arrive",
+					"severity": "critical",
+					"action": "See the relay's log."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Target": "splunk-hec",
+			"Attempt": 1,
+			"Status": "200",
+			"PublishedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "WebhookDelivered",
-		"key": 35,
+		"key": 81,
 		"kind": "integration",
 		"category": "external",
-		"description": "WebhookDelivered"
+		"description": "A webhook's endpoint took an event.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp-relay"],
+		"consumers": ["platform operators", "owners of the target"],
+		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "DeliveredAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:WebhookDelivered:1",
+			"title": "WebhookDelivered",
+			"description": "A webhook's endpoint took an event.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was sent, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Target": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Where to: name of the endpoint."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt it was."},
+				"Status": {"type": "integer", "minimum": 200, "maximum": 299, "description": "HTTP status of the answer."},
+				"DeliveredAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "TenantId", "Target", "Attempt", "Status", "DeliveredAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Any answer of class 2xx counts."],
+		"idempotency_key": "EventId, Target and Attempt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A record of a delivery; consumers that lag do no harm."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard."
+		},
+		"monitoring": {"metrics": [{"name": "atp_webhook_deliveries_total", "type": "counter", "description": "Deliveries, by target."}], "alerts": []},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Target": "https://hooks.example.com/audit",
+			"Attempt": 1,
+			"Status": 204,
+			"DeliveredAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "WebhookDeliveryFailed",
-		"key": 36,
+		"key": 82,
 		"kind": "integration",
 		"category": "external",
-		"description": "WebhookDeliveryFailed"
+		"description": "A webhook's endpoint did not take an event.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp-relay"],
+		"consumers": ["platform operators", "owners of the target"],
+		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "FailureReason", "FailedAt", "Final"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:WebhookDeliveryFailed:1",
+			"title": "WebhookDeliveryFailed",
+			"description": "A webhook's endpoint did not take an event.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was sent, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Target": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Where to: name of the endpoint."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt it was."},
+				"Status": {
+					"type": ["integer", "null"],
+					"minimum": 100,
+					"maximum": 599,
+					"description": "HTTP status of the answer; null where there was none."
+				},
+				"FailureReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why."},
+				"FailedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				},
+				"Final": {"type": "boolean", "description": "True where no further attempt follows."}
+			},
+			"required": ["EventId", "TenantId", "Target", "Attempt", "Status", "FailureReason", "FailedAt", "Final"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Further attempts follow until Final; then the event is a dead letter of its subscription.",
+			"Answers 410 and 4xx other than 408 and 429 are final at once."
+		],
+		"idempotency_key": "EventId, Target and Attempt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A record of a delivery; consumers that lag do no harm."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard: the delivery's own dead letter tells the same."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_webhook_failures_total", "type": "counter", "description": "Failed deliveries, by target and status."}],
+			"alerts": [
+				{
+					"name": "WebhookDown",
+					"when": "every delivery to a target has failed for 15 minutes",
+					"severity": "warning",
+					"action": "Tell its owner; the breaker has opened."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Target": "https://hooks.example.com/audit",
+			"Attempt": 3,
+			"Status": 503,
+			"FailureReason": "service unavailable",
+			"FailedAt": "2026-03-01T09:30:00.000000Z",
+			"Final": false
+		}
 	}
 ]
 $catalog$);
@@ -875,29 +3432,167 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "ServiceStarted",
-		"key": 37,
+		"key": 90,
 		"kind": "system",
 		"category": "system",
-		"description": "ServiceStarted"
+		"description": "A part of the platform started.",
+		"emitted": "when it happens",
+		"producers": ["the background worker", "atp.record_service_start"],
+		"consumers": ["platform operators"],
+		"fields": {"": ["Component", "Version", "Database", "StartedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ServiceStarted:1",
+			"title": "ServiceStarted",
+			"description": "A part of the platform started.",
+			"type": "object",
+			"properties": {
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: worker, signer, relay."},
+				"Version": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Its version."},
+				"Database": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Name of the database that it serves."},
+				"StartedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["Component", "Version", "Database", "StartedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["In the tenant default.", "A restart is a further event: many of them in a row say that it crashes."],
+		"idempotency_key": "Component and StartedAt.",
+		"retry": {
+			"max_attempts": 1,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Informative."
+		},
+		"dead_letter": {"reasons": ["PermanentFailure"], "when": "A consumer has failed.", "handling": "Discard."},
+		"monitoring": {
+			"metrics": [{"name": "atp_service_starts_total", "type": "counter", "description": "Starts, by component."}],
+			"alerts": [
+				{
+					"name": "ServiceFlapping",
+					"when": "more than three starts of a component in ten minutes",
+					"severity": "critical",
+					"action": "Read the server's log."
+				}
+			]
+		},
+		"example": {"Component": "worker", "Version": "1.0", "Database": "audit", "StartedAt": "2026-03-01T09:30:00.000000Z"}
 	},
 	{
 		"event_type": "HealthCheckFailed",
-		"key": 38,
+		"key": 91,
 		"kind": "system",
 		"category": "system",
-		"description": "HealthCheckFailed"
+		"description": "A health check that passed before fails.",
+		"emitted": "when it happens",
+		"producers": ["atp.report_health_check", "jobs of the background worker"],
+		"consumers": ["platform operators"],
+		"fields": {"": ["Component", "Check", "Detail", "DetectedAt"]},
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:HealthCheckFailed:1",
+			"title": "HealthCheckFailed",
+			"description": "A health check that passed before fails.",
+			"type": "object",
+			"properties": {
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part was checked."},
+				"Check": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the check."},
+				"Detail": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "What was found."},
+				"DetectedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["Component", "Check", "Detail", "DetectedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Written when a check turns from passing to failing, not each time it fails: a store in trouble is not given more work.",
+			"In the tenant default."
+		],
+		"idempotency_key": "Component, Check and DetectedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT1M",
+			"reason": "An operator should hear of it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Look at atp.health_checks by hand."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_health_checks_failing", "type": "gauge", "description": "Checks that fail now, by component."}],
+			"alerts": [
+				{
+					"name": "HealthCheckFailing",
+					"when": "any check fails for five minutes",
+					"severity": "critical",
+					"action": "Read Detail; see docs/operations."
+				}
+			]
+		},
+		"example": {
+			"Component": "log",
+			"Check": "sequencer lag",
+			"Detail": "12,408 events have waited for a place for 31 s",
+			"DetectedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
 
 -- ==== src/stream/guard.sql ====
--- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
+-- The guard: UPDATE, DELETE, TRUNCATE and INSERT past the append are refused on the tables of the event store, and commands that
+-- alter or drop what it is made of. See src/stream/guard.h.
 CREATE FUNCTION atp_internal.refuse_change() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse';
 COMMENT ON FUNCTION atp_internal.refuse_change() IS
-'Refuse UPDATE, DELETE and TRUNCATE of a guarded table.
+'Refuse UPDATE, DELETE, TRUNCATE and direct INSERT on a guarded table.
+INSERT passes for the functions of atp, and while a restore is loading the table.
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
+COMMENT ON FUNCTION atp_internal.guard_command_start() IS
+'Refuse a command that would alter or drop an object of the event store.
+Raises: TP108 (an object of the store), TP109 (the extension, while there are events).';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_start() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_end() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_end';
+COMMENT ON FUNCTION atp_internal.guard_command_end() IS
+'Refuse a command that has put something into a schema of the event store.
+A function of atp_owner is refused in any schema: it could act as ours do.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_end() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_drop() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_drop';
+COMMENT ON FUNCTION atp_internal.guard_drop() IS
+'Refuse a command that has dropped an object of the event store on its way.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER atp_guard_command_start ON ddl_command_start EXECUTE FUNCTION atp_internal.guard_command_start();
+ALTER EVENT TRIGGER atp_guard_command_start ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_start IS 'Refuses commands on objects of the event store.';
+CREATE EVENT TRIGGER atp_guard_command_end ON ddl_command_end EXECUTE FUNCTION atp_internal.guard_command_end();
+ALTER EVENT TRIGGER atp_guard_command_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_end IS 'Refuses what a command has put into a schema of the event store.';
+CREATE EVENT TRIGGER atp_guard_drop ON sql_drop EXECUTE FUNCTION atp_internal.guard_drop();
+ALTER EVENT TRIGGER atp_guard_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_drop IS 'Refuses the drop of objects of the event store.';
 
 -- ==== src/stream/partition.sql ====
 -- The event table. Partitions, their indexes, policies and guards are made at run time by src/stream/partition.c: a partition
@@ -948,7 +3643,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 
@@ -1037,7 +3732,7 @@ COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS
 See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 
@@ -1165,7 +3860,7 @@ COMMENT ON COLUMN atp.events.tenant IS 'Name of the tenant.';
 COMMENT ON COLUMN atp.events.stream IS 'Name of the stream: {AggregateType}-{AggregateId}.';
 COMMENT ON COLUMN atp.events.stream_version IS 'Place in the stream: 1, 2, 3, ... without gaps. On INSERT: the expected version plus one, or NULL for any.';
 COMMENT ON COLUMN atp.events.event_type IS 'Name of the event type.';
-COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp.events.schema_version IS 'Version of the schema that the payload was validated against; 0: none. On INSERT: the version to validate against, or NULL for the active one.';
 COMMENT ON COLUMN atp.events.occurred_at IS 'When it happened, in the caller''s word.';
 COMMENT ON COLUMN atp.events.recorded_at IS 'When it was written.';
 COMMENT ON COLUMN atp.events.payload IS 'What happened, a JSON object; NULL once erased. Cast from the stored text: costs only where it is named.';
@@ -1175,6 +3870,26 @@ COMMENT ON COLUMN atp.events.previous_hash IS 'Chain link of the version before;
 COMMENT ON COLUMN atp.events.idempotency_key IS 'Accepted by INSERT and COPY; always NULL on reading.';
 GRANT SELECT ON atp.events TO atp_reader, atp_auditor, atp_admin;
 GRANT INSERT ON atp.events TO atp_writer, atp_admin;
+
+-- Record flag bit 1; the mode record of an event type sets it.
+CREATE VIEW atp.schema_violations AS
+	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, y.name AS event_type, e.schema_version, e.recorded_at
+	FROM atp_internal.event e
+		LEFT JOIN atp_internal.event_type y ON y.event_type = e.event_type
+		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant
+		LEFT JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+	WHERE e.tenant = atp_internal.current_tenant() AND e.flags::int & 2 <> 0;
+COMMENT ON VIEW atp.schema_violations IS
+'List the events of the current tenant that were stored though their payload violates their schema.
+That happens under the validation mode record; the mark is part of the hashed record. atp.validate_payload(event_type, payload, schema_version) says what is wrong. Conditions on event_id skip partitions.';
+COMMENT ON COLUMN atp.schema_violations.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.schema_violations.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.schema_violations.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.schema_violations.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp.schema_violations.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.schema_violations.schema_version IS 'Version of the schema that the payload violates.';
+COMMENT ON COLUMN atp.schema_violations.recorded_at IS 'When the event was written.';
+GRANT SELECT ON atp.schema_violations TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.streams AS
 	SELECT s.tenant, s.stream, s.category, s.version, s.created_at, s.last_recorded_at, s.hash, s.state
@@ -1221,9 +3936,9 @@ CREATE FUNCTION atp.append_event(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_door_append_event';
 COMMENT ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) IS
 'Append one event to a stream and return its receipt.
-stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
+stream is {AggregateType}-{AggregateId}; event_type is PascalCase in the past tense; payload is a JSON object. expected_version: NULL any, 0 the stream must not exist, -1 it must exist, n it must be at version n. metadata is a JSON object, completed by the settings atp.actor, atp.correlation_id, atp.causation_id, atp.traceparent and atp.tracestate. A member schema_version of the metadata names the version of the schema that the payload is validated against, instead of the active one. event_id NULL: one is made. idempotency_key: the same key (or event_id) with the same content returns the original receipt with deduplicated = true. occurred_at NULL: the time of recording. tenant NULL: the setting atp.tenant.
 The stream is locked until the transaction ends.
-Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, 22004, 25006, 40001, 42501.';
+Raises: TP101, TP104, TP105, TP106, TP201, TP202, TP203, TP204, TP205, TP206, TP207, TP220, TP221 (payload refused by its schema), TP223, 22004, 25006, 40001, 42501.';
 REVOKE ALL ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_event(text, text, jsonb, bigint, jsonb, uuid, text, timestamptz, text) TO atp_writer;
 
@@ -1237,7 +3952,7 @@ CREATE FUNCTION atp.append_events(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_door_append_events';
 COMMENT ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) IS
 'Append an array of events, all or none, and return their receipts.
-Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
+Receipts come in the order of the array. Each element is an object with event_type, and optionally payload, metadata, event_id (uuid or ULID text), occurred_at, schema_version, and stream where the argument stream is NULL. Events of several streams lock them in order of their names; expected_version then has to be NULL. idempotency_key covers the batch: the same key with the same events returns the original receipts.
 Raises: as append_event; 22023 (an element is malformed; DETAIL says which).';
 REVOKE ALL ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_events(text, jsonb, bigint, text, text) TO atp_writer;
@@ -1451,6 +4166,137 @@ COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS
 RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z.';
 REVOKE ALL ON FUNCTION atp_internal.event_time(timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.current_actor() RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	RETURN COALESCE(NULLIF(pg_catalog.current_setting('atp.actor', true), ''), SESSION_USER::text);
+COMMENT ON FUNCTION atp_internal.current_actor() IS 'Return who acts: the setting atp.actor, or the user of the session.';
+REVOKE ALL ON FUNCTION atp_internal.current_actor() FROM PUBLIC;
+
+-- ==== src/stream/tenancy.sql ====
+-- The life of tenants: each step is an event of the tenant's own log, in the stream atp.Tenant-<name>, in the same transaction.
+CREATE FUNCTION atp.onboard_tenant(tenant text, configuration jsonb DEFAULT '{}') RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	made atp_internal.tenant;
+BEGIN
+	IF onboard_tenant.tenant IS NULL OR onboard_tenant.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid tenant name "%s"', onboard_tenant.tenant),
+			HINT = 'A tenant name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
+	END IF;
+	IF jsonb_typeof(onboard_tenant.configuration) IS DISTINCT FROM 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
+	END IF;
+	INSERT INTO atp_internal.tenant AS t (name, configuration) VALUES (onboard_tenant.tenant, onboard_tenant.configuration)
+		ON CONFLICT (name) DO NOTHING RETURNING t.* INTO made;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP211', MESSAGE = format('tenant "%s" exists', onboard_tenant.tenant);
+	END IF;
+	PERFORM atp_internal.emit_event(made.tenant, 'atp.Tenant-' || made.name, 'TenantOnboarded', jsonb_build_object(
+		'TenantId', made.name, 'LogUid', made.log_uid, 'Configuration', made.configuration,
+		'OnboardedBy', atp_internal.current_actor(), 'OnboardedAt', atp_internal.event_time(made.created_at)));
+	RETURN made.log_uid;
+END $$;
+COMMENT ON FUNCTION atp.onboard_tenant(text, jsonb) IS
+'Make a tenant and return the identity of its log.
+The name stays taken for ever. configuration is a free-form JSON object. The first event of the tenant''s log is TenantOnboarded.
+Raises: TP201 (malformed name), TP211 (the tenant exists), 22023 (configuration is no object).';
+
+CREATE FUNCTION atp_internal.change_tenant(tenant text, configuration jsonb, status text, allowed text[]) RETURNS atp_internal.tenant
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.tenant;
+BEGIN
+	SELECT t.* INTO present FROM atp_internal.tenant t WHERE t.name = change_tenant.tenant FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP202', MESSAGE = format('tenant "%s" does not exist', change_tenant.tenant);
+	END IF;
+	IF present.status <> ALL (change_tenant.allowed) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = format('tenant "%s" is %s', change_tenant.tenant, present.status),
+			DETAIL = format('This is possible for a tenant that is %s.', array_to_string(change_tenant.allowed, ' or '));
+	END IF;
+	UPDATE atp_internal.tenant t SET
+			configuration = coalesce(change_tenant.configuration, t.configuration),
+			status = coalesce(change_tenant.status, t.status),
+			changed_at = clock_timestamp()
+		WHERE t.tenant = present.tenant;
+	RETURN present;
+END $$;
+COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
+'Change the configuration and status of a tenant in one of the allowed states.
+NULL leaves what it is. Returns the row as it was.
+Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION atp.update_tenant_configuration(tenant text, configuration jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	before atp_internal.tenant;
+BEGIN
+	IF jsonb_typeof(configuration) IS DISTINCT FROM 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
+	END IF;
+	before := atp_internal.change_tenant(tenant, configuration, NULL, ARRAY['active', 'suspended']);
+	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'TenantConfigurationUpdated', jsonb_build_object(
+		'TenantId', before.name, 'Configuration', configuration, 'PreviousConfiguration', before.configuration,
+		'UpdatedBy', atp_internal.current_actor(), 'UpdatedAt', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp.update_tenant_configuration(text, jsonb) IS
+'Replace the configuration of a tenant.
+The tenant''s log gets TenantConfigurationUpdated.
+Raises: TP202 (no such tenant), TP203 (it is deleted), 22023 (configuration is no object).';
+
+CREATE FUNCTION atp_internal.move_tenant(tenant text, status text, allowed text[], verb text, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	before atp_internal.tenant := atp_internal.change_tenant(tenant, NULL, status, allowed);
+BEGIN
+	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'Tenant' || verb, jsonb_build_object(
+		'TenantId', before.name, 'Reason', reason, verb || 'By', atp_internal.current_actor(),
+		verb || 'At', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp_internal.move_tenant(text, text, text[], text, text) IS
+'Bring a tenant from one of the allowed states to another and record it.
+The event is Tenant<verb>.
+Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.move_tenant(text, text, text[], text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.suspend_tenant(tenant text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.move_tenant(tenant, 'suspended', ARRAY['active'], 'Suspended', reason);
+END;
+COMMENT ON FUNCTION atp.suspend_tenant(text, text) IS
+'Suspend a tenant: its events stay readable, and it takes no more.
+Appends that began before may still commit. The tenant''s log gets TenantSuspended with the reason.
+Raises: TP202 (no such tenant), TP203 (it is not active).';
+
+CREATE FUNCTION atp.reactivate_tenant(tenant text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.move_tenant(tenant, 'active', ARRAY['suspended'], 'Reactivated', reason);
+END;
+COMMENT ON FUNCTION atp.reactivate_tenant(text, text) IS
+'Let a suspended tenant take events again.
+The tenant''s log gets TenantReactivated with the reason.
+Raises: TP202 (no such tenant), TP203 (it is not suspended).';
+
+CREATE FUNCTION atp.delete_tenant(tenant text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.move_tenant(tenant, 'deleted', ARRAY['active', 'suspended'], 'Deleted', reason);
+END;
+COMMENT ON FUNCTION atp.delete_tenant(text, text) IS
+'Mark a tenant deleted.
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The tenant''s log gets TenantDeleted with the reason.
+Raises: TP202 (no such tenant), TP203 (it is deleted already).';
+
+REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
+	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
+	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) TO atp_admin;
+
 -- ==== src/stream/seal.sql ====
 -- Sealing of streams.
 CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant text DEFAULT NULL,
@@ -1463,6 +4309,341 @@ Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived alrea
 REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
 
+-- ==== src/stream/policy.sql ====
+-- Policies: what a tenant rules about its events (retention, classification, access), as records of which every version is kept.
+-- Each policy is told in a stream of its own, atp.Policy-<id>. A version is in force from its recording until the next one's, or until
+-- the policy is deleted. Changes of one policy are serial: each locks its row.
+CREATE TABLE atp_internal.policy (
+	tenant int NOT NULL,
+	policy_id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	policy_type text NOT NULL CONSTRAINT policy_type_known CHECK (policy_type IN ('retention', 'classification', 'access')),
+	version int NOT NULL DEFAULT 1,
+	name text NOT NULL,
+	deleted_at timestamptz,
+	deleted_by text,
+	CONSTRAINT policy_pk PRIMARY KEY (policy_id, tenant)
+);
+CREATE UNIQUE INDEX policy_name_unique ON atp_internal.policy (name, tenant) WHERE deleted_at IS NULL;
+COMMENT ON TABLE atp_internal.policy IS 'Policies of tenants, the deleted ones too. Locking the row orders its changes.';
+COMMENT ON COLUMN atp_internal.policy.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.policy.policy_id IS 'Random identity, named by the events of the policy.';
+COMMENT ON COLUMN atp_internal.policy.policy_type IS 'retention, classification or access.';
+COMMENT ON COLUMN atp_internal.policy.version IS 'The latest version.';
+COMMENT ON COLUMN atp_internal.policy.name IS 'Name, unique among the tenant''s policies that are not deleted.';
+COMMENT ON COLUMN atp_internal.policy.deleted_at IS 'When the policy went out of force; NULL while it is in force.';
+COMMENT ON COLUMN atp_internal.policy.deleted_by IS 'Who deleted it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.policy', '');
+ALTER TABLE atp_internal.policy ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.policy FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_tenant ON atp_internal.policy USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.policy_version (
+	tenant int NOT NULL,
+	policy_id uuid NOT NULL,
+	version int NOT NULL,
+	rules jsonb NOT NULL,
+	description text,
+	changed_at timestamptz NOT NULL,
+	changed_by text NOT NULL,
+	CONSTRAINT policy_version_pk PRIMARY KEY (policy_id, version, tenant),
+	CONSTRAINT policy_version_policy FOREIGN KEY (policy_id, tenant) REFERENCES atp_internal.policy
+);
+COMMENT ON TABLE atp_internal.policy_version IS 'Every version of every policy, as it was; insert-only.';
+COMMENT ON COLUMN atp_internal.policy_version.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.policy_version.policy_id IS 'The policy.';
+COMMENT ON COLUMN atp_internal.policy_version.version IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.policy_version.rules IS 'The rules, valid against the schema of the policy''s type.';
+COMMENT ON COLUMN atp_internal.policy_version.description IS 'What the policy is for, in the words of who wrote it.';
+COMMENT ON COLUMN atp_internal.policy_version.changed_at IS 'From when the version is in force.';
+COMMENT ON COLUMN atp_internal.policy_version.changed_by IS 'Who wrote it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.policy_version', '');
+ALTER TABLE atp_internal.policy_version ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.policy_version FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_version_tenant ON atp_internal.policy_version USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.policy_version
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.policy_version ENABLE ALWAYS TRIGGER guard;
+
+CREATE VIEW atp.policies AS
+	SELECT p.name AS policy, p.policy_id, p.policy_type, p.version, v.rules, v.description, v.changed_at, v.changed_by,
+		p.deleted_at, p.deleted_by
+	FROM atp_internal.policy p
+		JOIN atp_internal.policy_version v ON v.policy_id = p.policy_id AND v.version = p.version AND v.tenant = p.tenant
+	WHERE p.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.policies IS 'List the policies of the current tenant in their latest version, the deleted ones too.';
+COMMENT ON COLUMN atp.policies.policy IS 'Name of the policy.';
+COMMENT ON COLUMN atp.policies.policy_id IS 'Its identity, named by its events.';
+COMMENT ON COLUMN atp.policies.policy_type IS 'retention, classification or access.';
+COMMENT ON COLUMN atp.policies.version IS 'Version, from 1.';
+COMMENT ON COLUMN atp.policies.rules IS 'The rules.';
+COMMENT ON COLUMN atp.policies.description IS 'What it is for.';
+COMMENT ON COLUMN atp.policies.changed_at IS 'From when this version is in force.';
+COMMENT ON COLUMN atp.policies.changed_by IS 'Who wrote this version.';
+COMMENT ON COLUMN atp.policies.deleted_at IS 'When the policy went out of force; NULL while it is in force.';
+COMMENT ON COLUMN atp.policies.deleted_by IS 'Who deleted it.';
+GRANT SELECT ON atp.policies TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.policy_schema(policy_type text) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN $policy${
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"$defs": {
+			"Patterns": {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1, "maxLength": 255}},
+			"Classification": {"enum": ["public", "internal", "confidential", "restricted"]},
+			"AppliesTo": {
+				"type": "object",
+				"properties": {
+					"EventTypes": {"$ref": "#/$defs/Patterns"},
+					"Streams": {"$ref": "#/$defs/Patterns"},
+					"Classifications": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Classification"}}
+				},
+				"additionalProperties": false
+			},
+			"retention": {
+				"type": "object",
+				"properties": {
+					"RetentionPeriod": {"type": "string", "pattern": "^P([0-9]+Y)?([0-9]+M)?([0-9]+W)?([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?$"},
+					"Action": {"enum": ["tombstone", "redact", "delete"]},
+					"AppliesTo": {"$ref": "#/$defs/AppliesTo"}
+				},
+				"required": ["RetentionPeriod"],
+				"additionalProperties": false
+			},
+			"classification": {
+				"type": "object",
+				"properties": {
+					"Classification": {"$ref": "#/$defs/Classification"},
+					"AppliesTo": {"$ref": "#/$defs/AppliesTo"}
+				},
+				"required": ["Classification"],
+				"additionalProperties": false
+			},
+			"access": {
+				"type": "object",
+				"properties": {
+					"Effect": {"enum": ["allow", "deny"]},
+					"Roles": {"$ref": "#/$defs/Patterns"},
+					"Permissions": {"type": "array", "minItems": 1, "items": {"enum": ["read", "append", "export", "administer"]}},
+					"AppliesTo": {"$ref": "#/$defs/AppliesTo"}
+				},
+				"required": ["Effect", "Roles", "Permissions"],
+				"additionalProperties": false
+			}
+		}
+	}$policy$::jsonb || pg_catalog.jsonb_build_object('$ref', '#/$defs/' || policy_type);
+COMMENT ON FUNCTION atp_internal.policy_schema(text) IS
+'Return the JSON Schema that the rules of a policy of this type meet.
+AppliesTo says which events: names with * for any characters; a member that is left out applies to all.';
+REVOKE ALL ON FUNCTION atp_internal.policy_schema(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_policy(policy text, policy_type text, rules jsonb) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	faults text;
+BEGIN
+	IF policy IS NULL OR policy !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid policy name "%s"', policy),
+			HINT = 'A policy name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
+	END IF;
+	IF policy_type IS NULL OR policy_type NOT IN ('retention', 'classification', 'access') THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP262', MESSAGE = format('unknown policy type "%s"', policy_type),
+			HINT = 'Types are retention, classification and access.';
+	END IF;
+	IF rules IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'rules must not be null';
+	END IF;
+	SELECT string_agg(format('%s: %s', coalesce(nullif(e.instance_location, ''), '/'), e.message), E'\n') INTO faults
+		FROM (SELECT * FROM atp.schema_errors(atp_internal.policy_schema(policy_type), rules) LIMIT 10) e;
+	IF faults IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP262', MESSAGE = format('the rules do not fit the policy type %s', policy_type), DETAIL = faults,
+			HINT = CASE policy_type WHEN 'retention' THEN 'For example {"RetentionPeriod": "P7Y", "AppliesTo": {"EventTypes": ["Order*"]}}.'
+				WHEN 'classification' THEN 'For example {"Classification": "confidential", "AppliesTo": {"Streams": ["patient-*"]}}.'
+				ELSE 'For example {"Effect": "deny", "Roles": ["support"], "Permissions": ["read"], "AppliesTo": {"Classifications": ["restricted"]}}.' END;
+	END IF;
+	IF rules ->> 'RetentionPeriod' IN ('P', 'PT') OR rules ->> 'RetentionPeriod' LIKE '%T' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP262', MESSAGE = 'the retention period is empty', DETAIL = format('It is "%s".', rules ->> 'RetentionPeriod');
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.check_policy(text, text, jsonb) IS
+'Refuse a malformed name, an unknown type, or rules that the type does not have.
+Raises: TP201, TP262, 22004.';
+REVOKE ALL ON FUNCTION atp_internal.check_policy(text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.find_policy(policy text, tenant_key int, lock boolean) RETURNS atp_internal.policy
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.policy;
+BEGIN
+	IF lock THEN
+		SELECT p.* INTO present FROM atp_internal.policy p
+			WHERE p.tenant = tenant_key AND p.deleted_at IS NULL AND (p.name = find_policy.policy OR p.policy_id::text = find_policy.policy)
+			FOR UPDATE;
+	ELSE
+		SELECT p.* INTO present FROM atp_internal.policy p
+			WHERE p.tenant = tenant_key AND (p.name = find_policy.policy AND p.deleted_at IS NULL OR p.policy_id::text = find_policy.policy);
+	END IF;
+	IF present IS NULL AND lock THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP261', MESSAGE = format('policy "%s" does not exist', find_policy.policy),
+			HINT = 'atp.list_policies() lists those in force.';
+	END IF;
+	RETURN present;
+END $$;
+COMMENT ON FUNCTION atp_internal.find_policy(text, int, boolean) IS
+'Return the policy of a name or id; locked, it must be in force.
+Without the lock, NULL where there is none; a deleted policy is found by its id only.
+Raises: TP261 (locked: no such policy in force).';
+REVOKE ALL ON FUNCTION atp_internal.find_policy(text, int, boolean) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_policy(policy text, policy_type text, rules jsonb, description text DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(create_policy.tenant);
+	id uuid;
+BEGIN
+	PERFORM atp_internal.check_policy(create_policy.policy, create_policy.policy_type, create_policy.rules);
+	INSERT INTO atp_internal.policy AS p (tenant, policy_type, name) VALUES (opened, create_policy.policy_type, create_policy.policy)
+		ON CONFLICT (name, tenant) WHERE deleted_at IS NULL DO NOTHING RETURNING p.policy_id INTO id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP260', MESSAGE = format('policy "%s" exists', create_policy.policy),
+			HINT = 'Change it with atp.update_policy.';
+	END IF;
+	INSERT INTO atp_internal.policy_version (tenant, policy_id, version, rules, description, changed_at, changed_by)
+		VALUES (opened, id, 1, create_policy.rules, create_policy.description, clock_timestamp(), atp_internal.current_actor());
+	PERFORM atp_internal.emit_event(opened, 'atp.Policy-' || id, 'PolicyCreated', jsonb_build_object(
+		'PolicyId', id, 'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = opened), 'PolicyType', create_policy.policy_type,
+		'Rules', create_policy.rules, 'Name', create_policy.policy));
+	RETURN id;
+END $$;
+COMMENT ON FUNCTION atp.create_policy(text, text, jsonb, text, text) IS
+'Create a policy and return its id.
+policy is its name; policy_type is retention, classification or access; rules are a JSON object that the type''s schema accepts, with AppliesTo {EventTypes, Streams, Classifications} saying to which events they apply: retention {RetentionPeriod, Action}, classification {Classification}, access {Effect, Roles, Permissions}. The policy''s own stream gets PolicyCreated.
+Raises: TP201 (malformed name), TP260 (the policy exists), TP262 (unknown type, or rules that it does not have), TP202 (no such tenant), 22004.';
+REVOKE ALL ON FUNCTION atp.create_policy(text, text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_policy(text, text, jsonb, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.update_policy(policy text, rules jsonb, expected_version int DEFAULT NULL, description text DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(update_policy.tenant);
+	present atp_internal.policy := atp_internal.find_policy(update_policy.policy, opened, true);
+	before atp_internal.policy_version;
+BEGIN
+	PERFORM atp_internal.check_policy(present.name, present.policy_type, update_policy.rules);
+	IF present.version <> update_policy.expected_version THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP263', MESSAGE = format('version conflict on policy "%s"', present.name),
+			DETAIL = format('It is at version %s, expected was version %s.', present.version, update_policy.expected_version),
+			HINT = 'Read the policy again and decide anew.';
+	END IF;
+	SELECT v.* INTO before FROM atp_internal.policy_version v
+		WHERE v.policy_id = present.policy_id AND v.version = present.version AND v.tenant = opened;
+	IF before.rules = update_policy.rules AND coalesce(update_policy.description, before.description) IS NOT DISTINCT FROM before.description THEN
+		RETURN present.version;
+	END IF;
+	UPDATE atp_internal.policy p SET version = p.version + 1 WHERE p.policy_id = present.policy_id AND p.tenant = opened;
+	INSERT INTO atp_internal.policy_version (tenant, policy_id, version, rules, description, changed_at, changed_by)
+		VALUES (opened, present.policy_id, present.version + 1, update_policy.rules, coalesce(update_policy.description, before.description),
+			clock_timestamp(), atp_internal.current_actor());
+	PERFORM atp_internal.emit_event(opened, 'atp.Policy-' || present.policy_id, 'PolicyUpdated', jsonb_build_object(
+		'PolicyId', present.policy_id, 'Changes', jsonb_build_object('Before', before.rules, 'After', update_policy.rules),
+		'UpdatedBy', atp_internal.current_actor(), 'Version', present.version + 1));
+	RETURN present.version + 1;
+END $$;
+COMMENT ON FUNCTION atp.update_policy(text, jsonb, int, text, text) IS
+'Replace the rules of a policy and return its version.
+policy is a name or an id. expected_version NULL: any. description NULL leaves the one that stands. The version before is kept; rules that change nothing make no version. The policy''s own stream gets PolicyUpdated.
+Raises: TP261 (no such policy in force), TP262 (rules that its type does not have), TP263 (expected version), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.update_policy(text, jsonb, int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.update_policy(text, jsonb, int, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.delete_policy(policy text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(delete_policy.tenant);
+	present atp_internal.policy := atp_internal.find_policy(delete_policy.policy, opened, true);
+	moment timestamptz := clock_timestamp();
+BEGIN
+	UPDATE atp_internal.policy p SET deleted_at = moment, deleted_by = atp_internal.current_actor()
+		WHERE p.policy_id = present.policy_id AND p.tenant = opened;
+	PERFORM atp_internal.emit_event(opened, 'atp.Policy-' || present.policy_id, 'PolicyDeleted', jsonb_build_object(
+		'PolicyId', present.policy_id, 'DeletedBy', atp_internal.current_actor(), 'DeletedAt', atp_internal.event_time(moment)));
+END $$;
+COMMENT ON FUNCTION atp.delete_policy(text, text) IS
+'Put a policy out of force.
+policy is a name or an id. Its versions are kept, and its name is free again. The policy''s own stream gets PolicyDeleted.
+Raises: TP261 (no such policy in force), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.delete_policy(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.delete_policy(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.get_policy(policy text, version int DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.policies
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(get_policy.tenant);
+	answer atp.policies;
+BEGIN
+	SELECT p.name, p.policy_id, p.policy_type, v.version, v.rules, v.description, v.changed_at, v.changed_by, p.deleted_at, p.deleted_by
+		INTO answer
+		FROM atp_internal.policy p
+			JOIN atp_internal.policy_version v ON v.policy_id = p.policy_id AND v.tenant = p.tenant
+				AND v.version = coalesce(get_policy.version, p.version)
+		WHERE p.tenant = opened AND (p.name = get_policy.policy AND p.deleted_at IS NULL OR p.policy_id::text = get_policy.policy);
+	RETURN answer;
+END $$;
+COMMENT ON FUNCTION atp.get_policy(text, int, text) IS
+'Return a policy in one of its versions; NULL where there is none.
+policy is the name of one in force, or the id of any. version NULL means the latest. changed_at and changed_by are the version''s.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_policy(text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_policy(text, int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_policies(policy_type text DEFAULT NULL, at timestamptz DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF atp.policies
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_policies.tenant);
+	moment timestamptz := coalesce(list_policies.at, 'infinity');
+BEGIN
+	RETURN QUERY SELECT p.name, p.policy_id, p.policy_type, v.version, v.rules, v.description, v.changed_at, v.changed_by, p.deleted_at, p.deleted_by
+		FROM atp_internal.policy p
+			JOIN LATERAL (SELECT w.* FROM atp_internal.policy_version w WHERE w.policy_id = p.policy_id AND w.tenant = p.tenant
+				AND w.changed_at <= moment ORDER BY w.version DESC LIMIT 1) v ON true
+		WHERE p.tenant = opened AND (p.deleted_at IS NULL OR p.deleted_at > moment)
+			AND (list_policies.policy_type IS NULL OR p.policy_type = list_policies.policy_type)
+		ORDER BY p.policy_type, p.name;
+END $$;
+COMMENT ON FUNCTION atp.list_policies(text, timestamptz, text) IS
+'List the policies in force, now or at a moment of the past.
+policy_type NULL means all types. at NULL means now; otherwise each policy comes in the version that was in force then, also where it has been deleted since.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_policies(text, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_policies(text, timestamptz, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.name_matches(name text, patterns jsonb) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN patterns IS NULL OR EXISTS (SELECT FROM pg_catalog.jsonb_array_elements_text(patterns) AS p
+		WHERE name LIKE pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(p, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'));
+COMMENT ON FUNCTION atp_internal.name_matches(text, jsonb) IS
+'Tell whether a name matches one of the patterns in a JSON array.
+A star stands for any characters. NULL patterns match every name.';
+REVOKE ALL ON FUNCTION atp_internal.name_matches(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.policy_applies(rules jsonb, event_type text, stream text, classification text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN atp_internal.name_matches(event_type, rules #> '{AppliesTo,EventTypes}')
+		AND atp_internal.name_matches(stream, rules #> '{AppliesTo,Streams}')
+		AND (rules #> '{AppliesTo,Classifications}' IS NULL OR COALESCE(rules #> '{AppliesTo,Classifications}' ? classification, false));
+COMMENT ON FUNCTION atp_internal.policy_applies(jsonb, text, text, text) IS
+'Tell whether the rules of a policy apply to an event.
+classification NULL: of no class, which rules that ask for a class do not apply to.';
+REVOKE ALL ON FUNCTION atp_internal.policy_applies(jsonb, text, text, text) FROM PUBLIC;
+
 -- ==== src/log/log.sql ====
 -- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.
 CREATE TABLE atp_internal.log (
@@ -1472,23 +4653,123 @@ CREATE TABLE atp_internal.log (
 	published_at timestamptz NOT NULL,
 	tenant int NOT NULL,
 	event_type int NOT NULL,
+	tick text,
 	CONSTRAINT log_pk PRIMARY KEY (log_position, tenant),
 	CONSTRAINT log_event_unique UNIQUE (event_id, tenant)
 );
-COMMENT ON TABLE atp_internal.log IS 'One row per committed event, in log order.';
+COMMENT ON TABLE atp_internal.log IS
+'One row per committed event, in log order. Statement triggers on INSERT build read models; those must do nothing unless
+atp_internal.sequencer_is_placing(), because a restore fills the table, too.';
 COMMENT ON COLUMN atp_internal.log.log_position IS '1, 2, 3, ... without gaps.';
 COMMENT ON COLUMN atp_internal.log.event_id IS 'The event at this position.';
 COMMENT ON COLUMN atp_internal.log.stream IS 'Surrogate key of the event''s stream, so that a subscription skips without fetching the event.';
 COMMENT ON COLUMN atp_internal.log.published_at IS 'When the sequencer placed the event.';
 COMMENT ON COLUMN atp_internal.log.tenant IS 'Surrogate key of the event''s tenant.';
 COMMENT ON COLUMN atp_internal.log.event_type IS 'Surrogate key of the event''s type.';
+COMMENT ON COLUMN atp_internal.log.tick IS 'On the last event of a tick: the state in which it left the sequencer (src/log/sequencer.c); NULL on the others.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
 ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
 CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/sequencer.sql ====
+-- The sequencer. Its state is the log's last row; the row here counts while the log is empty, and after atp.resequence().
+CREATE TABLE atp_internal.sequencer (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT sequencer_pk PRIMARY KEY CONSTRAINT sequencer_one_row CHECK (singleton),
+	system_identifier bigint NOT NULL,
+	restored boolean NOT NULL,
+	base_position bigint NOT NULL,
+	base_tick text NOT NULL,
+	floor_seq bigint NOT NULL
+);
+COMMENT ON TABLE atp_internal.sequencer IS 'Where the sequencer starts from: cluster, position and snapshot. Written at install and by atp.resequence() only.';
+COMMENT ON COLUMN atp_internal.sequencer.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.sequencer.system_identifier IS 'Cluster to which the snapshots belong.';
+COMMENT ON COLUMN atp_internal.sequencer.restored IS 'True when the row came from a dump: transaction ids say nothing here until atp.resequence() has run.';
+COMMENT ON COLUMN atp_internal.sequencer.base_position IS 'Last position given when the row was written.';
+COMMENT ON COLUMN atp_internal.sequencer.base_tick IS 'State of the sequencer then, as in atp_internal.log.tick.';
+COMMENT ON COLUMN atp_internal.sequencer.floor_seq IS 'Events up to this sequence number are never looked at again: atp.resequence() has placed them.';
+INSERT INTO atp_internal.sequencer (system_identifier, restored, base_position, base_tick, floor_seq)
+	SELECT c.system_identifier, false, 0, '3', 0 FROM pg_catalog.pg_control_system() c;
+
+-- A dump carries the row; the fresh installation that it is restored into has made one of its own.
+CREATE FUNCTION atp_internal.sequencer_restore() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	new.restored := true;
+	UPDATE atp_internal.sequencer s SET system_identifier = new.system_identifier, restored = true,
+		base_position = new.base_position, base_tick = new.base_tick, floor_seq = new.floor_seq;
+	IF FOUND THEN
+		RETURN NULL;
+	END IF;
+	RETURN new;
+END $$;
+COMMENT ON FUNCTION atp_internal.sequencer_restore() IS 'Put a restored state in the place of the new one, marked as restored.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_restore() FROM PUBLIC;
+CREATE TRIGGER sequencer_restore BEFORE INSERT ON atp_internal.sequencer
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.sequencer_restore();
+ALTER TABLE atp_internal.sequencer ENABLE ALWAYS TRIGGER sequencer_restore;
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.sequencer', '');
+
+CREATE FUNCTION atp.tick() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_sequencer_tick';
+COMMENT ON FUNCTION atp.tick() IS
+'Place all committed events in the log, by hand, and return how many were placed.
+The background worker does this of itself. The positions become visible to others when the transaction commits; no other tick runs until then. Events of the calling transaction are not placed: they have not committed.
+Raises: TP110 (the log belongs to another cluster or was restored), 25001 (not READ COMMITTED), 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.tick() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.tick() TO atp_admin;
+
+CREATE FUNCTION atp.resequence() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_sequencer_resequence';
+COMMENT ON FUNCTION atp.resequence() IS
+'Place every event without a position, and start from a fresh snapshot.
+Returns how many were placed. To be called after the database was restored or upgraded: transaction ids of another cluster say nothing here. Positions that exist stay; the rest follow in the order of their sequence numbers. Waits for running appends and holds up new ones until the transaction ends.
+Raises: 25001 (not READ COMMITTED), 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.resequence() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resequence() TO atp_admin;
+
+CREATE FUNCTION atp_internal.sequencer_is_placing() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_is_placing_sql';
+COMMENT ON FUNCTION atp_internal.sequencer_is_placing() IS
+'Say whether the sequencer itself is inserting into the log.
+Triggers on atp_internal.log ask this first: a restore fills the log, too, and their tables by itself.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_is_placing() FROM PUBLIC;
+
+-- STABLE, so that a function that calls it can be inlined. It may write: to the query that calls it nothing of that is visible.
+CREATE FUNCTION atp_internal.sequencer_attend() RETURNS bigint
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_attend_sql';
+COMMENT ON FUNCTION atp_internal.sequencer_attend() IS
+'See to it that waiting events get placed.
+Starts the worker where none is alive, or places events itself where none can be had. Returns the number of events placed: 0 where a worker is alive, in a transaction block or a read-only transaction, and on a standby.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean, OUT open_writers int,
+		OUT fault text) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_state';
+COMMENT ON FUNCTION atp_internal.sequencer_state() IS 'Return the state of the sequencer; see atp.sequencer_status.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_status() TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.sequencer_status AS
+	SELECT s.head, s.published_at, s.in_work, s.open_writers, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
+COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
+COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
+COMMENT ON COLUMN atp.sequencer_status.published_at IS 'When it was given; NULL: never.';
+COMMENT ON COLUMN atp.sequencer_status.in_work IS 'True while a large transaction is being placed in slices.';
+COMMENT ON COLUMN atp.sequencer_status.open_writers IS 'Transactions of the cluster that were writing at the last tick that placed events; their events come later.';
+COMMENT ON COLUMN atp.sequencer_status.fault IS 'Why ticks are refused (TP110) until atp.resequence() has run; NULL: they are not.';
+COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background worker of this database is alive. An idle one leaves; the next append starts it.';
+COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
+COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
+COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
@@ -1573,7 +4854,7 @@ BEGIN
 		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ALWAYS TRIGGER guard', name);
 	END LOOP;
 END $$;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.tree_tile ENABLE ALWAYS TRIGGER guard;
 
@@ -1756,13 +5037,11 @@ REVOKE ALL ON FUNCTION atp_internal.change_signing_key(text, text, bigint) FROM 
 CREATE TABLE atp_internal.checkpoint_state (
 	singleton boolean NOT NULL DEFAULT true CONSTRAINT checkpoint_state_pk PRIMARY KEY CONSTRAINT checkpoint_state_one_row CHECK (singleton),
 	made_at timestamptz,
-	alarmed_at timestamptz,
 	origin text NOT NULL
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE atp_internal.checkpoint_state IS 'Identity of the root log. Locking the row is the lock of who makes checkpoints.';
 COMMENT ON COLUMN atp_internal.checkpoint_state.singleton IS 'Always true: there is one row.';
 COMMENT ON COLUMN atp_internal.checkpoint_state.made_at IS 'When the last checkpoint was made.';
-COMMENT ON COLUMN atp_internal.checkpoint_state.alarmed_at IS 'When an alarm for a missing signature was last raised.';
 COMMENT ON COLUMN atp_internal.checkpoint_state.origin IS 'First line of every checkpoint: the name of the root log.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_state', '');
 CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_state
@@ -1786,7 +5065,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_head', '');
 ALTER TABLE atp_internal.tenant_head ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.tenant_head FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant_head_tenant ON atp_internal.tenant_head USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.tenant_head ENABLE ALWAYS TRIGGER guard;
 
@@ -1800,7 +5079,7 @@ COMMENT ON COLUMN atp_internal.checkpoint.size IS 'Leaves of the root log.';
 COMMENT ON COLUMN atp_internal.checkpoint.made_at IS 'When it was made.';
 COMMENT ON COLUMN atp_internal.checkpoint.root IS 'Root of the root log.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint', '');
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.checkpoint ENABLE ALWAYS TRIGGER guard;
 
@@ -1817,7 +5096,7 @@ COMMENT ON COLUMN atp_internal.checkpoint_signature.received_at IS 'When the sig
 COMMENT ON COLUMN atp_internal.checkpoint_signature.vkey IS 'The key that signed.';
 COMMENT ON COLUMN atp_internal.checkpoint_signature.line IS 'The signature line of the note, with its new line.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_signature', '');
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
 

@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(atp_checkpoint_sign_by_key_file);
 #define KEY_FILE_MAX 8192
 
 static char *setting_key_file;
+static int	setting_interval = 60;
 
 /* ---- the root log ---- */
 
@@ -223,9 +224,40 @@ atp_checkpoint_sign_by_key_file(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
+AtpWork
+atp_checkpoint_work(void)
+{
+	static AtpQuery look = {
+		"SELECT coalesce((SELECT s.made_at FROM atp_internal.checkpoint_state s), '-infinity')"
+		" < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"
+		" WHERE EXISTS (SELECT FROM atp_internal.tree r WHERE r.tenant <> 0 AND r.changed_at >"
+		" coalesce((SELECT s.made_at FROM atp_internal.checkpoint_state s), '-infinity'))", 1, {INT4OID}
+	};
+	static AtpQuery make = {"SELECT atp_internal.make_checkpoint()"};
+	Datum		argument = Int32GetDatum(setting_interval);
+	AtpWork		work = ATP_WORK_NONE;
+	bool		null;
+
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atp_query(&look, &argument, NULL, true, 1);
+	if (SPI_processed > 0)
+		work = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)) ? ATP_WORK_DONE : ATP_WORK_LATER;
+	if (work == ATP_WORK_DONE)
+		atp_query(&make, NULL, NULL, false, 1);
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	return work;
+}
+
 void
 atp_checkpoint_init(void)
 {
+	DefineCustomIntVariable("atp.checkpoint_interval", "Time between checkpoints, if something is new.", NULL,
+							&setting_interval, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("atp.signing_key_file", "File with the key that signs checkpoints, for development.",
 							   "Absolute path outside the data directory, mode 0600. Whoever can read it can sign anything: a signature by it proves nothing against the owner of the server. Empty: atp-signer signs, outside.",
 							   &setting_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);

@@ -11,6 +11,11 @@
 
 #include "postgres.h"
 
+#include "pg/worker.h"
+
+/* The worker's job: a checkpoint every atp.checkpoint_interval, if something is new. */
+extern AtpWork atp_checkpoint_work(void);
+
 extern void atp_checkpoint_init(void);
 
 #endif

@@ -2,13 +2,11 @@
 CREATE TABLE atp_internal.checkpoint_state (
 	singleton boolean NOT NULL DEFAULT true CONSTRAINT checkpoint_state_pk PRIMARY KEY CONSTRAINT checkpoint_state_one_row CHECK (singleton),
 	made_at timestamptz,
-	alarmed_at timestamptz,
 	origin text NOT NULL
 ) WITH (fillfactor = 10);
 COMMENT ON TABLE atp_internal.checkpoint_state IS 'Identity of the root log. Locking the row is the lock of who makes checkpoints.';
 COMMENT ON COLUMN atp_internal.checkpoint_state.singleton IS 'Always true: there is one row.';
 COMMENT ON COLUMN atp_internal.checkpoint_state.made_at IS 'When the last checkpoint was made.';
-COMMENT ON COLUMN atp_internal.checkpoint_state.alarmed_at IS 'When an alarm for a missing signature was last raised.';
 COMMENT ON COLUMN atp_internal.checkpoint_state.origin IS 'First line of every checkpoint: the name of the root log.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_state', '');
 CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_state
@@ -32,7 +30,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_head', '');
 ALTER TABLE atp_internal.tenant_head ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.tenant_head FORCE ROW LEVEL SECURITY;
 CREATE POLICY tenant_head_tenant ON atp_internal.tenant_head USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.tenant_head ENABLE ALWAYS TRIGGER guard;
 
@@ -46,7 +44,7 @@ COMMENT ON COLUMN atp_internal.checkpoint.size IS 'Leaves of the root log.';
 COMMENT ON COLUMN atp_internal.checkpoint.made_at IS 'When it was made.';
 COMMENT ON COLUMN atp_internal.checkpoint.root IS 'Root of the root log.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint', '');
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.checkpoint ENABLE ALWAYS TRIGGER guard;
 
@@ -63,7 +61,7 @@ COMMENT ON COLUMN atp_internal.checkpoint_signature.received_at IS 'When the sig
 COMMENT ON COLUMN atp_internal.checkpoint_signature.vkey IS 'The key that signed.';
 COMMENT ON COLUMN atp_internal.checkpoint_signature.line IS 'The signature line of the note, with its new line.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_signature', '');
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
 

@@ -364,6 +364,77 @@ atp_leaf_grow(int64 most)
 	return growing.taken;
 }
 
+/* What waits: nothing, something, or something that is late and of which no alarm has been raised. */
+typedef enum Waiting
+{
+	WAITING_NONE, WAITING, WAITING_LATE
+} Waiting;
+
+static Waiting
+look(int64 *position)
+{
+	static AtpQuery query = {
+		"SELECT l.log_position, l.published_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"
+		" AND s.alarmed_at IS NULL"
+		" FROM atp_internal.log l LEFT JOIN atp_internal.leaf_state s ON true"
+		" WHERE l.log_position > coalesce((SELECT p.log_position FROM atp_internal.leaf_state p), 0)"
+		" ORDER BY l.log_position LIMIT 1", 1, {FLOAT8OID}
+	};
+	Datum		argument = Float8GetDatum(setting_merge_delay / 1000.0);
+	Waiting		waiting = WAITING_NONE;
+	bool		null;
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atp_query(&query, &argument, NULL, true, 1);
+	if (SPI_processed > 0)
+	{
+		*position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+		waiting = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null)) ? WAITING_LATE : WAITING;
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	return waiting;
+}
+
+static void
+raise_late(int64 position)
+{
+	static AtpQuery note = {"UPDATE atp_internal.leaf_state SET alarmed_at = pg_catalog.clock_timestamp()"};
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) lock_state();
+	atp_query(&note, NULL, NULL, false, 0);
+	PopActiveSnapshot();
+	SPI_finish();
+	atp_alert_raise(0, "merge-delay", "an event has waited longer than atp.merge_delay_max to become a leaf", "LogPosition", position);
+}
+
+AtpWork
+atp_leaf_work(void)
+{
+	Waiting		waiting;
+	int64		position;
+	int64		taken;
+
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	waiting = look(&position);
+	if (waiting == WAITING_LATE)
+		raise_late(position);
+	CommitTransactionCommand();
+	if (waiting == WAITING_NONE)
+		return ATP_WORK_NONE;
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taken = atp_leaf_grow(SLICE);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return taken == SLICE ? ATP_WORK_MORE : ATP_WORK_DONE;
+}
+
 static void
 forget_on_abort(XactEvent event, void *argument)
 {

@@ -12,13 +12,20 @@
 
 #include "postgres.h"
 
+#include "pg/worker.h"
+
 /*
  * Integrates up to `most` log rows, in the caller's transaction (READ COMMITTED, connected to SPI by itself). Returns how many rows
  * it took; fewer than `most`: nothing is left.
  */
 extern int64 atp_leaf_grow(int64 most);
 
-/* A hash that the appender of leaves has verified is not asked for again: forget all, after a rollback. */
+/*
+ * The worker's job: a slice in a transaction of its own; before it, in another, an alarm if the oldest event that waits has waited
+ * longer than atp.merge_delay_max, so that it is raised also where growing fails.
+ */
+extern AtpWork atp_leaf_work(void);
+
 extern void atp_leaf_init(void);
 
 #endif

@@ -7,12 +7,12 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "log/checkpoint.h"
+#include "log/leaf.h"
 #include "log/sequencer.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
-#include "log/checkpoint.h"
-#include "log/leaf.h"
 #include "record/schema.h"
 #include "record/tenant.h"
 #include "record/validator.h"
@@ -47,10 +47,12 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_sequencer_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
-	atp_sequencer_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_worker_add_job("leaf", 500, atp_leaf_work);
+	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
 	MarkGUCPrefixReserved("atp");
