@@ -8,7 +8,8 @@
  *	checkpoint	origin, decimal size, base64 root, then any number of extension lines; a note's text
  *
  * Two signature types are known: Ed25519, 0x01, and the witness cosignature of C2SP tlog-cosignature, 0x04, which is over
- * "cosignature/v1\ntime <seconds>\n" and the text of a checkpoint, and whose bytes are u64 seconds || signature. Lines by other keys are skipped, as the specification demands, but
+ * "cosignature/v1\ntime <seconds>\n" and the text of a checkpoint, and whose bytes are u64 seconds || signature.
+ * Lines by other keys are skipped, as the specification demands, but
  * have to be well formed. Parsed structures point into what was parsed; nothing allocates. The text of a note counts for
  * nothing before atp_note_verify has returned ATP_NOTE_VERIFIED.
  */

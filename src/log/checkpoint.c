@@ -83,7 +83,8 @@ atp_checkpoint_append_heads(PG_FUNCTION_ARGS)
 	SPI_connect();
 	heads.tree = atp_tile_open(ATP_ROOT_LOG, CurrentMemoryContext, &fault);
 	if (heads.tree == NULL)
-		ereport(ERROR, errcode(ATP_ERR_INTEGRITY_FAULT), errmsg("the stored root log does not verify"), errdetail("%s.", fault));
+		ereport(ERROR, errcode(ATP_ERR_INTEGRITY_FAULT), errmsg("the stored root log does not verify"),
+				errdetail("%s.", fault));
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	atp_scan(&scan, NULL, append_head, &heads);
@@ -259,6 +260,7 @@ atp_checkpoint_init(void)
 	DefineCustomIntVariable("atp.checkpoint_interval", "Time between checkpoints, if something is new.", NULL,
 							&setting_interval, 60, 1, 86400, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("atp.signing_key_file", "File with the key that signs checkpoints, for development.",
-							   "Absolute path outside the data directory, mode 0600. Whoever can read it can sign anything: a signature by it proves nothing against the owner of the server. Empty: atp-signer signs, outside.",
+							   "Absolute path outside the data directory, mode 0600. Whoever can read it can sign anything: a signature "
+							   "by it proves nothing against the owner of the server. Empty: atp-signer signs, outside.",
 							   &setting_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }

@@ -455,7 +455,8 @@ atp_leaf_init(void)
 	RegisterXactCallback(forget_on_abort, NULL);
 	RegisterSubXactCallback(forget_on_subabort, NULL);
 	DefineCustomIntVariable("atp.merge_delay_max", "Longest time from the log to the tree before an alarm is raised.",
-							"An event that has its place in the log and is no leaf after this time raises NOTIFY atp_alert and HealthCheckFailed.",
+							"An event that has its place in the log and is no leaf after this time raises NOTIFY atp_alert and "
+							"HealthCheckFailed.",
 							&setting_merge_delay, 60000, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
