@@ -86,6 +86,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
 	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
 	('TP263', 'policy_version_conflict', 'The policy is not at the expected version; DETAIL gives the actual one.'),
+	('TP270', 'invalid_documentation', 'What is said of an event type is malformed, or its example does not fit its schema.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
@@ -904,17 +905,174 @@ REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 -- ==== src/record/catalog.sql ====
--- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
--- that follow this part in the install script. Keys of builtin types are fixed numbers below 1000, so that a dump that names
--- them means the same in the installation that it is restored into; builtin rows themselves are not dumped.
+-- The catalogue: what an event type means to people and to programs, beside its schema. The platform's own types come from one
+-- source, src/record/catalog/*.json: src/tools/catalog puts it behind this part of the install script. Keys of builtin types are fixed
+-- numbers below 1000, so that a dump that names them means the same where it is restored; builtin rows themselves are not dumped.
+CREATE TABLE atp_internal.event_type_document (
+	event_type int CONSTRAINT event_type_document_pk PRIMARY KEY
+		CONSTRAINT event_type_document_event_type_known REFERENCES atp_internal.event_type,
+	kind text NOT NULL DEFAULT 'domain' CONSTRAINT event_type_document_kind_known CHECK (kind IN ('domain', 'integration', 'system')),
+	category text NOT NULL DEFAULT 'application',
+	producers text[] NOT NULL DEFAULT '{}',
+	consumers text[] NOT NULL DEFAULT '{}',
+	emitted text,
+	note text,
+	rules text[] NOT NULL DEFAULT '{}',
+	idempotency_key text,
+	retry jsonb,
+	dead_letter jsonb,
+	monitoring jsonb,
+	example jsonb
+);
+COMMENT ON TABLE atp_internal.event_type_document IS 'What is said about event types. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_type_document.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_type_document.kind IS 'domain (one aggregate, one context), integration (published language) or system.';
+COMMENT ON COLUMN atp_internal.event_type_document.category IS 'Group of types that belong together.';
+COMMENT ON COLUMN atp_internal.event_type_document.producers IS 'Functions or systems that append such events.';
+COMMENT ON COLUMN atp_internal.event_type_document.consumers IS 'Who acts upon them.';
+COMMENT ON COLUMN atp_internal.event_type_document.emitted IS 'Builtin types: when it happens, rendered from the log, or later.';
+COMMENT ON COLUMN atp_internal.event_type_document.note IS 'What else there is to know.';
+COMMENT ON COLUMN atp_internal.event_type_document.rules IS 'Business rules: what holds whenever such an event is stored.';
+COMMENT ON COLUMN atp_internal.event_type_document.idempotency_key IS 'What makes two of them the same to a consumer.';
+COMMENT ON COLUMN atp_internal.event_type_document.retry IS 'How consumers shall retry: max_attempts, backoff, first_delay, max_delay, reason.';
+COMMENT ON COLUMN atp_internal.event_type_document.dead_letter IS 'When one becomes a dead letter, and what to do with it: reasons, when, handling.';
+COMMENT ON COLUMN atp_internal.event_type_document.monitoring IS 'Metrics (name, type, description) and alerts (name, when, severity, action).';
+COMMENT ON COLUMN atp_internal.event_type_document.example IS 'A payload that the schema accepts.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_document', 'WHERE event_type >= 1000');
+
 CREATE FUNCTION atp_internal.seed_catalog(entries jsonb) RETURNS void
-	LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+	LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	INSERT INTO atp_internal.event_type (event_type, name, builtin, description)
-		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description' FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_type (event_type, name, builtin, description, owner, active_version, latest_version)
+		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description', 'atp', 1, 1 FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_schema (schema, event_type, version, status, document, compatibility, changelog)
+		SELECT (e ->> 'key')::int, (e ->> 'key')::int, 1, 'active', e -> 'schema', 'BACKWARD', 'first version'
+		FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_schema_history (event_type, version, change, status, reason)
+		SELECT (e ->> 'key')::int, 1, 1, 'active', 'installed' FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_type_document (event_type, kind, category, producers, consumers, emitted, note, rules, idempotency_key,
+			retry, dead_letter, monitoring, example)
+		SELECT (e ->> 'key')::int, e ->> 'kind', e ->> 'category', ARRAY(SELECT jsonb_array_elements_text(e -> 'producers')),
+			ARRAY(SELECT jsonb_array_elements_text(e -> 'consumers')), e ->> 'emitted', e ->> 'note',
+			ARRAY(SELECT jsonb_array_elements_text(e -> 'rules')), e ->> 'idempotency_key', e -> 'retry', e -> 'dead_letter',
+			e -> 'monitoring', e -> 'example'
+		FROM jsonb_array_elements(entries) AS e;
 END;
-COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS 'Register one group of the platform''s own event types; for the install script.';
+COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS
+'Register one group of the platform''s own event types.
+For the install script.';
 REVOKE ALL ON FUNCTION atp_internal.seed_catalog(jsonb) FROM PUBLIC;
+
+CREATE VIEW atp.event_type_catalog AS
+	SELECT y.name AS event_type, coalesce(d.kind, 'domain') AS kind, coalesce(d.category, 'application') AS category, y.description,
+		coalesce(d.producers, '{}') AS producers, coalesce(d.consumers, '{}') AS consumers, s.version AS schema_version,
+		s.document AS schema, d.example, coalesce(d.rules, '{}') AS rules, d.idempotency_key, d.retry, d.dead_letter, d.monitoring,
+		coalesce(d.emitted, 'by applications') AS emitted, d.note, y.owner, y.builtin
+	FROM atp_internal.event_type y
+		LEFT JOIN atp_internal.event_type_document d ON d.event_type = y.event_type
+		LEFT JOIN atp_internal.event_schema s ON s.event_type = y.event_type AND s.version = y.active_version;
+COMMENT ON VIEW atp.event_type_catalog IS
+'List every event type with all that is known of it: the platform''s own and those that applications registered.
+Types that registered themselves on first use are there too, with little said about them.';
+COMMENT ON COLUMN atp.event_type_catalog.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.event_type_catalog.kind IS 'domain (one aggregate, one context), integration (published language) or system.';
+COMMENT ON COLUMN atp.event_type_catalog.category IS 'Group of types that belong together.';
+COMMENT ON COLUMN atp.event_type_catalog.description IS 'What an event of the type says happened.';
+COMMENT ON COLUMN atp.event_type_catalog.producers IS 'Functions or systems that append such events.';
+COMMENT ON COLUMN atp.event_type_catalog.consumers IS 'Who acts upon them.';
+COMMENT ON COLUMN atp.event_type_catalog.schema_version IS 'Version of the schema that appends are validated against; NULL: none.';
+COMMENT ON COLUMN atp.event_type_catalog.schema IS 'That schema.';
+COMMENT ON COLUMN atp.event_type_catalog.example IS 'A payload that the schema accepts.';
+COMMENT ON COLUMN atp.event_type_catalog.rules IS 'Business rules: what holds whenever such an event is stored.';
+COMMENT ON COLUMN atp.event_type_catalog.idempotency_key IS 'What makes two of them the same to a consumer.';
+COMMENT ON COLUMN atp.event_type_catalog.retry IS 'How consumers shall retry.';
+COMMENT ON COLUMN atp.event_type_catalog.dead_letter IS 'When one becomes a dead letter, and what to do with it.';
+COMMENT ON COLUMN atp.event_type_catalog.monitoring IS 'Metrics and alerts.';
+COMMENT ON COLUMN atp.event_type_catalog.emitted IS 'when it happens, rendered from the log, later (registered for a part of the platform to come), or by applications.';
+COMMENT ON COLUMN atp.event_type_catalog.note IS 'What else there is to know.';
+COMMENT ON COLUMN atp.event_type_catalog.owner IS 'Who answers for the type.';
+COMMENT ON COLUMN atp.event_type_catalog.builtin IS 'True for the platform''s own types.';
+GRANT SELECT ON atp.event_type_catalog TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.document_schema() RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN $schema${
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"$defs": {"Texts": {"type": "array", "items": {"type": "string", "minLength": 1}}, "Text": {"type": ["string", "null"]}},
+		"type": "object",
+		"properties": {
+			"kind": {"enum": ["domain", "integration", "system"]},
+			"category": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"},
+			"producers": {"$ref": "#/$defs/Texts"},
+			"consumers": {"$ref": "#/$defs/Texts"},
+			"rules": {"$ref": "#/$defs/Texts"},
+			"note": {"$ref": "#/$defs/Text"},
+			"idempotency_key": {"$ref": "#/$defs/Text"},
+			"retry": {"type": ["object", "null"]},
+			"dead_letter": {"type": ["object", "null"]},
+			"monitoring": {
+				"type": ["object", "null"],
+				"properties": {
+					"metrics": {"type": "array", "items": {"type": "object", "required": ["name", "type", "description"]}},
+					"alerts": {"type": "array", "items": {"type": "object", "required": ["name", "when", "severity", "action"]}}
+				}
+			},
+			"example": {"type": ["object", "null"]}
+		},
+		"additionalProperties": false
+	}$schema$::jsonb;
+COMMENT ON FUNCTION atp_internal.document_schema() IS 'Return the JSON Schema of what atp.document_event_type takes.';
+REVOKE ALL ON FUNCTION atp_internal.document_schema() FROM PUBLIC;
+
+CREATE FUNCTION atp.document_event_type(event_type text, documentation jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	said jsonb := document_event_type.documentation;
+	faults text;
+BEGIN
+	IF said IS NULL THEN
+		RAISE EXCEPTION 'documentation must not be null' USING ERRCODE = '22004';
+	END IF;
+	SELECT y.* INTO type FROM atp_internal.event_type y WHERE y.name = document_event_type.event_type FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', document_event_type.event_type USING ERRCODE = 'TP207',
+			HINT = 'Register it with atp.register_event_type.';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', type.name USING ERRCODE = 'TP224';
+	END IF;
+	SELECT string_agg(format('%s: %s', coalesce(nullif(e.instance_location, ''), '/'), e.message), E'\n') INTO faults
+		FROM (SELECT * FROM atp.schema_errors(atp_internal.document_schema(), said) LIMIT 10) e;
+	IF faults IS NULL AND jsonb_typeof(said -> 'example') = 'object' THEN
+		SELECT string_agg(format('/example%s: %s', e.instance_location, e.message), E'\n') INTO faults
+			FROM (SELECT * FROM atp.validate_payload(type.name, said -> 'example') LIMIT 10) e;
+	END IF;
+	IF faults IS NOT NULL THEN
+		RAISE EXCEPTION 'the documentation of event type "%" is malformed', type.name USING ERRCODE = 'TP270', DETAIL = faults,
+			HINT = 'Members are kind, category, producers, consumers, rules, note, idempotency_key, retry, dead_letter, monitoring and example.';
+	END IF;
+	INSERT INTO atp_internal.event_type_document (event_type) VALUES (type.event_type) ON CONFLICT (event_type) DO NOTHING;
+	UPDATE atp_internal.event_type_document d SET
+			kind = coalesce(said ->> 'kind', d.kind),
+			category = coalesce(said ->> 'category', d.category),
+			producers = CASE WHEN said ? 'producers' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'producers')) ELSE d.producers END,
+			consumers = CASE WHEN said ? 'consumers' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'consumers')) ELSE d.consumers END,
+			rules = CASE WHEN said ? 'rules' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'rules')) ELSE d.rules END,
+			note = CASE WHEN said ? 'note' THEN said ->> 'note' ELSE d.note END,
+			idempotency_key = CASE WHEN said ? 'idempotency_key' THEN said ->> 'idempotency_key' ELSE d.idempotency_key END,
+			retry = CASE WHEN said ? 'retry' THEN nullif(said -> 'retry', 'null') ELSE d.retry END,
+			dead_letter = CASE WHEN said ? 'dead_letter' THEN nullif(said -> 'dead_letter', 'null') ELSE d.dead_letter END,
+			monitoring = CASE WHEN said ? 'monitoring' THEN nullif(said -> 'monitoring', 'null') ELSE d.monitoring END,
+			example = CASE WHEN said ? 'example' THEN nullif(said -> 'example', 'null') ELSE d.example END
+		WHERE d.event_type = type.event_type;
+END $$;
+COMMENT ON FUNCTION atp.document_event_type(text, jsonb) IS
+'Say what an event type means: the members given replace what was said before.
+documentation is an object with any of kind (domain, integration, system), category, producers, consumers, rules (arrays of text), note, idempotency_key, retry, dead_letter, monitoring {metrics, alerts} and example, a payload that the active schema accepts. All of it shows in atp.event_type_catalog and in the generated documents.
+Raises: TP207 (unknown type), TP224 (one of the platform''s own types), TP270 (malformed; DETAIL says where), 22004.';
+REVOKE ALL ON FUNCTION atp.document_event_type(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.document_event_type(text, jsonb) TO atp_admin;
 
 SELECT atp_internal.seed_catalog($catalog$
 [
@@ -927,7 +1085,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
 		"consumers": ["classification", "retention", "read models of activity by actor and resource", "SIEM forwarding"],
-		"fields": {"": ["EventId", "TenantId", "Timestamp", "Actor", "Action", "Resource", "Payload"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:AuditEventReceived:1",
@@ -1016,10 +1173,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
 		"consumers": ["operators who correct and re-ingest", "producers of the data", "data quality reports"],
-		"fields": {
-			"": ["EventId", "TenantId", "ValidationErrors", "OriginalPayload"],
-			"/ValidationErrors": ["Code", "Location", "Keyword", "Message"]
-		},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:AuditEventValidationFailed:1",
@@ -1117,7 +1270,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
 		"consumers": ["operators", "lineage of data"],
-		"fields": {"": ["BatchId", "TenantId", "EventCount", "Source"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:BatchIngestionStarted:1",
@@ -1181,7 +1333,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
 		"consumers": ["operators", "producers of the data", "data quality reports"],
-		"fields": {"": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:BatchIngestionCompleted:1",
@@ -1200,9 +1351,8 @@ SELECT atp_internal.seed_catalog($catalog$
 				"FailureCount": {"type": "integer", "minimum": 0, "description": "Items that went into quarantine."},
 				"Duration": {
 					"type": "string",
-					"format": "duration",
-					"pattern": "^P",
-					"description": "Time from the start of the batch to this event. ISO 8601 duration."
+					"pattern": "^PT[0-9]+(\\.[0-9]+)?S$",
+					"description": "Time from the start of the batch to this event. ISO 8601 duration in seconds and their fraction."
 				}
 			},
 			"required": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"],
@@ -1273,7 +1423,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["the append of version 1"],
 		"consumers": ["read models of streams", "retention"],
-		"fields": {"": ["StreamId", "TenantId", "SubjectId", "StreamType"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventStreamCreated:1",
@@ -1336,7 +1485,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["every append"],
 		"consumers": ["replication outside the database", "evidence"],
-		"fields": {"": ["StreamId", "EventId", "SequenceNumber", "PreviousHash"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventAddedToStream:1",
@@ -1403,7 +1551,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.seal_stream"],
 		"consumers": ["archiving", "evidence", "external auditors"],
-		"fields": {"": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt", "SealedBy", "Reason"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventStreamSealed:1",
@@ -1423,18 +1570,13 @@ SELECT atp_internal.seed_catalog($catalog$
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
 					"description": "When the stream was sealed. RFC 3339, UTC."
-				},
-				"SealedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who sealed it: the session's actor, or its user."},
-				"Reason": {
-					"type": ["string", "null"],
-					"maxLength": 1024,
-					"description": "Why, in the words of who sealed it; null where none was given."
 				}
 			},
 			"required": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt"],
 			"additionalProperties": false
 		},
 		"rules": [
+			"Who sealed it and why stand in the metadata: actor, session_user, reason.",
 			"Last event of the stream itself: every later append is refused with TP106.",
 			"Sealing cannot be undone.",
 			"The root covers every event before this one; the chain covers this one."
@@ -1467,9 +1609,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"StreamId": "case-2025-114",
 			"FinalEventCount": 318,
 			"MerkleRoot": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-			"SealedAt": "2026-03-01T09:30:00.000000Z",
-			"SealedBy": "archivist@example.com",
-			"Reason": "case closed"
+			"SealedAt": "2026-03-01T09:30:00.000000Z"
 		}
 	},
 	{
@@ -1482,7 +1622,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.archive_stream"],
 		"consumers": ["retention", "external auditors"],
-		"fields": {"": ["StreamId", "ArchiveLocation", "ArchivedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventStreamArchived:1",
@@ -1553,7 +1692,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["the append, by the class of the event's type or by a classification policy"],
 		"consumers": ["access control", "retention", "export filters"],
-		"fields": {"": ["EventId", "Classification", "Confidence", "ClassificationRules"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventClassified:1",
@@ -1620,7 +1758,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the classification job"],
 		"consumers": ["data protection officers", "redaction"],
-		"fields": {"": ["EventId", "PIITypes", "Locations", "RedactionRequired"], "/Locations": ["Pointer", "Kind"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PIIDetected:1",
@@ -1698,7 +1835,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.redact_event"],
 		"consumers": ["read models", "exports", "external auditors"],
-		"fields": {"": ["EventId", "RedactedFields", "RedactionMethod"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventRedacted:1",
@@ -1765,7 +1901,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["the append, by the retention policy that applies to the event"],
 		"consumers": ["archiving", "deletion", "data inventories"],
-		"fields": {"": ["EventId", "PolicyId", "RetentionPeriod", "ExpiresAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:RetentionPolicyApplied:1",
@@ -1839,7 +1974,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.place_hold"],
 		"consumers": ["deletion", "redaction", "legal department"],
-		"fields": {"": ["EventId", "HoldId", "HoldReason", "AppliedBy"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:LegalHoldApplied:1",
@@ -1900,7 +2034,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.release_hold"],
 		"consumers": ["deletion", "legal department"],
-		"fields": {"": ["EventId", "HoldId", "ReleasedBy", "ReleasedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:LegalHoldReleased:1",
@@ -1963,7 +2096,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.tombstone_event"],
 		"consumers": ["read models", "exports"],
-		"fields": {"": ["EventId", "TombstoneReason", "TombstonedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventTombstoned:1",
@@ -2024,7 +2156,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.delete_event", "the retention job"],
 		"consumers": ["read models", "exports", "data protection officers"],
-		"fields": {"": ["EventId", "DeletionReason", "DeletedBy"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventPermanentlyDeleted:1",
@@ -2084,7 +2215,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.create_policy"],
 		"consumers": ["classification", "retention", "access control", "compliance officers"],
-		"fields": {"": ["PolicyId", "TenantId", "PolicyType", "Rules", "Name"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PolicyCreated:1",
@@ -2094,16 +2224,25 @@ SELECT atp_internal.seed_catalog($catalog$
 			"properties": {
 				"PolicyId": {
 					"type": "string",
-					"format": "uuid",
-					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-					"description": "The policy."
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
 				},
 				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
-				"PolicyType": {"type": "string", "enum": ["retention", "classification", "access"], "description": "What it governs."},
+				"PolicyType": {
+					"type": "string",
+					"enum": ["retention", "classification", "access", "SigningKey"],
+					"description": "What it governs; SigningKey is a key that signs the log."
+				},
 				"Rules": {"type": "object", "description": "The rules, valid against the schema of the policy's type."},
-				"Name": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the policy, unique in the tenant."}
+				"Name": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 128,
+					"description": "Name of the policy, unique among those of the tenant that are in force."
+				}
 			},
-			"required": ["PolicyId", "TenantId", "PolicyType", "Rules", "Name"],
+			"required": ["PolicyId", "TenantId", "PolicyType", "Rules"],
 			"additionalProperties": false
 		},
 		"rules": [
@@ -2151,7 +2290,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.update_policy"],
 		"consumers": ["classification", "retention", "access control", "compliance officers"],
-		"fields": {"": ["PolicyId", "Changes", "UpdatedBy", "Version"], "/Changes": ["Before", "After"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PolicyUpdated:1",
@@ -2161,9 +2299,9 @@ SELECT atp_internal.seed_catalog($catalog$
 			"properties": {
 				"PolicyId": {
 					"type": "string",
-					"format": "uuid",
-					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-					"description": "The policy."
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
 				},
 				"Changes": {
 					"type": "object",
@@ -2171,9 +2309,7 @@ SELECT atp_internal.seed_catalog($catalog$
 						"Before": {"type": "object", "description": "Rules of the version before."},
 						"After": {"type": "object", "description": "Rules from now on."}
 					},
-					"required": ["Before", "After"],
-					"additionalProperties": false,
-					"description": "The rules before and after."
+					"description": "What changed: the rules before and after; of a signing key, the members that changed."
 				},
 				"UpdatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who changed it: the session's actor, or its user."},
 				"Version": {"type": "integer", "minimum": 2, "description": "Version of the policy from now on."}
@@ -2226,7 +2362,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.delete_policy"],
 		"consumers": ["classification", "retention", "access control", "compliance officers"],
-		"fields": {"": ["PolicyId", "DeletedBy", "DeletedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PolicyDeleted:1",
@@ -2236,9 +2371,9 @@ SELECT atp_internal.seed_catalog($catalog$
 			"properties": {
 				"PolicyId": {
 					"type": "string",
-					"format": "uuid",
-					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-					"description": "The policy."
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
 				},
 				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
 				"DeletedAt": {
@@ -2296,7 +2431,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.onboard_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "LogUid", "Configuration", "OnboardedBy", "OnboardedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantOnboarded:1",
@@ -2368,7 +2502,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.update_tenant_configuration"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Configuration", "PreviousConfiguration", "UpdatedBy", "UpdatedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantConfigurationUpdated:1",
@@ -2425,7 +2558,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.suspend_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Reason", "SuspendedBy", "SuspendedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantSuspended:1",
@@ -2489,7 +2621,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.reactivate_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Reason", "ReactivatedBy", "ReactivatedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantReactivated:1",
@@ -2540,7 +2671,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.delete_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Reason", "DeletedBy", "DeletedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantDeleted:1",
@@ -2604,7 +2734,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.request_export"],
 		"consumers": ["the exporting program", "approvers"],
-		"fields": {"": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportRequested:1",
@@ -2664,7 +2793,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked"],
-		"fields": {"": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportStarted:1",
@@ -2734,7 +2862,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked", "delivery"],
-		"fields": {"": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportCompleted:1",
@@ -2799,7 +2926,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked", "platform operators"],
-		"fields": {"": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportFailed:1",
@@ -2862,7 +2988,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked", "compliance officers"],
-		"fields": {"": ["ExportId", "TenantId", "Recipient", "DeliveryMethod", "DeliveredAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportDelivered:1",
@@ -2936,7 +3061,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["the nightly verification", "atp.record_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {"": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "Duration", "ValidatedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:HashChainValidated:1",
@@ -2953,7 +3077,11 @@ SELECT atp_internal.seed_catalog($catalog$
 				},
 				"StreamsChecked": {"type": "integer", "minimum": 0, "description": "Streams that were walked."},
 				"EventsChecked": {"type": "integer", "minimum": 1, "description": "Events whose hash was recomputed."},
-				"Duration": {"type": "string", "format": "duration", "pattern": "^P", "description": "How long it took. ISO 8601 duration."},
+				"Duration": {
+					"type": "string",
+					"pattern": "^PT[0-9]+(\\.[0-9]+)?S$",
+					"description": "How long it took. ISO 8601 duration in seconds and their fraction."
+				},
 				"ValidatedAt": {
 					"type": "string",
 					"format": "date-time",
@@ -3010,10 +3138,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["the nightly verification", "atp.record_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {
-			"": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "FirstFault", "DetectedAt"],
-			"/FirstFault": ["StreamId", "SequenceNumber", "Fault"]
-		},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:HashChainValidationFailed:1",
@@ -3102,7 +3226,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the nightly verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {"": ["TenantId", "Scope", "KeyId", "TreeSize", "VerifiedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:SignatureVerified:1",
@@ -3167,7 +3290,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the nightly verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {"": ["TenantId", "Scope", "KeyId", "TreeSize", "Fault", "DetectedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:SignatureVerificationFailed:1",
@@ -3239,7 +3361,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp-relay"],
 		"consumers": ["platform operators", "owners of the target"],
-		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "PublishedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:SIEMEventPublished:1",
@@ -3306,7 +3427,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp-relay"],
 		"consumers": ["platform operators", "owners of the target"],
-		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "DeliveredAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:WebhookDelivered:1",
@@ -3363,7 +3483,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp-relay"],
 		"consumers": ["platform operators", "owners of the target"],
-		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "FailureReason", "FailedAt", "Final"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:WebhookDeliveryFailed:1",
@@ -3446,7 +3565,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["the background worker", "atp.record_service_start"],
 		"consumers": ["platform operators"],
-		"fields": {"": ["Component", "Version", "Database", "StartedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ServiceStarted:1",
@@ -3499,7 +3617,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.report_health_check", "jobs of the background worker"],
 		"consumers": ["platform operators"],
-		"fields": {"": ["Component", "Check", "Detail", "DetectedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:HealthCheckFailed:1",
@@ -3507,24 +3624,26 @@ SELECT atp_internal.seed_catalog($catalog$
 			"description": "A health check that passed before fails.",
 			"type": "object",
 			"properties": {
-				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part was checked."},
 				"Check": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the check."},
 				"Detail": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "What was found."},
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part was checked."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant concerned, where one is."},
+				"LogPosition": {"type": "integer", "minimum": 0, "description": "The log position concerned, where one is."},
 				"DetectedAt": {
 					"type": "string",
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
-					"description": "When. RFC 3339, UTC."
+					"description": "When; the event's own time where it is left out. RFC 3339, UTC."
 				}
 			},
-			"required": ["Component", "Check", "Detail", "DetectedAt"],
+			"required": ["Check", "Detail"],
 			"additionalProperties": false
 		},
 		"rules": [
 			"Written when a check turns from passing to failing, not each time it fails: a store in trouble is not given more work.",
-			"In the tenant default."
+			"In the tenant concerned, or in the tenant default."
 		],
-		"idempotency_key": "Component, Check and DetectedAt.",
+		"idempotency_key": "Check and the time of the event.",
 		"retry": {
 			"max_attempts": 10,
 			"backoff": "exponential with full jitter",

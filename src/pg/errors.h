@@ -42,6 +42,7 @@
 #define ATP_ERR_POLICY_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '6', '1')
 #define ATP_ERR_INVALID_POLICY               MAKE_SQLSTATE('T', 'P', '2', '6', '2')
 #define ATP_ERR_POLICY_VERSION_CONFLICT      MAKE_SQLSTATE('T', 'P', '2', '6', '3')
+#define ATP_ERR_INVALID_DOCUMENTATION        MAKE_SQLSTATE('T', 'P', '2', '7', '0')
 #define ATP_ERR_INVALID_PROOF                MAKE_SQLSTATE('T', 'P', '5', '0', '1')
 #define ATP_ERR_INVALID_NOTE                 MAKE_SQLSTATE('T', 'P', '5', '0', '2')
 #define ATP_ERR_INVALID_KEY                  MAKE_SQLSTATE('T', 'P', '5', '0', '3')
