@@ -6023,6 +6023,17 @@ Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
+-- ==== src/tooling/housekeeping.sql ====
+-- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
+CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
+COMMENT ON FUNCTION atp.run_housekeeping() IS
+'Run the housekeeping and return what was done.
+Makes the partitions of the next atp.partition_premake periods and purges what is kept for a while only. The worker does this every minute; where it is switched off, let pg_cron do it: SELECT cron.schedule(''atp housekeeping'', ''* * * * *'', ''SELECT atp.run_housekeeping()'').
+Raises: 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.run_housekeeping() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.run_housekeeping() TO atp_admin;
+
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp
 -- is no member (CREATE EXTENSION makes it beforehand) and stays with who installed: a dump would otherwise name atp_owner

@@ -21,6 +21,7 @@
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
+#include "tooling/housekeeping.h"
 
 PG_MODULE_MAGIC;
 
@@ -53,6 +54,7 @@ _PG_init(void)
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_worker_add_job("leaf", 500, atp_leaf_work);
 	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
+	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
 	MarkGUCPrefixReserved("atp");
