@@ -99,7 +99,8 @@ atp_checkpoint_append_heads(PG_FUNCTION_ARGS)
 static void
 refuse_file(const char *why)
 {
-	ereport(ERROR, errcode(ATP_ERR_INVALID_KEY), errmsg("the file of atp.signing_key_file is unusable"), errdetail("%s.", why),
+	ereport(ERROR, errcode(ATP_ERR_INVALID_KEY), errmsg("the file of atp.signing_key_file is unusable"),
+			errdetail("%s.", why),
 			errhint("It lies outside the data directory, belongs to the server's user, has mode 0600, and holds one PRIVATE+KEY+... a line."));
 }
 
