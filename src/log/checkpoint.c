@@ -101,7 +101,8 @@ refuse_file(const char *why)
 {
 	ereport(ERROR, errcode(ATP_ERR_INVALID_KEY), errmsg("the file of atp.signing_key_file is unusable"),
 			errdetail("%s.", why),
-			errhint("It lies outside the data directory, belongs to the server's user, has mode 0600, and holds one PRIVATE+KEY+... a line."));
+			errhint("It lies outside the data directory, belongs to the server's user, has mode 0600, and holds one "
+					"PRIVATE+KEY+... a line."));
 }
 
 static bool
