@@ -278,7 +278,7 @@ The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or 
 CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
 COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
-'Verify the cosignature of a witness on a checkpoint and return the time it states.
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
 C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
 
 CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
@@ -4436,7 +4436,7 @@ CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant te
 		OUT event_id uuid, OUT final_event_count bigint, OUT merkle_root bytea, OUT sealed_at timestamptz)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_seal_stream';
 COMMENT ON FUNCTION atp.seal_stream(text, text, text) IS
-'Seal a stream: its last event says how many events came before and their Merkle root.
+'Seal a stream: the last event says how many came before, and their Merkle root.
 The stream is verified first, and takes no events afterwards. Appends EventStreamSealed with StreamId, FinalEventCount (the events before it), MerkleRoot (RFC 6962 over their chain links in order, hexadecimal) and SealedAt; reason goes into its metadata. There is no unsealing. tenant NULL means that of the setting atp.tenant.
 Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
 REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
@@ -5028,24 +5028,10 @@ CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_st
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
 ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
 
-CREATE VIEW atp_internal.tree_reader AS
-	SELECT r.tenant, t.name, r.size, r.root, r.last_position, r.changed_at, r.halted_position, r.halted_at, r.halted_reason
-	FROM atp_internal.tree r JOIN atp_internal.tenant t ON t.tenant = r.tenant;
-COMMENT ON VIEW atp_internal.tree_reader IS 'Trees with the names of their tenants.';
-COMMENT ON COLUMN atp_internal.tree_reader.tenant IS 'Surrogate key of the tenant.';
-COMMENT ON COLUMN atp_internal.tree_reader.name IS 'Name of the tenant.';
-COMMENT ON COLUMN atp_internal.tree_reader.size IS 'Leaves.';
-COMMENT ON COLUMN atp_internal.tree_reader.root IS 'Root of the tree.';
-COMMENT ON COLUMN atp_internal.tree_reader.last_position IS 'Log position of the last leaf.';
-COMMENT ON COLUMN atp_internal.tree_reader.changed_at IS 'When the last leaf was appended.';
-COMMENT ON COLUMN atp_internal.tree_reader.halted_position IS 'Log position of the event at which the tree was stopped.';
-COMMENT ON COLUMN atp_internal.tree_reader.halted_at IS 'When the tree was stopped.';
-COMMENT ON COLUMN atp_internal.tree_reader.halted_reason IS 'What is wrong with that event.';
-
 CREATE FUNCTION atp.grow_trees() RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
 COMMENT ON FUNCTION atp.grow_trees() IS
-'Append the leaves of all events that have their place in the log, and return how many rows of the log were taken.
+'Append the leaves of all events in the log; return how many rows were taken.
 The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
 Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
 REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
@@ -5054,8 +5040,8 @@ GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
 CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
 COMMENT ON FUNCTION atp.resume_tree(text) IS
-'Let a stopped tree grow again, from the event at which it was stopped, and return how many leaves it got.
-The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+'Let a stopped tree grow again; return how many rows of the log were taken.
+It goes on with the event at which it was stopped. The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
 Raises: TP202 (no such tenant), 25001, 25006.';
 REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
@@ -5076,7 +5062,7 @@ BEGIN ATOMIC
 	ORDER BY t.name;
 END;
 COMMENT ON FUNCTION atp.list_trees() IS
-'List the Merkle trees of the tenants: size, root, and what waits to become a leaf.
+'List the tenants'' Merkle trees: size, root, and what waits to become a leaf.
 waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
 REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;
@@ -5155,7 +5141,7 @@ BEGIN
 			'Endorsed', add_signing_key.endorsement IS NOT NULL)));
 END $$;
 COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
-'Add a key whose signatures on checkpoints are taken: one of the log, or a witness''s.
+'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
 Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
 Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
 REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
@@ -5255,7 +5241,7 @@ ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
 CREATE FUNCTION atp_internal.append_heads() RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_append_heads';
 COMMENT ON FUNCTION atp_internal.append_heads() IS
-'Append a leaf to the root log for each tenant''s tree that has grown since its last one; return how many.
+'Append the heads of the trees that have grown to the root log; return how many.
 The caller holds the row lock of checkpoint_state.
 Raises: TP504 (the stored root log does not hash to its root).';
 REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
@@ -5263,8 +5249,8 @@ REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
 CREATE FUNCTION atp_internal.sign_by_key_file(body text, OUT vkey text, OUT line text) RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_sign_by_key_file';
 COMMENT ON FUNCTION atp_internal.sign_by_key_file(text) IS
-'Sign a text with each key in the file that the setting atp.signing_key_file names; no row where it is empty.
-The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
+'Sign a text with each key in the file of the setting atp.signing_key_file.
+No row where the setting is empty. The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
 Raises: TP503.';
 REVOKE ALL ON FUNCTION atp_internal.sign_by_key_file(text) FROM PUBLIC;
 
@@ -5289,7 +5275,8 @@ BEGIN
 	END IF;
 	RETURN name;
 END $$;
-COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin, which is made at the first call.';
+COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin.
+The first call makes the origin.';
 REVOKE ALL ON FUNCTION atp_internal.lock_checkpoints() FROM PUBLIC;
 
 CREATE FUNCTION atp.set_origin(origin text) RETURNS void
@@ -5342,7 +5329,7 @@ BEGIN
 	END LOOP;
 	RETURN stored;
 END $$;
-COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file, if there are any; return how many signed.';
+COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file; return how many did.';
 REVOKE ALL ON FUNCTION atp_internal.sign_checkpoint(bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.make_checkpoint() RETURNS bigint
@@ -5367,7 +5354,7 @@ BEGIN
 	RETURN made;
 END $$;
 COMMENT ON FUNCTION atp_internal.make_checkpoint() IS
-'Make a checkpoint if a tenant''s tree has grown since the last one, and sign it where there is a key file.
+'Make a checkpoint if a tree has grown, and sign it where there is a key file.
 Returns the size of the newest checkpoint; NULL where there is nothing to check.';
 REVOKE ALL ON FUNCTION atp_internal.make_checkpoint() FROM PUBLIC;
 
@@ -5378,7 +5365,7 @@ BEGIN
 	RETURN atp_internal.make_checkpoint();
 END $$;
 COMMENT ON FUNCTION atp.create_checkpoint() IS
-'Bring the trees up to the log, make a checkpoint if something is new, and return its size.
+'Bring the trees up to the log, make a checkpoint, and return its size.
 The worker does this every atp.checkpoint_interval. It is signed at once where atp.signing_key_file is set, otherwise by atp-signer. Returns the size of the newest checkpoint where nothing is new, NULL where there is none.
 Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
 REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
@@ -5416,7 +5403,8 @@ BEGIN ATOMIC
 	GROUP BY c.size, c.root, c.made_at
 	ORDER BY c.size DESC;
 END;
-COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, with how many keys of the log and how many witnesses have signed.';
+COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, and how many have signed.
+signatures counts keys of the log, witnesses those of witnesses; compromised keys count as neither.';
 REVOKE ALL ON FUNCTION atp.list_checkpoints() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.list_checkpoints() TO atp_auditor, atp_admin;
 
@@ -5437,7 +5425,7 @@ BEGIN ATOMIC
 		(SELECT coalesce(pg_catalog.max(c.size), 0) FROM atp_internal.checkpoint c));
 END;
 COMMENT ON FUNCTION atp.retire_signing_key(text) IS
-'Retire a signing key: what it has signed up to now counts, what it signs from now on does not.
+'Retire a signing key: what it has signed so far counts, what comes does not.
 Records PolicyUpdated.
 Raises: TP503 (no such key, or it is retired or compromised).';
 REVOKE ALL ON FUNCTION atp.retire_signing_key(text) FROM PUBLIC;
@@ -5449,8 +5437,8 @@ BEGIN ATOMIC
 	SELECT atp_internal.change_signing_key(disown_signing_key.vkey, 'compromised', NULL);
 END;
 COMMENT ON FUNCTION atp.disown_signing_key(text) IS
-'Declare a signing key compromised: nothing that only it has signed counts, also of the past.
-Whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
+'Declare a signing key compromised: what only it has signed counts no more.
+That holds for the past too: whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
 Raises: TP503 (no such key, or it is compromised already).';
 REVOKE ALL ON FUNCTION atp.disown_signing_key(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.disown_signing_key(text) TO atp_admin;
@@ -5462,8 +5450,8 @@ BEGIN ATOMIC
 	WHERE c.size IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size = c.size AND g.vkey = get_pending_checkpoint.vkey);
 END;
 COMMENT ON FUNCTION atp.get_pending_checkpoint(text) IS
-'Return the newest checkpoint, unsigned, unless the key has signed it: what an outside signer asks for.
-NULLs where nothing is to be signed.';
+'Return the newest checkpoint, unsigned, unless the key has signed it.
+What an outside signer asks for. NULLs where nothing is to be signed.';
 REVOKE ALL ON FUNCTION atp.get_pending_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_pending_checkpoint(text) TO atp_auditor, atp_admin;
 
@@ -5512,8 +5500,8 @@ BEGIN
 	RETURN stored;
 END $$;
 COMMENT ON FUNCTION atp.submit_checkpoint(text) IS
-'Take signatures on a checkpoint, from atp-signer or a witness, and return how many are new.
-note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
+'Take signatures on a checkpoint, and return how many are new.
+They come from atp-signer or a witness. note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
 Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
 REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;

@@ -68,7 +68,7 @@ ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
 CREATE FUNCTION atp_internal.append_heads() RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_append_heads';
 COMMENT ON FUNCTION atp_internal.append_heads() IS
-'Append a leaf to the root log for each tenant''s tree that has grown since its last one; return how many.
+'Append the heads of the trees that have grown to the root log; return how many.
 The caller holds the row lock of checkpoint_state.
 Raises: TP504 (the stored root log does not hash to its root).';
 REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
@@ -76,8 +76,8 @@ REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
 CREATE FUNCTION atp_internal.sign_by_key_file(body text, OUT vkey text, OUT line text) RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_sign_by_key_file';
 COMMENT ON FUNCTION atp_internal.sign_by_key_file(text) IS
-'Sign a text with each key in the file that the setting atp.signing_key_file names; no row where it is empty.
-The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
+'Sign a text with each key in the file of the setting atp.signing_key_file.
+No row where the setting is empty. The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
 Raises: TP503.';
 REVOKE ALL ON FUNCTION atp_internal.sign_by_key_file(text) FROM PUBLIC;
 
@@ -102,7 +102,8 @@ BEGIN
 	END IF;
 	RETURN name;
 END $$;
-COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin, which is made at the first call.';
+COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin.
+The first call makes the origin.';
 REVOKE ALL ON FUNCTION atp_internal.lock_checkpoints() FROM PUBLIC;
 
 CREATE FUNCTION atp.set_origin(origin text) RETURNS void
@@ -155,7 +156,7 @@ BEGIN
 	END LOOP;
 	RETURN stored;
 END $$;
-COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file, if there are any; return how many signed.';
+COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file; return how many did.';
 REVOKE ALL ON FUNCTION atp_internal.sign_checkpoint(bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.make_checkpoint() RETURNS bigint
@@ -180,7 +181,7 @@ BEGIN
 	RETURN made;
 END $$;
 COMMENT ON FUNCTION atp_internal.make_checkpoint() IS
-'Make a checkpoint if a tenant''s tree has grown since the last one, and sign it where there is a key file.
+'Make a checkpoint if a tree has grown, and sign it where there is a key file.
 Returns the size of the newest checkpoint; NULL where there is nothing to check.';
 REVOKE ALL ON FUNCTION atp_internal.make_checkpoint() FROM PUBLIC;
 
@@ -191,7 +192,7 @@ BEGIN
 	RETURN atp_internal.make_checkpoint();
 END $$;
 COMMENT ON FUNCTION atp.create_checkpoint() IS
-'Bring the trees up to the log, make a checkpoint if something is new, and return its size.
+'Bring the trees up to the log, make a checkpoint, and return its size.
 The worker does this every atp.checkpoint_interval. It is signed at once where atp.signing_key_file is set, otherwise by atp-signer. Returns the size of the newest checkpoint where nothing is new, NULL where there is none.
 Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
 REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
@@ -229,7 +230,8 @@ BEGIN ATOMIC
 	GROUP BY c.size, c.root, c.made_at
 	ORDER BY c.size DESC;
 END;
-COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, with how many keys of the log and how many witnesses have signed.';
+COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, and how many have signed.
+signatures counts keys of the log, witnesses those of witnesses; compromised keys count as neither.';
 REVOKE ALL ON FUNCTION atp.list_checkpoints() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.list_checkpoints() TO atp_auditor, atp_admin;
 
@@ -250,7 +252,7 @@ BEGIN ATOMIC
 		(SELECT coalesce(pg_catalog.max(c.size), 0) FROM atp_internal.checkpoint c));
 END;
 COMMENT ON FUNCTION atp.retire_signing_key(text) IS
-'Retire a signing key: what it has signed up to now counts, what it signs from now on does not.
+'Retire a signing key: what it has signed so far counts, what comes does not.
 Records PolicyUpdated.
 Raises: TP503 (no such key, or it is retired or compromised).';
 REVOKE ALL ON FUNCTION atp.retire_signing_key(text) FROM PUBLIC;
@@ -262,8 +264,8 @@ BEGIN ATOMIC
 	SELECT atp_internal.change_signing_key(disown_signing_key.vkey, 'compromised', NULL);
 END;
 COMMENT ON FUNCTION atp.disown_signing_key(text) IS
-'Declare a signing key compromised: nothing that only it has signed counts, also of the past.
-Whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
+'Declare a signing key compromised: what only it has signed counts no more.
+That holds for the past too: whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
 Raises: TP503 (no such key, or it is compromised already).';
 REVOKE ALL ON FUNCTION atp.disown_signing_key(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.disown_signing_key(text) TO atp_admin;
@@ -275,8 +277,8 @@ BEGIN ATOMIC
 	WHERE c.size IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size = c.size AND g.vkey = get_pending_checkpoint.vkey);
 END;
 COMMENT ON FUNCTION atp.get_pending_checkpoint(text) IS
-'Return the newest checkpoint, unsigned, unless the key has signed it: what an outside signer asks for.
-NULLs where nothing is to be signed.';
+'Return the newest checkpoint, unsigned, unless the key has signed it.
+What an outside signer asks for. NULLs where nothing is to be signed.';
 REVOKE ALL ON FUNCTION atp.get_pending_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_pending_checkpoint(text) TO atp_auditor, atp_admin;
 
@@ -325,8 +327,8 @@ BEGIN
 	RETURN stored;
 END $$;
 COMMENT ON FUNCTION atp.submit_checkpoint(text) IS
-'Take signatures on a checkpoint, from atp-signer or a witness, and return how many are new.
-note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
+'Take signatures on a checkpoint, and return how many are new.
+They come from atp-signer or a witness. note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
 Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
 REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;

@@ -15,24 +15,10 @@ CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_st
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
 ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
 
-CREATE VIEW atp_internal.tree_reader AS
-	SELECT r.tenant, t.name, r.size, r.root, r.last_position, r.changed_at, r.halted_position, r.halted_at, r.halted_reason
-	FROM atp_internal.tree r JOIN atp_internal.tenant t ON t.tenant = r.tenant;
-COMMENT ON VIEW atp_internal.tree_reader IS 'Trees with the names of their tenants.';
-COMMENT ON COLUMN atp_internal.tree_reader.tenant IS 'Surrogate key of the tenant.';
-COMMENT ON COLUMN atp_internal.tree_reader.name IS 'Name of the tenant.';
-COMMENT ON COLUMN atp_internal.tree_reader.size IS 'Leaves.';
-COMMENT ON COLUMN atp_internal.tree_reader.root IS 'Root of the tree.';
-COMMENT ON COLUMN atp_internal.tree_reader.last_position IS 'Log position of the last leaf.';
-COMMENT ON COLUMN atp_internal.tree_reader.changed_at IS 'When the last leaf was appended.';
-COMMENT ON COLUMN atp_internal.tree_reader.halted_position IS 'Log position of the event at which the tree was stopped.';
-COMMENT ON COLUMN atp_internal.tree_reader.halted_at IS 'When the tree was stopped.';
-COMMENT ON COLUMN atp_internal.tree_reader.halted_reason IS 'What is wrong with that event.';
-
 CREATE FUNCTION atp.grow_trees() RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
 COMMENT ON FUNCTION atp.grow_trees() IS
-'Append the leaves of all events that have their place in the log, and return how many rows of the log were taken.
+'Append the leaves of all events in the log; return how many rows were taken.
 The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
 Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
 REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
@@ -41,8 +27,8 @@ GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
 CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
 COMMENT ON FUNCTION atp.resume_tree(text) IS
-'Let a stopped tree grow again, from the event at which it was stopped, and return how many leaves it got.
-The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+'Let a stopped tree grow again; return how many rows of the log were taken.
+It goes on with the event at which it was stopped. The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
 Raises: TP202 (no such tenant), 25001, 25006.';
 REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
@@ -63,7 +49,7 @@ BEGIN ATOMIC
 	ORDER BY t.name;
 END;
 COMMENT ON FUNCTION atp.list_trees() IS
-'List the Merkle trees of the tenants: size, root, and what waits to become a leaf.
+'List the tenants'' Merkle trees: size, root, and what waits to become a leaf.
 waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
 REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;

@@ -71,7 +71,7 @@ BEGIN
 			'Endorsed', add_signing_key.endorsement IS NOT NULL)));
 END $$;
 COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
-'Add a key whose signatures on checkpoints are taken: one of the log, or a witness''s.
+'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
 Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
 Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
 REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;

@@ -71,7 +71,7 @@ The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or 
 CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
 COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
-'Verify the cosignature of a witness on a checkpoint and return the time it states.
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
 C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
 
 CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
