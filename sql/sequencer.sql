@@ -89,5 +89,4 @@ SELECT count(*) = max(log_position) AND min(log_position) = 1 AND count(DISTINCT
 SELECT count(*) AS without_position FROM atp_internal.event e WHERE NOT EXISTS (SELECT FROM atp_internal.log l WHERE l.event_id = e.event_id);
 SELECT count(*) AS out_of_order FROM (SELECT stream_version - lag(stream_version, 1, 0::bigint) OVER (PARTITION BY stream_key ORDER BY log_position) AS step
 	FROM placed) s WHERE step <> 1;
-SELECT atp_internal.sequencer_is_placing();
 DROP VIEW placed;
