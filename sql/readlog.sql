@@ -33,7 +33,16 @@ SELECT count(*), bool_and(stream_version = n) AS in_order FROM
 	(SELECT stream, stream_version, row_number() OVER () AS n FROM atp.read_log(:head, NULL)) r;
 SELECT count(*) FROM atp.read_log(:head, 77);
 -- it is inlined, and asks for no more rows than it returns
-EXPLAIN (COSTS OFF) SELECT * FROM atp.read_log(5, 10);
+DO $$
+DECLARE
+	line text;
+	plan text := '';
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) SELECT * FROM atp.read_log(5, 10)' LOOP
+		plan := plan || line;
+	END LOOP;
+	RAISE NOTICE 'streams: %, collects: %', plan LIKE '%Limit%ProjectSet%', plan ~ 'Function Scan|Sort|Materialize';
+END $$;
 -- in one statement, the rows of the statement's snapshot
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT count(*) FROM atp.read_log(:head, NULL);
