@@ -74,10 +74,18 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
+	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
+	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
+	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
+	('TP361', 'breaker_open', 'The circuit breaker gives no permits now; DETAIL says when it may.'),
+	('TP362', 'rate_limited', 'The rate limit has no tokens left; DETAIL says when it will.'),
+	('TP363', 'bulkhead_full', 'The bulkhead has no free slot.'),
+	('TP364', 'limit_not_found', 'No rate limit or bulkhead has this name.'),
 	('TP260', 'policy_exists', 'A policy of this name is in force.'),
 	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
 	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
 	('TP263', 'policy_version_conflict', 'The policy is not at the expected version; DETAIL gives the actual one.'),
+	('TP270', 'invalid_documentation', 'What is said of an event type is malformed, or its example does not fit its schema.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.');
@@ -876,17 +884,174 @@ REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 -- ==== src/record/catalog.sql ====
--- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
--- that follow this part in the install script. Keys of builtin types are fixed numbers below 1000, so that a dump that names
--- them means the same in the installation that it is restored into; builtin rows themselves are not dumped.
+-- The catalogue: what an event type means to people and to programs, beside its schema. The platform's own types come from one
+-- source, src/record/catalog/*.json: src/tools/catalog puts it behind this part of the install script. Keys of builtin types are fixed
+-- numbers below 1000, so that a dump that names them means the same where it is restored; builtin rows themselves are not dumped.
+CREATE TABLE atp_internal.event_type_document (
+	event_type int CONSTRAINT event_type_document_pk PRIMARY KEY
+		CONSTRAINT event_type_document_event_type_known REFERENCES atp_internal.event_type,
+	kind text NOT NULL DEFAULT 'domain' CONSTRAINT event_type_document_kind_known CHECK (kind IN ('domain', 'integration', 'system')),
+	category text NOT NULL DEFAULT 'application',
+	producers text[] NOT NULL DEFAULT '{}',
+	consumers text[] NOT NULL DEFAULT '{}',
+	emitted text,
+	note text,
+	rules text[] NOT NULL DEFAULT '{}',
+	idempotency_key text,
+	retry jsonb,
+	dead_letter jsonb,
+	monitoring jsonb,
+	example jsonb
+);
+COMMENT ON TABLE atp_internal.event_type_document IS 'What is said about event types. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_type_document.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_type_document.kind IS 'domain (one aggregate, one context), integration (published language) or system.';
+COMMENT ON COLUMN atp_internal.event_type_document.category IS 'Group of types that belong together.';
+COMMENT ON COLUMN atp_internal.event_type_document.producers IS 'Functions or systems that append such events.';
+COMMENT ON COLUMN atp_internal.event_type_document.consumers IS 'Who acts upon them.';
+COMMENT ON COLUMN atp_internal.event_type_document.emitted IS 'Builtin types: when it happens, rendered from the log, or later.';
+COMMENT ON COLUMN atp_internal.event_type_document.note IS 'What else there is to know.';
+COMMENT ON COLUMN atp_internal.event_type_document.rules IS 'Business rules: what holds whenever such an event is stored.';
+COMMENT ON COLUMN atp_internal.event_type_document.idempotency_key IS 'What makes two of them the same to a consumer.';
+COMMENT ON COLUMN atp_internal.event_type_document.retry IS 'How consumers shall retry: max_attempts, backoff, first_delay, max_delay, reason.';
+COMMENT ON COLUMN atp_internal.event_type_document.dead_letter IS 'When one becomes a dead letter, and what to do with it: reasons, when, handling.';
+COMMENT ON COLUMN atp_internal.event_type_document.monitoring IS 'Metrics (name, type, description) and alerts (name, when, severity, action).';
+COMMENT ON COLUMN atp_internal.event_type_document.example IS 'A payload that the schema accepts.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_document', 'WHERE event_type >= 1000');
+
 CREATE FUNCTION atp_internal.seed_catalog(entries jsonb) RETURNS void
-	LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+	LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	INSERT INTO atp_internal.event_type (event_type, name, builtin, description)
-		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description' FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_type (event_type, name, builtin, description, owner, active_version, latest_version)
+		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description', 'atp', 1, 1 FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_schema (schema, event_type, version, status, document, compatibility, changelog)
+		SELECT (e ->> 'key')::int, (e ->> 'key')::int, 1, 'active', e -> 'schema', 'BACKWARD', 'first version'
+		FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_schema_history (event_type, version, change, status, reason)
+		SELECT (e ->> 'key')::int, 1, 1, 'active', 'installed' FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_type_document (event_type, kind, category, producers, consumers, emitted, note, rules, idempotency_key,
+			retry, dead_letter, monitoring, example)
+		SELECT (e ->> 'key')::int, e ->> 'kind', e ->> 'category', ARRAY(SELECT jsonb_array_elements_text(e -> 'producers')),
+			ARRAY(SELECT jsonb_array_elements_text(e -> 'consumers')), e ->> 'emitted', e ->> 'note',
+			ARRAY(SELECT jsonb_array_elements_text(e -> 'rules')), e ->> 'idempotency_key', e -> 'retry', e -> 'dead_letter',
+			e -> 'monitoring', e -> 'example'
+		FROM jsonb_array_elements(entries) AS e;
 END;
-COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS 'Register one group of the platform''s own event types; for the install script.';
+COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS
+'Register one group of the platform''s own event types.
+For the install script.';
 REVOKE ALL ON FUNCTION atp_internal.seed_catalog(jsonb) FROM PUBLIC;
+
+CREATE VIEW atp.event_type_catalog AS
+	SELECT y.name AS event_type, coalesce(d.kind, 'domain') AS kind, coalesce(d.category, 'application') AS category, y.description,
+		coalesce(d.producers, '{}') AS producers, coalesce(d.consumers, '{}') AS consumers, s.version AS schema_version,
+		s.document AS schema, d.example, coalesce(d.rules, '{}') AS rules, d.idempotency_key, d.retry, d.dead_letter, d.monitoring,
+		coalesce(d.emitted, 'by applications') AS emitted, d.note, y.owner, y.builtin
+	FROM atp_internal.event_type y
+		LEFT JOIN atp_internal.event_type_document d ON d.event_type = y.event_type
+		LEFT JOIN atp_internal.event_schema s ON s.event_type = y.event_type AND s.version = y.active_version;
+COMMENT ON VIEW atp.event_type_catalog IS
+'List every event type with all that is known of it: the platform''s own and those that applications registered.
+Types that registered themselves on first use are there too, with little said about them.';
+COMMENT ON COLUMN atp.event_type_catalog.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.event_type_catalog.kind IS 'domain (one aggregate, one context), integration (published language) or system.';
+COMMENT ON COLUMN atp.event_type_catalog.category IS 'Group of types that belong together.';
+COMMENT ON COLUMN atp.event_type_catalog.description IS 'What an event of the type says happened.';
+COMMENT ON COLUMN atp.event_type_catalog.producers IS 'Functions or systems that append such events.';
+COMMENT ON COLUMN atp.event_type_catalog.consumers IS 'Who acts upon them.';
+COMMENT ON COLUMN atp.event_type_catalog.schema_version IS 'Version of the schema that appends are validated against; NULL: none.';
+COMMENT ON COLUMN atp.event_type_catalog.schema IS 'That schema.';
+COMMENT ON COLUMN atp.event_type_catalog.example IS 'A payload that the schema accepts.';
+COMMENT ON COLUMN atp.event_type_catalog.rules IS 'Business rules: what holds whenever such an event is stored.';
+COMMENT ON COLUMN atp.event_type_catalog.idempotency_key IS 'What makes two of them the same to a consumer.';
+COMMENT ON COLUMN atp.event_type_catalog.retry IS 'How consumers shall retry.';
+COMMENT ON COLUMN atp.event_type_catalog.dead_letter IS 'When one becomes a dead letter, and what to do with it.';
+COMMENT ON COLUMN atp.event_type_catalog.monitoring IS 'Metrics and alerts.';
+COMMENT ON COLUMN atp.event_type_catalog.emitted IS 'when it happens, rendered from the log, later (registered for a part of the platform to come), or by applications.';
+COMMENT ON COLUMN atp.event_type_catalog.note IS 'What else there is to know.';
+COMMENT ON COLUMN atp.event_type_catalog.owner IS 'Who answers for the type.';
+COMMENT ON COLUMN atp.event_type_catalog.builtin IS 'True for the platform''s own types.';
+GRANT SELECT ON atp.event_type_catalog TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.document_schema() RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN $schema${
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"$defs": {"Texts": {"type": "array", "items": {"type": "string", "minLength": 1}}, "Text": {"type": ["string", "null"]}},
+		"type": "object",
+		"properties": {
+			"kind": {"enum": ["domain", "integration", "system"]},
+			"category": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"},
+			"producers": {"$ref": "#/$defs/Texts"},
+			"consumers": {"$ref": "#/$defs/Texts"},
+			"rules": {"$ref": "#/$defs/Texts"},
+			"note": {"$ref": "#/$defs/Text"},
+			"idempotency_key": {"$ref": "#/$defs/Text"},
+			"retry": {"type": ["object", "null"]},
+			"dead_letter": {"type": ["object", "null"]},
+			"monitoring": {
+				"type": ["object", "null"],
+				"properties": {
+					"metrics": {"type": "array", "items": {"type": "object", "required": ["name", "type", "description"]}},
+					"alerts": {"type": "array", "items": {"type": "object", "required": ["name", "when", "severity", "action"]}}
+				}
+			},
+			"example": {"type": ["object", "null"]}
+		},
+		"additionalProperties": false
+	}$schema$::jsonb;
+COMMENT ON FUNCTION atp_internal.document_schema() IS 'Return the JSON Schema of what atp.document_event_type takes.';
+REVOKE ALL ON FUNCTION atp_internal.document_schema() FROM PUBLIC;
+
+CREATE FUNCTION atp.document_event_type(event_type text, documentation jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	said jsonb := document_event_type.documentation;
+	faults text;
+BEGIN
+	IF said IS NULL THEN
+		RAISE EXCEPTION 'documentation must not be null' USING ERRCODE = '22004';
+	END IF;
+	SELECT y.* INTO type FROM atp_internal.event_type y WHERE y.name = document_event_type.event_type FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', document_event_type.event_type USING ERRCODE = 'TP207',
+			HINT = 'Register it with atp.register_event_type.';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', type.name USING ERRCODE = 'TP224';
+	END IF;
+	SELECT string_agg(format('%s: %s', coalesce(nullif(e.instance_location, ''), '/'), e.message), E'\n') INTO faults
+		FROM (SELECT * FROM atp.schema_errors(atp_internal.document_schema(), said) LIMIT 10) e;
+	IF faults IS NULL AND jsonb_typeof(said -> 'example') = 'object' THEN
+		SELECT string_agg(format('/example%s: %s', e.instance_location, e.message), E'\n') INTO faults
+			FROM (SELECT * FROM atp.validate_payload(type.name, said -> 'example') LIMIT 10) e;
+	END IF;
+	IF faults IS NOT NULL THEN
+		RAISE EXCEPTION 'the documentation of event type "%" is malformed', type.name USING ERRCODE = 'TP270', DETAIL = faults,
+			HINT = 'Members are kind, category, producers, consumers, rules, note, idempotency_key, retry, dead_letter, monitoring and example.';
+	END IF;
+	INSERT INTO atp_internal.event_type_document (event_type) VALUES (type.event_type) ON CONFLICT (event_type) DO NOTHING;
+	UPDATE atp_internal.event_type_document d SET
+			kind = coalesce(said ->> 'kind', d.kind),
+			category = coalesce(said ->> 'category', d.category),
+			producers = CASE WHEN said ? 'producers' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'producers')) ELSE d.producers END,
+			consumers = CASE WHEN said ? 'consumers' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'consumers')) ELSE d.consumers END,
+			rules = CASE WHEN said ? 'rules' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'rules')) ELSE d.rules END,
+			note = CASE WHEN said ? 'note' THEN said ->> 'note' ELSE d.note END,
+			idempotency_key = CASE WHEN said ? 'idempotency_key' THEN said ->> 'idempotency_key' ELSE d.idempotency_key END,
+			retry = CASE WHEN said ? 'retry' THEN nullif(said -> 'retry', 'null') ELSE d.retry END,
+			dead_letter = CASE WHEN said ? 'dead_letter' THEN nullif(said -> 'dead_letter', 'null') ELSE d.dead_letter END,
+			monitoring = CASE WHEN said ? 'monitoring' THEN nullif(said -> 'monitoring', 'null') ELSE d.monitoring END,
+			example = CASE WHEN said ? 'example' THEN nullif(said -> 'example', 'null') ELSE d.example END
+		WHERE d.event_type = type.event_type;
+END $$;
+COMMENT ON FUNCTION atp.document_event_type(text, jsonb) IS
+'Say what an event type means: the members given replace what was said before.
+documentation is an object with any of kind (domain, integration, system), category, producers, consumers, rules (arrays of text), note, idempotency_key, retry, dead_letter, monitoring {metrics, alerts} and example, a payload that the active schema accepts. All of it shows in atp.event_type_catalog and in the generated documents.
+Raises: TP207 (unknown type), TP224 (one of the platform''s own types), TP270 (malformed; DETAIL says where), 22004.';
+REVOKE ALL ON FUNCTION atp.document_event_type(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.document_event_type(text, jsonb) TO atp_admin;
 
 SELECT atp_internal.seed_catalog($catalog$
 [
@@ -899,7 +1064,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
 		"consumers": ["classification", "retention", "read models of activity by actor and resource", "SIEM forwarding"],
-		"fields": {"": ["EventId", "TenantId", "Timestamp", "Actor", "Action", "Resource", "Payload"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:AuditEventReceived:1",
@@ -988,10 +1152,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
 		"consumers": ["operators who correct and re-ingest", "producers of the data", "data quality reports"],
-		"fields": {
-			"": ["EventId", "TenantId", "ValidationErrors", "OriginalPayload"],
-			"/ValidationErrors": ["Code", "Location", "Keyword", "Message"]
-		},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:AuditEventValidationFailed:1",
@@ -1089,7 +1249,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
 		"consumers": ["operators", "lineage of data"],
-		"fields": {"": ["BatchId", "TenantId", "EventCount", "Source"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:BatchIngestionStarted:1",
@@ -1153,7 +1312,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
 		"consumers": ["operators", "producers of the data", "data quality reports"],
-		"fields": {"": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:BatchIngestionCompleted:1",
@@ -1172,9 +1330,8 @@ SELECT atp_internal.seed_catalog($catalog$
 				"FailureCount": {"type": "integer", "minimum": 0, "description": "Items that went into quarantine."},
 				"Duration": {
 					"type": "string",
-					"format": "duration",
-					"pattern": "^P",
-					"description": "Time from the start of the batch to this event. ISO 8601 duration."
+					"pattern": "^PT[0-9]+(\\.[0-9]+)?S$",
+					"description": "Time from the start of the batch to this event. ISO 8601 duration in seconds and their fraction."
 				}
 			},
 			"required": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"],
@@ -1245,7 +1402,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["the append of version 1"],
 		"consumers": ["read models of streams", "retention"],
-		"fields": {"": ["StreamId", "TenantId", "SubjectId", "StreamType"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventStreamCreated:1",
@@ -1308,7 +1464,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["every append"],
 		"consumers": ["replication outside the database", "evidence"],
-		"fields": {"": ["StreamId", "EventId", "SequenceNumber", "PreviousHash"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventAddedToStream:1",
@@ -1375,7 +1530,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.seal_stream"],
 		"consumers": ["archiving", "evidence", "external auditors"],
-		"fields": {"": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt", "SealedBy", "Reason"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventStreamSealed:1",
@@ -1395,18 +1549,13 @@ SELECT atp_internal.seed_catalog($catalog$
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
 					"description": "When the stream was sealed. RFC 3339, UTC."
-				},
-				"SealedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who sealed it: the session's actor, or its user."},
-				"Reason": {
-					"type": ["string", "null"],
-					"maxLength": 1024,
-					"description": "Why, in the words of who sealed it; null where none was given."
 				}
 			},
 			"required": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt"],
 			"additionalProperties": false
 		},
 		"rules": [
+			"Who sealed it and why stand in the metadata: actor, session_user, reason.",
 			"Last event of the stream itself: every later append is refused with TP106.",
 			"Sealing cannot be undone.",
 			"The root covers every event before this one; the chain covers this one."
@@ -1439,9 +1588,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"StreamId": "case-2025-114",
 			"FinalEventCount": 318,
 			"MerkleRoot": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-			"SealedAt": "2026-03-01T09:30:00.000000Z",
-			"SealedBy": "archivist@example.com",
-			"Reason": "case closed"
+			"SealedAt": "2026-03-01T09:30:00.000000Z"
 		}
 	},
 	{
@@ -1454,7 +1601,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.archive_stream"],
 		"consumers": ["retention", "external auditors"],
-		"fields": {"": ["StreamId", "ArchiveLocation", "ArchivedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventStreamArchived:1",
@@ -1525,7 +1671,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["the append, by the class of the event's type or by a classification policy"],
 		"consumers": ["access control", "retention", "export filters"],
-		"fields": {"": ["EventId", "Classification", "Confidence", "ClassificationRules"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventClassified:1",
@@ -1592,7 +1737,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the classification job"],
 		"consumers": ["data protection officers", "redaction"],
-		"fields": {"": ["EventId", "PIITypes", "Locations", "RedactionRequired"], "/Locations": ["Pointer", "Kind"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PIIDetected:1",
@@ -1670,7 +1814,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.redact_event"],
 		"consumers": ["read models", "exports", "external auditors"],
-		"fields": {"": ["EventId", "RedactedFields", "RedactionMethod"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventRedacted:1",
@@ -1737,7 +1880,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
 		"producers": ["the append, by the retention policy that applies to the event"],
 		"consumers": ["archiving", "deletion", "data inventories"],
-		"fields": {"": ["EventId", "PolicyId", "RetentionPeriod", "ExpiresAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:RetentionPolicyApplied:1",
@@ -1811,7 +1953,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.place_hold"],
 		"consumers": ["deletion", "redaction", "legal department"],
-		"fields": {"": ["EventId", "HoldId", "HoldReason", "AppliedBy"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:LegalHoldApplied:1",
@@ -1872,7 +2013,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.release_hold"],
 		"consumers": ["deletion", "legal department"],
-		"fields": {"": ["EventId", "HoldId", "ReleasedBy", "ReleasedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:LegalHoldReleased:1",
@@ -1935,7 +2075,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.tombstone_event"],
 		"consumers": ["read models", "exports"],
-		"fields": {"": ["EventId", "TombstoneReason", "TombstonedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventTombstoned:1",
@@ -1996,7 +2135,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.delete_event", "the retention job"],
 		"consumers": ["read models", "exports", "data protection officers"],
-		"fields": {"": ["EventId", "DeletionReason", "DeletedBy"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:EventPermanentlyDeleted:1",
@@ -2056,7 +2194,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.create_policy"],
 		"consumers": ["classification", "retention", "access control", "compliance officers"],
-		"fields": {"": ["PolicyId", "TenantId", "PolicyType", "Rules", "Name"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PolicyCreated:1",
@@ -2066,16 +2203,25 @@ SELECT atp_internal.seed_catalog($catalog$
 			"properties": {
 				"PolicyId": {
 					"type": "string",
-					"format": "uuid",
-					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-					"description": "The policy."
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
 				},
 				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
-				"PolicyType": {"type": "string", "enum": ["retention", "classification", "access"], "description": "What it governs."},
+				"PolicyType": {
+					"type": "string",
+					"enum": ["retention", "classification", "access", "SigningKey"],
+					"description": "What it governs; SigningKey is a key that signs the log."
+				},
 				"Rules": {"type": "object", "description": "The rules, valid against the schema of the policy's type."},
-				"Name": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the policy, unique in the tenant."}
+				"Name": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 128,
+					"description": "Name of the policy, unique among those of the tenant that are in force."
+				}
 			},
-			"required": ["PolicyId", "TenantId", "PolicyType", "Rules", "Name"],
+			"required": ["PolicyId", "TenantId", "PolicyType", "Rules"],
 			"additionalProperties": false
 		},
 		"rules": [
@@ -2123,7 +2269,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.update_policy"],
 		"consumers": ["classification", "retention", "access control", "compliance officers"],
-		"fields": {"": ["PolicyId", "Changes", "UpdatedBy", "Version"], "/Changes": ["Before", "After"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PolicyUpdated:1",
@@ -2133,9 +2278,9 @@ SELECT atp_internal.seed_catalog($catalog$
 			"properties": {
 				"PolicyId": {
 					"type": "string",
-					"format": "uuid",
-					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-					"description": "The policy."
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
 				},
 				"Changes": {
 					"type": "object",
@@ -2143,9 +2288,7 @@ SELECT atp_internal.seed_catalog($catalog$
 						"Before": {"type": "object", "description": "Rules of the version before."},
 						"After": {"type": "object", "description": "Rules from now on."}
 					},
-					"required": ["Before", "After"],
-					"additionalProperties": false,
-					"description": "The rules before and after."
+					"description": "What changed: the rules before and after; of a signing key, the members that changed."
 				},
 				"UpdatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who changed it: the session's actor, or its user."},
 				"Version": {"type": "integer", "minimum": 2, "description": "Version of the policy from now on."}
@@ -2198,7 +2341,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.delete_policy"],
 		"consumers": ["classification", "retention", "access control", "compliance officers"],
-		"fields": {"": ["PolicyId", "DeletedBy", "DeletedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:PolicyDeleted:1",
@@ -2208,9 +2350,9 @@ SELECT atp_internal.seed_catalog($catalog$
 			"properties": {
 				"PolicyId": {
 					"type": "string",
-					"format": "uuid",
-					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
-					"description": "The policy."
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
 				},
 				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
 				"DeletedAt": {
@@ -2268,7 +2410,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.onboard_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "LogUid", "Configuration", "OnboardedBy", "OnboardedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantOnboarded:1",
@@ -2340,7 +2481,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.update_tenant_configuration"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Configuration", "PreviousConfiguration", "UpdatedBy", "UpdatedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantConfigurationUpdated:1",
@@ -2397,7 +2537,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.suspend_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Reason", "SuspendedBy", "SuspendedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantSuspended:1",
@@ -2461,7 +2600,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.reactivate_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Reason", "ReactivatedBy", "ReactivatedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantReactivated:1",
@@ -2512,7 +2650,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.delete_tenant"],
 		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
-		"fields": {"": ["TenantId", "Reason", "DeletedBy", "DeletedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:TenantDeleted:1",
@@ -2576,7 +2713,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp.request_export"],
 		"consumers": ["the exporting program", "approvers"],
-		"fields": {"": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportRequested:1",
@@ -2636,7 +2772,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked"],
-		"fields": {"": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportStarted:1",
@@ -2706,7 +2841,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked", "delivery"],
-		"fields": {"": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportCompleted:1",
@@ -2771,7 +2905,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked", "platform operators"],
-		"fields": {"": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportFailed:1",
@@ -2834,7 +2967,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the exporting program"],
 		"consumers": ["who asked", "compliance officers"],
-		"fields": {"": ["ExportId", "TenantId", "Recipient", "DeliveryMethod", "DeliveredAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportDelivered:1",
@@ -2908,7 +3040,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["the nightly verification", "atp.record_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {"": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "Duration", "ValidatedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:HashChainValidated:1",
@@ -2925,7 +3056,11 @@ SELECT atp_internal.seed_catalog($catalog$
 				},
 				"StreamsChecked": {"type": "integer", "minimum": 0, "description": "Streams that were walked."},
 				"EventsChecked": {"type": "integer", "minimum": 1, "description": "Events whose hash was recomputed."},
-				"Duration": {"type": "string", "format": "duration", "pattern": "^P", "description": "How long it took. ISO 8601 duration."},
+				"Duration": {
+					"type": "string",
+					"pattern": "^PT[0-9]+(\\.[0-9]+)?S$",
+					"description": "How long it took. ISO 8601 duration in seconds and their fraction."
+				},
 				"ValidatedAt": {
 					"type": "string",
 					"format": "date-time",
@@ -2982,10 +3117,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["the nightly verification", "atp.record_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {
-			"": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "FirstFault", "DetectedAt"],
-			"/FirstFault": ["StreamId", "SequenceNumber", "Fault"]
-		},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:HashChainValidationFailed:1",
@@ -3074,7 +3205,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the nightly verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {"": ["TenantId", "Scope", "KeyId", "TreeSize", "VerifiedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:SignatureVerified:1",
@@ -3139,7 +3269,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["the nightly verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
-		"fields": {"": ["TenantId", "Scope", "KeyId", "TreeSize", "Fault", "DetectedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:SignatureVerificationFailed:1",
@@ -3211,7 +3340,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp-relay"],
 		"consumers": ["platform operators", "owners of the target"],
-		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "PublishedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:SIEMEventPublished:1",
@@ -3278,7 +3406,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp-relay"],
 		"consumers": ["platform operators", "owners of the target"],
-		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "DeliveredAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:WebhookDelivered:1",
@@ -3335,7 +3462,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
 		"producers": ["atp-relay"],
 		"consumers": ["platform operators", "owners of the target"],
-		"fields": {"": ["EventId", "TenantId", "Target", "Attempt", "Status", "FailureReason", "FailedAt", "Final"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:WebhookDeliveryFailed:1",
@@ -3418,7 +3544,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["the background worker", "atp.record_service_start"],
 		"consumers": ["platform operators"],
-		"fields": {"": ["Component", "Version", "Database", "StartedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ServiceStarted:1",
@@ -3471,7 +3596,6 @@ SELECT atp_internal.seed_catalog($catalog$
 		"emitted": "when it happens",
 		"producers": ["atp.report_health_check", "jobs of the background worker"],
 		"consumers": ["platform operators"],
-		"fields": {"": ["Component", "Check", "Detail", "DetectedAt"]},
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:HealthCheckFailed:1",
@@ -3479,24 +3603,26 @@ SELECT atp_internal.seed_catalog($catalog$
 			"description": "A health check that passed before fails.",
 			"type": "object",
 			"properties": {
-				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part was checked."},
 				"Check": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the check."},
 				"Detail": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "What was found."},
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part was checked."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant concerned, where one is."},
+				"LogPosition": {"type": "integer", "minimum": 0, "description": "The log position concerned, where one is."},
 				"DetectedAt": {
 					"type": "string",
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
-					"description": "When. RFC 3339, UTC."
+					"description": "When; the event's own time where it is left out. RFC 3339, UTC."
 				}
 			},
-			"required": ["Component", "Check", "Detail", "DetectedAt"],
+			"required": ["Check", "Detail"],
 			"additionalProperties": false
 		},
 		"rules": [
 			"Written when a check turns from passing to failing, not each time it fails: a store in trouble is not given more work.",
-			"In the tenant default."
+			"In the tenant concerned, or in the tenant default."
 		],
-		"idempotency_key": "Component, Check and DetectedAt.",
+		"idempotency_key": "Check and the time of the event.",
 		"retry": {
 			"max_attempts": 10,
 			"backoff": "exponential with full jitter",
@@ -4828,6 +4954,548 @@ COMMENT ON COLUMN atp.outbox.published IS 'True once the event has its place in 
 COMMENT ON COLUMN atp.outbox.published_at IS 'When it got it; NULL: not yet.';
 COMMENT ON COLUMN atp.outbox.attempts IS 'Publications: 1 once published. A publication cannot half fail, so there never is a second one.';
 GRANT SELECT ON atp.outbox TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/inbox.sql ====
+-- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
+--
+-- Who begins holds a transaction-level advisory lock on (tenant, handler, event), so that a second one is told `busy` at once instead
+-- of waiting for the row of the first. A handler that works over several transactions commits its beginning: then the row says
+-- `busy` until lock_duration is over, whoever died meanwhile.
+CREATE TABLE atp_internal.inbox (
+	tenant int NOT NULL,
+	event_id uuid NOT NULL,
+	handler text NOT NULL,
+	state "char" NOT NULL CONSTRAINT inbox_state_known CHECK (state IN ('b', 'd', 't', 'p')),
+	attempt int NOT NULL,
+	begun_at timestamptz NOT NULL,
+	locked_until timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,
+	fingerprint bytea,
+	result jsonb,
+	error text,
+	CONSTRAINT inbox_pk PRIMARY KEY (event_id, handler, tenant)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX inbox_expires_at ON atp_internal.inbox USING brin (expires_at);
+COMMENT ON TABLE atp_internal.inbox IS 'What each handler has made of each event, for the handler''s window.';
+COMMENT ON COLUMN atp_internal.inbox.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.inbox.event_id IS 'The event, or any id that the handler''s message carries.';
+COMMENT ON COLUMN atp_internal.inbox.handler IS 'Name of the handler.';
+COMMENT ON COLUMN atp_internal.inbox.state IS 'b begun, d done, t failed but may be tried again, p failed for good.';
+COMMENT ON COLUMN atp_internal.inbox.attempt IS 'How often the handling was begun.';
+COMMENT ON COLUMN atp_internal.inbox.begun_at IS 'When the last attempt began.';
+COMMENT ON COLUMN atp_internal.inbox.locked_until IS 'Until when a begun attempt that was committed keeps others away.';
+COMMENT ON COLUMN atp_internal.inbox.expires_at IS 'When the row may be forgotten.';
+COMMENT ON COLUMN atp_internal.inbox.fingerprint IS 'What the caller says identifies the content; NULL: nothing.';
+COMMENT ON COLUMN atp_internal.inbox.result IS 'Result of a finished handling.';
+COMMENT ON COLUMN atp_internal.inbox.error IS 'SQLSTATE and message of a failed one.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.inbox', '');
+ALTER TABLE atp_internal.inbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.inbox FORCE ROW LEVEL SECURITY;
+CREATE POLICY inbox_tenant ON atp_internal.inbox USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.sqlstate_is_transient(state text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.left(state, 2) IN ('08', '40', '53', '57', '58') OR state IN ('55P03', '55006', '25006', '55000', 'TP101', 'TP361', 'TP362', 'TP363');
+COMMENT ON FUNCTION atp_internal.sqlstate_is_transient(text) IS
+'Say whether a failure with this SQLSTATE may pass of itself.
+True for classes 08 (connection), 40 (serialization, deadlock), 53 (resources), 57 (operator intervention), 58 (system), for 55P03 and 55006 (locked, in use), 55000, 25006 (read only, during a failover), TP101 (version conflict) and the refusals of breakers and limits. Everything else stays wrong however often it is tried.';
+REVOKE ALL ON FUNCTION atp_internal.sqlstate_is_transient(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.begin_handling(handler text, event_id uuid, fingerprint bytea DEFAULT NULL, retention interval DEFAULT '7 days',
+		lock_duration interval DEFAULT '5 minutes', tenant text DEFAULT NULL, OUT verdict text, OUT attempt int, OUT result jsonb, OUT error text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(begin_handling.tenant);
+	moment timestamptz := clock_timestamp();
+	known atp_internal.inbox;
+BEGIN
+	IF handler IS NULL OR handler = '' OR octet_length(handler) > 255 THEN
+		RAISE EXCEPTION 'handler name has no characters or more than 255 bytes' USING ERRCODE = '22023';
+	END IF;
+	IF event_id IS NULL THEN
+		RAISE EXCEPTION 'event_id must not be null' USING ERRCODE = '22004';
+	END IF;
+	IF NOT coalesce(retention > '0' AND lock_duration >= '0', false) THEN
+		RAISE EXCEPTION 'retention must be positive and lock_duration not negative' USING ERRCODE = '22023';
+	END IF;
+	IF NOT pg_try_advisory_xact_lock(hashtextextended(handler || event_id::text, owner_key)) THEN
+		verdict := 'busy';
+		RETURN;
+	END IF;
+	SELECT * INTO known FROM atp_internal.inbox i
+		WHERE i.event_id = begin_handling.event_id AND i.handler = begin_handling.handler AND i.tenant = owner_key;
+	IF FOUND AND known.expires_at > moment THEN
+		IF known.fingerprint IS NOT NULL AND fingerprint IS NOT NULL AND known.fingerprint <> fingerprint THEN
+			RAISE EXCEPTION 'event % was handled before with other content', event_id USING ERRCODE = 'TP351',
+				DETAIL = format('Handler "%s" knows it by another fingerprint.', handler),
+				HINT = 'An event id stands for one content: give the changed event an id of its own.';
+		END IF;
+		CASE known.state
+			WHEN 'd' THEN verdict := 'done';
+			WHEN 'p' THEN verdict := 'failed';
+			WHEN 'b' THEN verdict := CASE WHEN known.locked_until > moment THEN 'busy' END;
+			ELSE NULL;
+		END CASE;
+		IF verdict IS NOT NULL THEN
+			attempt := known.attempt;
+			result := known.result;
+			error := known.error;
+			RETURN;
+		END IF;
+	END IF;
+	INSERT INTO atp_internal.inbox AS i (tenant, event_id, handler, state, attempt, begun_at, locked_until, expires_at, fingerprint)
+		VALUES (owner_key, event_id, handler, 'b', 1, moment, moment + lock_duration, moment + retention, fingerprint)
+		ON CONFLICT ON CONSTRAINT inbox_pk DO UPDATE SET state = 'b', begun_at = excluded.begun_at, locked_until = excluded.locked_until,
+			attempt = CASE WHEN i.expires_at > excluded.begun_at THEN i.attempt + 1 ELSE 1 END,
+			expires_at = excluded.expires_at, fingerprint = coalesce(excluded.fingerprint, i.fingerprint), result = NULL
+		RETURNING i.attempt INTO attempt;
+	verdict := 'new';
+END $$;
+COMMENT ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) IS
+'Begin to handle an event once, and say whether that is to be done.
+verdict: new (handle it, then call finish_handling), done (result is that of the first handling), busy (somebody is at it), failed (fail_handling called it permanent; error says why). Begun, effect and finished in one transaction is exactly once for effects in this database: a rollback takes all of it back. Over several transactions, a committed beginning keeps others away for lock_duration. fingerprint NULL: contents are not compared. retention is how long the outcome is remembered. tenant NULL means that of the setting atp.tenant.
+Raises: 22004, 22023, TP202, TP351 (same id, other fingerprint).';
+REVOKE ALL ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.finish_handling(handler text, event_id uuid, result jsonb DEFAULT NULL, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(finish_handling.tenant);
+BEGIN
+	UPDATE atp_internal.inbox i SET state = 'd', result = finish_handling.result, error = NULL
+		WHERE i.event_id = finish_handling.event_id AND i.handler = finish_handling.handler AND i.tenant = owner_key AND i.state = 'b';
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handling of event % by "%" was not begun', event_id, handler USING ERRCODE = 'TP350',
+			HINT = 'Call begin_handling first, and finish only where it answered new.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) IS
+'Finish the handling of an event and store its result.
+begin_handling returns the result to whoever asks again, for the retention it was begun with.
+Raises: TP202, TP350 (not begun, or finished already).';
+REVOKE ALL ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.fail_handling(handler text, event_id uuid, sqlstate text, message text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(fail_handling.tenant);
+	moment timestamptz := clock_timestamp();
+	transient boolean := coalesce(atp_internal.sqlstate_is_transient(fail_handling.sqlstate), false);
+BEGIN
+	IF fail_handling.sqlstate IS NULL OR fail_handling.sqlstate !~ '^[0-9A-Z]{5}$' THEN
+		RAISE EXCEPTION 'a SQLSTATE has five digits and upper-case letters' USING ERRCODE = '22023';
+	END IF;
+	-- The beginning may have been rolled back with the work: then the failure is recorded by a row of its own.
+	INSERT INTO atp_internal.inbox AS i (tenant, event_id, handler, state, attempt, begun_at, locked_until, expires_at, error)
+		VALUES (owner_key, event_id, handler, CASE WHEN transient THEN 't' ELSE 'p' END, 1, moment, moment, moment + interval '7 days',
+			fail_handling.sqlstate || coalesce(': ' || left(message, 2000), ''))
+		ON CONFLICT ON CONSTRAINT inbox_pk DO UPDATE SET state = excluded.state, locked_until = excluded.locked_until, error = excluded.error,
+			attempt = i.attempt + CASE WHEN i.state = 'b' THEN 0 ELSE 1 END
+			WHERE i.state IN ('b', 't');
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handling of event % by "%" has ended already', event_id, handler USING ERRCODE = 'TP350',
+			HINT = 'A finished handling cannot fail.';
+	END IF;
+	RETURN CASE WHEN transient THEN 'transient' ELSE 'permanent' END;
+END $$;
+COMMENT ON FUNCTION atp.fail_handling(text, uuid, text, text, text) IS
+'Record that the handling of an event failed, and say whether to try again.
+Returns transient (begin_handling answers new again) or permanent (it answers failed), by the class of the SQLSTATE: connection, serialization, resources, intervention and locks pass of themselves; everything else does not. May be called after the transaction that began was rolled back.
+Raises: 22023, TP202, TP350 (finished already).';
+REVOKE ALL ON FUNCTION atp.fail_handling(text, uuid, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.fail_handling(text, uuid, text, text, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.forget_handling(handler text, event_id uuid, tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(forget_handling.tenant);
+BEGIN
+	DELETE FROM atp_internal.inbox i
+		WHERE i.event_id = forget_handling.event_id AND i.handler = forget_handling.handler AND i.tenant = owner_key;
+	RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION atp.forget_handling(text, uuid, text) IS
+'Forget what a handler made of an event, so that it is handled anew.
+Returns false where nothing was known. For mending by hand after a permanent failure.
+Raises: TP202.';
+REVOKE ALL ON FUNCTION atp.forget_handling(text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.forget_handling(text, uuid, text) TO atp_admin;
+
+CREATE FUNCTION atp.purge_handlings(max_count int DEFAULT 10000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	purged bigint;
+BEGIN
+	DELETE FROM atp_internal.inbox i USING (SELECT j.ctid AS place FROM atp_internal.inbox j WHERE j.expires_at < clock_timestamp()
+			LIMIT max_count FOR UPDATE SKIP LOCKED) old
+		WHERE i.ctid = old.place;
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp.purge_handlings(int) IS
+'Purge outcomes of handlings whose retention is over.
+Returns how many, at most max_count; of all tenants. The worker does this by itself.';
+REVOKE ALL ON FUNCTION atp.purge_handlings(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_handlings(int) TO atp_admin;
+
+-- ==== src/delivery/breaker.sql ====
+-- Circuit breakers. A row holds what was asked for, three sequences beside it what has happened: the sequences are made at run time and
+-- are no members of the extension, so that a dump carries them, and their values.
+CREATE TABLE atp_internal.breaker (
+	breaker_key bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	breaker text NOT NULL CONSTRAINT breaker_name_sized CHECK (pg_catalog.octet_length(breaker) BETWEEN 1 AND 255),
+	failure_ratio double precision NOT NULL CONSTRAINT breaker_failure_ratio_range CHECK (failure_ratio > 0 AND failure_ratio <= 1),
+	minimum_throughput int NOT NULL CONSTRAINT breaker_minimum_throughput_range CHECK (minimum_throughput BETWEEN 2 AND 50000),
+	sampling_duration interval NOT NULL CONSTRAINT breaker_sampling_duration_range CHECK (sampling_duration BETWEEN '500 ms' AND '24 hours'),
+	break_duration interval NOT NULL CONSTRAINT breaker_break_duration_range CHECK (break_duration BETWEEN '1 ms' AND '24 hours'),
+	probe_count int NOT NULL CONSTRAINT breaker_probe_count_range CHECK (probe_count BETWEEN 1 AND 255),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT breaker_pk PRIMARY KEY (breaker, tenant)
+);
+COMMENT ON TABLE atp_internal.breaker IS 'Circuit breakers, in the words of Polly v8. Their state is in sequences breaker_KEY_current, _earlier and _state.';
+COMMENT ON COLUMN atp_internal.breaker.breaker_key IS 'Surrogate key, part of the names of the sequences.';
+COMMENT ON COLUMN atp_internal.breaker.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.breaker.breaker IS 'Name, of the endpoint that is protected.';
+COMMENT ON COLUMN atp_internal.breaker.failure_ratio IS 'Share of failures from which it opens, over 0, at most 1.';
+COMMENT ON COLUMN atp_internal.breaker.minimum_throughput IS 'Outcomes within the sampling duration before the ratio counts.';
+COMMENT ON COLUMN atp_internal.breaker.sampling_duration IS 'Length of the sliding window.';
+COMMENT ON COLUMN atp_internal.breaker.break_duration IS 'How long it stays open before it gives probes.';
+COMMENT ON COLUMN atp_internal.breaker.probe_count IS 'Probes given at once when half-open, all of which have to succeed.';
+COMMENT ON COLUMN atp_internal.breaker.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.breaker', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.breaker_breaker_key_seq', '');
+ALTER TABLE atp_internal.breaker ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.breaker FORCE ROW LEVEL SECURITY;
+CREATE POLICY breaker_tenant ON atp_internal.breaker USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.make_breaker_cells(breaker_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_make_cells';
+COMMENT ON FUNCTION atp_internal.make_breaker_cells(bigint) IS 'Make the sequences that hold a breaker''s state.';
+REVOKE ALL ON FUNCTION atp_internal.make_breaker_cells(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.drop_breaker_cells(breaker_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_drop_cells';
+COMMENT ON FUNCTION atp_internal.drop_breaker_cells(bigint) IS 'Drop the sequences that hold a breaker''s state.';
+REVOKE ALL ON FUNCTION atp_internal.drop_breaker_cells(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.acquire_breaker(tenant int, breaker text) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_acquire_permit';
+COMMENT ON FUNCTION atp_internal.acquire_breaker(int, text) IS 'Take a permit of a breaker; true for a probe.';
+REVOKE ALL ON FUNCTION atp_internal.acquire_breaker(int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.release_breaker(tenant int, breaker text, success boolean) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_release_permit';
+COMMENT ON FUNCTION atp_internal.release_breaker(int, text, boolean) IS 'Report the outcome of permitted work.';
+REVOKE ALL ON FUNCTION atp_internal.release_breaker(int, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.force_breaker(tenant int, breaker text, isolated boolean) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_force';
+COMMENT ON FUNCTION atp_internal.force_breaker(int, text, boolean) IS 'Isolate or close a breaker by hand.';
+REVOKE ALL ON FUNCTION atp_internal.force_breaker(int, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.read_breaker(tenant int, breaker text, OUT state text, OUT since timestamptz, OUT throughput double precision,
+		OUT failures double precision)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_read';
+COMMENT ON FUNCTION atp_internal.read_breaker(int, text) IS 'Read the state and the counts of a breaker.';
+REVOKE ALL ON FUNCTION atp_internal.read_breaker(int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_breaker(int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.create_breaker(breaker text, failure_ratio double precision DEFAULT 0.1, minimum_throughput int DEFAULT 100,
+		sampling_duration interval DEFAULT '30 seconds', break_duration interval DEFAULT '5 seconds', probe_count int DEFAULT 1,
+		tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_breaker.tenant);
+	made bigint;
+BEGIN
+	INSERT INTO atp_internal.breaker AS b (tenant, breaker, failure_ratio, minimum_throughput, sampling_duration, break_duration, probe_count)
+		VALUES (owner_key, breaker, failure_ratio, minimum_throughput, sampling_duration, break_duration, probe_count)
+		ON CONFLICT ON CONSTRAINT breaker_pk DO NOTHING
+		RETURNING b.breaker_key INTO made;
+	IF made IS NULL THEN
+		RAISE EXCEPTION 'circuit breaker "%" exists', breaker USING ERRCODE = '42710';
+	END IF;
+	PERFORM atp_internal.make_breaker_cells(made);
+END $$;
+COMMENT ON FUNCTION atp.create_breaker(text, double precision, int, interval, interval, int, text) IS
+'Create a circuit breaker; it starts closed.
+It opens when, of at least minimum_throughput (2 to 50,000) outcomes in the sliding window of sampling_duration (0.5 s to 24 h), a share of failure_ratio (over 0, at most 1) failed. After break_duration it is half-open and gives probe_count (1 to 255) permits at once: when all of them succeed it closes, at the first failure it opens again. Terms and defaults of Polly v8. tenant NULL means that of the setting atp.tenant.
+Raises: 42710 (it exists), 23514 (a value out of its range), 23502 (a NULL), TP202.';
+REVOKE ALL ON FUNCTION atp.create_breaker(text, double precision, int, interval, interval, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_breaker(text, double precision, int, interval, interval, int, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_breaker(breaker text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_breaker.tenant);
+	dropped bigint;
+BEGIN
+	DELETE FROM atp_internal.breaker b WHERE b.breaker = drop_breaker.breaker AND b.tenant = owner_key RETURNING b.breaker_key INTO dropped;
+	IF dropped IS NULL THEN
+		RAISE EXCEPTION 'circuit breaker "%" does not exist', breaker USING ERRCODE = 'TP360';
+	END IF;
+	PERFORM atp_internal.drop_breaker_cells(dropped);
+END $$;
+COMMENT ON FUNCTION atp.drop_breaker(text, text) IS
+'Drop a circuit breaker.
+Raises: TP202, TP360 (no such breaker).';
+REVOKE ALL ON FUNCTION atp.drop_breaker(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_breaker(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.acquire_permit(breaker text, tenant text DEFAULT NULL) RETURNS text
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN atp_internal.acquire_breaker(atp_internal.open_tenant(acquire_permit.tenant), acquire_permit.breaker)
+		THEN 'half-open' ELSE 'closed' END;
+END;
+COMMENT ON FUNCTION atp.acquire_permit(text, text) IS
+'Acquire a permit of a circuit breaker, or be refused.
+Returns closed, or half-open when the permit is a probe. Report how the work ended with release_permit. A probe that is never reported counts as lost after the break duration.
+Raises: TP360 (no such breaker), TP361 (open or isolated; DETAIL gives the milliseconds to wait), TP202.';
+REVOKE ALL ON FUNCTION atp.acquire_permit(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.acquire_permit(text, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.release_permit(breaker text, success boolean, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.release_breaker(atp_internal.open_tenant(release_permit.tenant), release_permit.breaker, release_permit.success);
+END;
+COMMENT ON FUNCTION atp.release_permit(text, boolean, text) IS
+'Release a permit of a circuit breaker and say whether the work succeeded.
+What is reported stays, though the transaction rolls back: call it in the exception handler of the work that failed.
+Raises: TP360 (no such breaker), TP202.';
+REVOKE ALL ON FUNCTION atp.release_permit(text, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.release_permit(text, boolean, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.isolate_breaker(breaker text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.force_breaker(atp_internal.open_tenant(isolate_breaker.tenant), isolate_breaker.breaker, true);
+END;
+COMMENT ON FUNCTION atp.isolate_breaker(text, text) IS
+'Isolate a circuit breaker by hand: it gives no permits until it is closed.
+Raises: TP360 (no such breaker), TP202.';
+REVOKE ALL ON FUNCTION atp.isolate_breaker(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.isolate_breaker(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.close_breaker(breaker text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.force_breaker(atp_internal.open_tenant(close_breaker.tenant), close_breaker.breaker, false);
+END;
+COMMENT ON FUNCTION atp.close_breaker(text, text) IS
+'Close a circuit breaker by hand and forget what it counted.
+Raises: TP360 (no such breaker), TP202.';
+REVOKE ALL ON FUNCTION atp.close_breaker(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.close_breaker(text, text) TO atp_admin;
+
+CREATE VIEW atp.breaker_status WITH (security_barrier) AS
+	SELECT t.name AS tenant, b.breaker, s.state, s.since, s.throughput, s.failures, b.failure_ratio, b.minimum_throughput,
+		b.sampling_duration, b.break_duration, b.probe_count
+	FROM atp_internal.breaker b
+		JOIN atp_internal.tenant t ON t.tenant = b.tenant,
+		LATERAL atp_internal.read_breaker(b.tenant, b.breaker) s;
+COMMENT ON VIEW atp.breaker_status IS 'List the circuit breakers and their state now.';
+COMMENT ON COLUMN atp.breaker_status.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.breaker_status.breaker IS 'Name of the breaker.';
+COMMENT ON COLUMN atp.breaker_status.state IS 'closed, open, half-open or isolated. An open one whose break is over shows as open until somebody asks for a permit.';
+COMMENT ON COLUMN atp.breaker_status.since IS 'When it came into this state; NULL: it has never left closed.';
+COMMENT ON COLUMN atp.breaker_status.throughput IS 'Outcomes in the sliding window, the part of the earlier window that it covers taken as evenly spread.';
+COMMENT ON COLUMN atp.breaker_status.failures IS 'Failures among them.';
+COMMENT ON COLUMN atp.breaker_status.failure_ratio IS 'Share of failures from which it opens.';
+COMMENT ON COLUMN atp.breaker_status.minimum_throughput IS 'Outcomes before the ratio counts.';
+COMMENT ON COLUMN atp.breaker_status.sampling_duration IS 'Length of the sliding window.';
+COMMENT ON COLUMN atp.breaker_status.break_duration IS 'How long it stays open before it gives probes.';
+COMMENT ON COLUMN atp.breaker_status.probe_count IS 'Probes given at once when half-open.';
+GRANT SELECT ON atp.breaker_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/limit.sql ====
+-- Rate limits and bulkheads. A rate limit's bucket is a sequence beside its row, made at run time: see src/pg/cell.h.
+CREATE TABLE atp_internal.rate_limit (
+	rate_limit_key bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	rate_limit text NOT NULL CONSTRAINT rate_limit_name_sized CHECK (pg_catalog.octet_length(rate_limit) BETWEEN 1 AND 255),
+	rate double precision NOT NULL CONSTRAINT rate_limit_rate_range CHECK (rate BETWEEN 0.001 AND 1000000),
+	burst int NOT NULL CONSTRAINT rate_limit_burst_range CHECK (burst BETWEEN 1 AND 1000000),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT rate_limit_pk PRIMARY KEY (rate_limit, tenant)
+);
+COMMENT ON TABLE atp_internal.rate_limit IS 'Rate limits. The bucket of each is in a sequence rate_limit_KEY.';
+COMMENT ON COLUMN atp_internal.rate_limit.rate_limit_key IS 'Surrogate key, part of the name of the sequence.';
+COMMENT ON COLUMN atp_internal.rate_limit.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.rate_limit.rate_limit IS 'Name.';
+COMMENT ON COLUMN atp_internal.rate_limit.rate IS 'Tokens a second.';
+COMMENT ON COLUMN atp_internal.rate_limit.burst IS 'Tokens that an idle limit gives at once.';
+COMMENT ON COLUMN atp_internal.rate_limit.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.rate_limit', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.rate_limit_rate_limit_key_seq', '');
+ALTER TABLE atp_internal.rate_limit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.rate_limit FORCE ROW LEVEL SECURITY;
+CREATE POLICY rate_limit_tenant ON atp_internal.rate_limit USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.bulkhead (
+	bulkhead_key bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	bulkhead text NOT NULL CONSTRAINT bulkhead_name_sized CHECK (pg_catalog.octet_length(bulkhead) BETWEEN 1 AND 255),
+	max_in_flight int NOT NULL CONSTRAINT bulkhead_max_in_flight_range CHECK (max_in_flight BETWEEN 1 AND 10000),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT bulkhead_pk PRIMARY KEY (bulkhead, tenant)
+);
+COMMENT ON TABLE atp_internal.bulkhead IS 'Bulkheads: how many transactions may be inside at once. Who is inside is in the lock table.';
+COMMENT ON COLUMN atp_internal.bulkhead.bulkhead_key IS 'Surrogate key, part of the lock.';
+COMMENT ON COLUMN atp_internal.bulkhead.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.bulkhead.bulkhead IS 'Name.';
+COMMENT ON COLUMN atp_internal.bulkhead.max_in_flight IS 'Transactions inside at once.';
+COMMENT ON COLUMN atp_internal.bulkhead.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.bulkhead', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.bulkhead_bulkhead_key_seq', '');
+ALTER TABLE atp_internal.bulkhead ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.bulkhead FORCE ROW LEVEL SECURITY;
+CREATE POLICY bulkhead_tenant ON atp_internal.bulkhead USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.make_rate_limit_cell(rate_limit_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_make_cell';
+COMMENT ON FUNCTION atp_internal.make_rate_limit_cell(bigint) IS 'Make the sequence that holds the bucket of a rate limit.';
+REVOKE ALL ON FUNCTION atp_internal.make_rate_limit_cell(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.drop_rate_limit_cell(rate_limit_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_drop_cell';
+COMMENT ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) IS 'Drop the sequence that holds the bucket of a rate limit.';
+REVOKE ALL ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.take_tokens(tenant int, rate_limit text, token_count int) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
+COMMENT ON FUNCTION atp_internal.take_tokens(int, text, int) IS 'Take tokens of a rate limit.';
+REVOKE ALL ON FUNCTION atp_internal.take_tokens(int, text, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.take_slot(tenant int, bulkhead text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
+COMMENT ON FUNCTION atp_internal.take_slot(int, text) IS 'Take a slot of a bulkhead until the transaction ends.';
+REVOKE ALL ON FUNCTION atp_internal.take_slot(int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_rate_limit(rate_limit text, rate double precision, burst int DEFAULT NULL, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_rate_limit.tenant);
+	made bigint;
+BEGIN
+	INSERT INTO atp_internal.rate_limit AS r (tenant, rate_limit, rate, burst)
+		VALUES (owner_key, rate_limit, rate, coalesce(burst, greatest(1, least(ceil(rate), 1000000))::int))
+		ON CONFLICT ON CONSTRAINT rate_limit_pk DO NOTHING
+		RETURNING r.rate_limit_key INTO made;
+	IF made IS NULL THEN
+		RAISE EXCEPTION 'rate limit "%" exists', rate_limit USING ERRCODE = '42710';
+	END IF;
+	PERFORM atp_internal.make_rate_limit_cell(made);
+END $$;
+COMMENT ON FUNCTION atp.create_rate_limit(text, double precision, int, text) IS
+'Create a rate limit of so many tokens a second.
+rate is between 0.001 and 1,000,000; burst, what an idle limit gives at once, between 1 and 1,000,000; NULL: what one second gives, at least 1. tenant NULL means that of the setting atp.tenant.
+Raises: 42710 (it exists), 23514 (a value out of its range), 23502 (a NULL), TP202.';
+REVOKE ALL ON FUNCTION atp.create_rate_limit(text, double precision, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_rate_limit(text, double precision, int, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_rate_limit(rate_limit text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_rate_limit.tenant);
+	dropped bigint;
+BEGIN
+	DELETE FROM atp_internal.rate_limit r WHERE r.rate_limit = drop_rate_limit.rate_limit AND r.tenant = owner_key
+		RETURNING r.rate_limit_key INTO dropped;
+	IF dropped IS NULL THEN
+		RAISE EXCEPTION 'rate limit "%" does not exist', rate_limit USING ERRCODE = 'TP364';
+	END IF;
+	PERFORM atp_internal.drop_rate_limit_cell(dropped);
+END $$;
+COMMENT ON FUNCTION atp.drop_rate_limit(text, text) IS
+'Drop a rate limit.
+Raises: TP202, TP364 (no such limit).';
+REVOKE ALL ON FUNCTION atp.drop_rate_limit(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_rate_limit(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.acquire_tokens(rate_limit text, token_count int DEFAULT 1, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.take_tokens(atp_internal.open_tenant(acquire_tokens.tenant), acquire_tokens.rate_limit, acquire_tokens.token_count);
+END;
+COMMENT ON FUNCTION atp.acquire_tokens(text, int, text) IS
+'Acquire tokens of a rate limit, or be refused.
+What was taken stays taken when the transaction rolls back; a refusal takes nothing.
+Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst), TP202.';
+REVOKE ALL ON FUNCTION atp.acquire_tokens(text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.acquire_tokens(text, int, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.create_bulkhead(bulkhead text, max_in_flight int, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_bulkhead.tenant);
+BEGIN
+	INSERT INTO atp_internal.bulkhead (tenant, bulkhead, max_in_flight) VALUES (owner_key, bulkhead, max_in_flight)
+		ON CONFLICT ON CONSTRAINT bulkhead_pk DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'bulkhead "%" exists', bulkhead USING ERRCODE = '42710';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.create_bulkhead(text, int, text) IS
+'Create a bulkhead: at most so many transactions inside at once, 1 to 10,000.
+tenant NULL means that of the setting atp.tenant.
+Raises: 42710 (it exists), 23514 (out of range), 23502 (a NULL), TP202.';
+REVOKE ALL ON FUNCTION atp.create_bulkhead(text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_bulkhead(text, int, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_bulkhead(bulkhead text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_bulkhead.tenant);
+BEGIN
+	DELETE FROM atp_internal.bulkhead b WHERE b.bulkhead = drop_bulkhead.bulkhead AND b.tenant = owner_key;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'bulkhead "%" does not exist', bulkhead USING ERRCODE = 'TP364';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.drop_bulkhead(text, text) IS
+'Drop a bulkhead; who is inside stays inside.
+Raises: TP202, TP364 (no such bulkhead).';
+REVOKE ALL ON FUNCTION atp.drop_bulkhead(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_bulkhead(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.acquire_slot(bulkhead text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.take_slot(atp_internal.open_tenant(acquire_slot.tenant), acquire_slot.bulkhead);
+END;
+COMMENT ON FUNCTION atp.acquire_slot(text, text) IS
+'Acquire a slot of a bulkhead until the transaction ends, or be refused.
+Never waits. The slot goes with the transaction (or the savepoint), however that ends; each call takes another one.
+Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
+REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
+
+-- ==== src/tooling/housekeeping.sql ====
+-- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
+CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
+COMMENT ON FUNCTION atp.run_housekeeping() IS
+'Run the housekeeping and return what was done.
+Makes the partitions of the next atp.partition_premake periods and purges what is kept for a while only. The worker does this every minute; where it is switched off, let pg_cron do it: SELECT cron.schedule(''atp housekeeping'', ''* * * * *'', ''SELECT atp.run_housekeeping()'').
+Raises: 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.run_housekeeping() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.run_housekeeping() TO atp_admin;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

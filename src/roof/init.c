@@ -19,6 +19,7 @@
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
+#include "tooling/housekeeping.h"
 
 PG_MODULE_MAGIC;
 
@@ -47,6 +48,7 @@ _PG_init(void)
 	atp_append_init();
 	atp_sequencer_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
 	MarkGUCPrefixReserved("atp");
