@@ -48,7 +48,7 @@ SELECT pg_sleep(0.5);
 SHOW atp.sequencer_slice_size;
 SELECT max((atp.append_event('sequencer-' || 10 + n % 3, 'ThingPlaced', jsonb_build_object('n', n))).stream_version) FROM generate_series(1, 21) n;
 SELECT atp.tick() >= 0 AS ticked;
-SELECT in_work, open_writers FROM atp.sequencer_status;
+SELECT in_work FROM atp.sequencer_status;
 SELECT log_position - :before AS after, stream, stream_version, tick LIKE '%/%/' || seq AS in_work FROM placed
 	WHERE log_position > :before AND tick IS NOT NULL ORDER BY 1;
 ALTER SYSTEM RESET atp.sequencer_slice_size;
