@@ -67,7 +67,7 @@ enum
 	LOG_POSITION = 1, LOG_EVENT_ID, LOG_STREAM, LOG_PUBLISHED_AT, LOG_TENANT, LOG_EVENT_TYPE, LOG_TICK, LOG_COLUMNS = LOG_TICK
 };
 
-typedef struct State
+struct AtpSequencerState
 {
 	const char *fault;			/* why ticks have to be refused; NULL: they need not */
 	int64		head;			/* last position given */
@@ -77,7 +77,8 @@ typedef struct State
 	AtpMark    *last;			/* every event visible in it has its position */
 	AtpMark    *window;			/* events visible in this one are being placed; NULL: no window is in work */
 	int64		after_seq;		/* where one is: the sequence number up to which it is placed */
-} State;
+};
+typedef struct AtpSequencerState State;
 
 /* What this backend knows beyond the state of the log to which it belongs. */
 static struct
@@ -197,6 +198,32 @@ read_state(State *state, Snapshot snapshot)
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(table, AccessShareLock);
+}
+
+const AtpSequencerState *
+atp_sequencer_read_state(Snapshot snapshot)
+{
+	State	   *state = palloc(sizeof(State));
+
+	read_state(state, snapshot);
+	return state;
+}
+
+bool
+atp_sequencer_log_is_cut(const AtpSequencerState *state)
+{
+	return state->tick == NULL;
+}
+
+bool
+atp_sequencer_must_have_placed(const AtpSequencerState *state, uint64 xid, int64 seq)
+{
+	if (seq <= state->floor_seq)
+		return true;
+	if (state->fault != NULL)
+		return false;
+	return atp_mark_includes(state->last, xid) ||
+		(state->window != NULL && atp_mark_includes(state->window, xid) && seq <= state->after_seq);
 }
 
 /* ==== What is kept ==== */

@@ -19,6 +19,7 @@
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
+#include "tooling/doctor.h"
 #include "tooling/housekeeping.h"
 
 PG_MODULE_MAGIC;
@@ -51,5 +52,6 @@ _PG_init(void)
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
+	atp_doctor_init();
 	MarkGUCPrefixReserved("atp");
 }
