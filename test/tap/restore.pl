@@ -28,7 +28,7 @@ my $trigger = <<'SQL';
 CREATE TRIGGER count_placed AFTER INSERT ON atp_internal.log REFERENCING NEW TABLE AS placed FOR EACH STATEMENT EXECUTE FUNCTION count_placed();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER count_placed;
 SQL
-$old->safe_psql('postgres', <<'SQL' . $trigger);
+my $reader = <<'SQL' . $trigger;
 CREATE EXTENSION atp;
 CREATE TABLE placed_events (events bigint);
 GRANT ALL ON placed_events TO atp_owner;
@@ -41,6 +41,7 @@ BEGIN
 END $$;
 GRANT EXECUTE ON FUNCTION count_placed() TO atp_owner;
 SQL
+$old->safe_psql('postgres', $reader);
 $old->safe_psql('postgres', 'SELECT pg_current_xact_id();' x 3000);
 $old->safe_psql('postgres', q{SELECT atp.append_event('restored-' || n % 7, 'LoadAdded', jsonb_build_object('n', n)) FROM generate_series(1, 500) n});
 ok($old->poll_query_until('postgres', $unplaced, '0'), 'events of the old cluster are placed');
@@ -62,10 +63,7 @@ sub check_restored
 	my ($ret, $out, $err);
 
 	is($node->safe_psql($db, $digest), $read, "$what: the log reads as before");
-	$node->safe_psql($db, $trigger);	# an own trigger is not part of a dump; one of the extension's is there before the rows
-	$node->safe_psql($db, "BEGIN;\nCOPY atp_internal.log (log_position, event_id, stream, published_at, tenant, event_type) FROM STDIN;\n" .
-		"1000000\t00000000-0000-0000-0000-000000000001\t1\t2026-01-01\t1\t1\n\\.\n" .
-		"DO \$\$ BEGIN ASSERT (SELECT sum(events) = $head FROM placed_events); END \$\$;\nROLLBACK;");
+	$node->safe_psql($db, $trigger);	# an own trigger on a table of the extension is not part of a dump
 	($ret, $out, $err) = $node->psql($db, '\set VERBOSITY verbose' . "\nSELECT atp.tick()");
 	like($err, qr/TP110: +the log cannot be continued/, "$what: ticks are refused");
 	like($node->safe_psql($db, 'SELECT fault FROM atp.sequencer_status'), qr/restored from a dump/, "$what: the status says why");
@@ -102,6 +100,13 @@ $old->reload;
 $old->safe_psql('postgres', 'CREATE DATABASE beside');
 $old->command_ok([ 'pg_restore', '-e', '--single-transaction', '-d', $old->connstr('beside'), $dump ], 'pg_restore into the same cluster');
 check_restored($old, 'beside', 'same cluster');
+
+# A trigger that is there while the rows of a dump come, as the extension's own are, does nothing.
+$new->safe_psql('postgres', 'CREATE DATABASE loaded');
+$new->safe_psql('loaded', $reader);
+$new->safe_psql('loaded', "COPY atp_internal.log (log_position, event_id, stream, published_at, tenant, event_type) FROM STDIN;\n" .
+	"1\t00000000-0000-0000-0000-000000000001\t1\t2026-01-01\t1\t1\n\\.\n");
+is($new->safe_psql('loaded', 'SELECT count(*) FROM placed_events'), '0', 'a trigger on the log does nothing while a dump is loaded');
 
 # A copied database is as good as the original: its snapshots are its cluster's.
 $new->safe_psql('postgres', 'CREATE DATABASE copy_source TEMPLATE template1');
