@@ -120,6 +120,17 @@ find_partition(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted, i
 	return true;
 }
 
+bool
+atp_delivery_place(AtpDelivery *delivery, const AtpLogRow *row, int64 *key, int *partition)
+{
+	AtpWanted	wanted = {0};
+
+	if (!find_partition(delivery, row, &wanted, partition) || !atp_delivery_fetch(delivery, row, &wanted))
+		return false;
+	*key = wanted.key;
+	return true;
+}
+
 AtpFilterVerdict
 atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted)
 {

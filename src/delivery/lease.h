@@ -49,6 +49,9 @@ typedef struct AtpWanted		/* what one look at a log row found out */
 /* Whether a log row is the subscription's and of the partition (-1: of any; then *found gets it). */
 extern AtpFilterVerdict atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted);
 
+/* The spread order key of a row and its partition, whatever the filter says; false: the event is not stored any more. */
+extern bool atp_delivery_place(AtpDelivery *delivery, const AtpLogRow *row, int64 *key, int *partition);
+
 /* Fills in wanted->event if it is not; false: the event is not stored any more. */
 extern bool atp_delivery_fetch(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted);
 
