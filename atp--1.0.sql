@@ -7132,6 +7132,65 @@ REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_l
 GRANT EXECUTE ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text) TO atp_reader, atp_auditor, atp_admin;
 GRANT EXECUTE ON FUNCTION atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) TO atp_admin;
 
+-- ==== src/delivery/status.sql ====
+-- How subscriptions stand, and the announcement of new events.
+CREATE FUNCTION atp_internal.announce_events() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_status_announce';
+COMMENT ON FUNCTION atp_internal.announce_events() IS 'Notify the subscriptions that ask for it of events that were placed.';
+REVOKE ALL ON FUNCTION atp_internal.announce_events() FROM PUBLIC;
+CREATE TRIGGER announce_events AFTER INSERT ON atp_internal.log
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.announce_events();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER announce_events;
+
+CREATE FUNCTION atp_internal.subscription_lag(subscription text, tenant text, OUT acked bigint, OUT lag_events bigint, OUT oldest_at timestamptz,
+		OUT lagging boolean)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_status_lag';
+COMMENT ON FUNCTION atp_internal.subscription_lag(text, text) IS
+'Return how far a subscription is behind the log.
+Counts up to 10,000 log rows a partition and takes the rest as wanted. lagging: over atp.subscription_lag_events or atp.subscription_lag_time.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.subscription_lag(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.subscription_lag(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.subscription_status AS
+	SELECT t.name AS tenant, s.name AS subscription,
+		CASE WHEN t.status <> 'active' THEN 'suspended' ELSE s.state END AS state,
+		CASE WHEN s.state = 'paused' OR t.status <> 'active' THEN 'stopped' WHEN f.dead_letters > 0 OR f.retries_overdue > 0 THEN 'failing'
+			WHEN l.lagging THEN 'lagging' ELSE 'ok' END AS condition,
+		s.partitions, l.acked, l.lag_events, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - l.oldest_at), 0)::double precision AS lag_seconds,
+		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at
+	FROM atp_internal.subscription s
+		JOIN atp_internal.tenant t ON t.tenant = s.tenant,
+		LATERAL atp_internal.subscription_lag(s.name, t.name) l,
+		LATERAL (SELECT coalesce(sum(u.lease_count), 0)
+				+ (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant
+					AND r.lease_until > pg_catalog.clock_timestamp()) AS in_flight,
+				count(DISTINCT u.consumer) AS consumers
+			FROM atp_internal.subscription_cursor u WHERE u.subscription = s.subscription AND u.tenant = s.tenant
+				AND u.lease_until > pg_catalog.clock_timestamp()) c,
+		LATERAL (SELECT count(*) AS retries, count(*) FILTER (WHERE r.due_at <= pg_catalog.clock_timestamp() AND r.lease IS NULL) AS retries_due,
+				count(*) FILTER (WHERE r.failed_at IS NOT NULL AND r.due_at <= pg_catalog.clock_timestamp() - interval '5 minutes') AS retries_overdue,
+				(SELECT count(*) FROM atp_internal.dead_letter d LEFT JOIN atp_internal.replay p ON p.dead_letter = d.dead_letter AND p.tenant = d.tenant
+					WHERE d.subscription = s.subscription AND d.tenant = s.tenant AND p.dead_letter IS NULL) AS dead_letters
+			FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant) f
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.subscription_status IS 'Show how the subscriptions of the current tenant stand, and whether they need attention.';
+COMMENT ON COLUMN atp.subscription_status.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.subscription_status.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.subscription_status.state IS 'active, paused, or suspended with its tenant.';
+COMMENT ON COLUMN atp.subscription_status.condition IS 'stopped; failing: dead letters not replayed, or retries 5 minutes overdue; lagging: over atp.subscription_lag_events or atp.subscription_lag_time; ok.';
+COMMENT ON COLUMN atp.subscription_status.partitions IS 'Number of partitions.';
+COMMENT ON COLUMN atp.subscription_status.acked IS 'Log position of the partition that is furthest behind.';
+COMMENT ON COLUMN atp.subscription_status.lag_events IS 'Events wanted and not acked, in flight or not; an estimate beyond 10,000 log rows a partition.';
+COMMENT ON COLUMN atp.subscription_status.lag_seconds IS 'Age of the oldest of them.';
+COMMENT ON COLUMN atp.subscription_status.in_flight IS 'Events leased now.';
+COMMENT ON COLUMN atp.subscription_status.consumers IS 'Different consumers that hold leases now.';
+COMMENT ON COLUMN atp.subscription_status.retries IS 'Events that failed, wait behind such an event, or were deferred.';
+COMMENT ON COLUMN atp.subscription_status.retries_due IS 'Those of them that are due and not leased.';
+COMMENT ON COLUMN atp.subscription_status.dead_letters IS 'Dead letters that were not replayed.';
+COMMENT ON COLUMN atp.subscription_status.oldest_unacked_at IS 'When the oldest event not acked was placed in the log; NULL: there is none.';
+GRANT SELECT ON atp.subscription_status TO atp_reader, atp_auditor, atp_admin;
+
 -- ==== src/delivery/session.sql ====
 -- Session state: what the consumers of a subscription remember about an order key between events.
 CREATE TABLE atp_internal.session_state (
@@ -7207,6 +7266,138 @@ NULL forgets it. One partition has one lease, so whoever holds the lease of a ke
 Raises: TP202, TP300 (no such subscription), 22023 (session).';
 REVOKE ALL ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) TO atp_reader, atp_admin;
+
+-- ==== src/delivery/schedule.sql ====
+-- Scheduled events: appended when their time has come, by the worker. The row is removed by the transaction that appends the event,
+-- so each is appended once; one that cannot be appended (a sealed stream, a suspended tenant) is tried again and holds up none.
+CREATE TABLE atp_internal.scheduled_event (
+	scheduled_event bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	due_at timestamptz NOT NULL,
+	try_at timestamptz NOT NULL,
+	attempts int NOT NULL DEFAULT 0,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	stream text NOT NULL,
+	event_type text NOT NULL,
+	payload jsonb NOT NULL,
+	metadata jsonb,
+	last_error text,
+	CONSTRAINT scheduled_event_pk PRIMARY KEY (scheduled_event, tenant)
+);
+CREATE INDEX scheduled_event_try_at ON atp_internal.scheduled_event (try_at);
+COMMENT ON TABLE atp_internal.scheduled_event IS 'Events to be appended later.';
+COMMENT ON COLUMN atp_internal.scheduled_event.scheduled_event IS 'Number of the scheduled event.';
+COMMENT ON COLUMN atp_internal.scheduled_event.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.scheduled_event.due_at IS 'When it is to be appended.';
+COMMENT ON COLUMN atp_internal.scheduled_event.try_at IS 'When it is tried next: due_at, or later where that failed.';
+COMMENT ON COLUMN atp_internal.scheduled_event.attempts IS 'How often appending it failed.';
+COMMENT ON COLUMN atp_internal.scheduled_event.created_at IS 'When it was scheduled.';
+COMMENT ON COLUMN atp_internal.scheduled_event.stream IS 'Stream to append to.';
+COMMENT ON COLUMN atp_internal.scheduled_event.event_type IS 'Its event type.';
+COMMENT ON COLUMN atp_internal.scheduled_event.payload IS 'Its payload.';
+COMMENT ON COLUMN atp_internal.scheduled_event.metadata IS 'Its metadata.';
+COMMENT ON COLUMN atp_internal.scheduled_event.last_error IS 'Why appending it failed last.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.scheduled_event', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.scheduled_event_scheduled_event_seq', '');
+ALTER TABLE atp_internal.scheduled_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.scheduled_event FORCE ROW LEVEL SECURITY;
+CREATE POLICY scheduled_event_tenant ON atp_internal.scheduled_event USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.check_scheduled(stream text, event_type text, payload jsonb, metadata jsonb) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schedule_check';
+COMMENT ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) IS
+'Refuse an event that could never be appended, and see to it that a worker is there.
+Raises: TP201, TP204, TP205, TP206, 22004.';
+REVOKE ALL ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.schedule_event(at timestamptz, stream text, event_type text, payload jsonb DEFAULT '{}', metadata jsonb DEFAULT NULL,
+		tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(schedule_event.tenant);
+	made bigint;
+BEGIN
+	IF schedule_event.at IS NULL OR NOT isfinite(schedule_event.at) THEN
+		RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'at must be a time';
+	END IF;
+	PERFORM atp_internal.check_scheduled(schedule_event.stream, schedule_event.event_type, schedule_event.payload, schedule_event.metadata);
+	INSERT INTO atp_internal.scheduled_event AS s (tenant, due_at, try_at, stream, event_type, payload, metadata)
+		VALUES (opened, schedule_event.at, schedule_event.at, schedule_event.stream, schedule_event.event_type, schedule_event.payload, schedule_event.metadata)
+		RETURNING s.scheduled_event INTO made;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text) IS
+'Have an event appended at a later time, and return the number to cancel it by.
+The worker appends it within about a second of that time; a time that has passed means at once. It is scheduled when the transaction commits. Names, payload and metadata are checked now, a schema when it is appended.
+Raises: TP201, TP202, TP204, TP205, TP206, 22004.';
+
+CREATE FUNCTION atp.cancel_scheduled_event(scheduled_event bigint, tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH gone AS (DELETE FROM atp_internal.scheduled_event s WHERE s.scheduled_event = cancel_scheduled_event.scheduled_event
+		AND s.tenant = atp_internal.open_tenant(cancel_scheduled_event.tenant) RETURNING 1)
+	SELECT count(*) > 0 FROM gone;
+END;
+COMMENT ON FUNCTION atp.cancel_scheduled_event(bigint, text) IS
+'Cancel a scheduled event; returns false where it is not scheduled any more.
+Waits for the transaction that is appending it, if one is.
+Raises: TP202 (no such tenant).';
+
+CREATE FUNCTION atp.append_due_events(max_count int DEFAULT 1000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	one record;
+	appended bigint := 0;
+	problem text;
+BEGIN
+	FOR one IN
+		SELECT s.*, t.name AS tenant_name FROM atp_internal.scheduled_event s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+			WHERE s.try_at <= clock_timestamp() ORDER BY s.try_at, s.scheduled_event LIMIT append_due_events.max_count FOR UPDATE OF s SKIP LOCKED
+	LOOP
+		BEGIN
+			PERFORM atp.append_event(one.stream, one.event_type, one.payload, metadata => one.metadata, tenant => one.tenant_name);
+			DELETE FROM atp_internal.scheduled_event s WHERE s.scheduled_event = one.scheduled_event AND s.tenant = one.tenant;
+			appended := appended + 1;
+		EXCEPTION WHEN OTHERS THEN
+			IF SQLSTATE IN ('57014', '57P01') THEN
+				RAISE;
+			END IF;
+			problem := SQLSTATE || ': ' || SQLERRM;
+			UPDATE atp_internal.scheduled_event s SET attempts = s.attempts + 1, last_error = left(problem, 1000),
+					try_at = clock_timestamp() + least(interval '1 second' * power(2, least(s.attempts, 12)), interval '1 hour')
+				WHERE s.scheduled_event = one.scheduled_event AND s.tenant = one.tenant;
+		END;
+	END LOOP;
+	RETURN appended;
+END $$;
+COMMENT ON FUNCTION atp.append_due_events(int) IS
+'Append the scheduled events whose time has come, and return how many.
+The worker does this by itself. Several callers at once share the work.';
+
+CREATE VIEW atp.scheduled_event AS
+	SELECT t.name AS tenant, s.scheduled_event, s.due_at, s.stream, s.event_type, s.payload, s.metadata, s.created_at, s.attempts, s.try_at, s.last_error
+	FROM atp_internal.scheduled_event s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.scheduled_event IS 'List the events of the current tenant that are to be appended later.';
+COMMENT ON COLUMN atp.scheduled_event.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.scheduled_event.scheduled_event IS 'Number of the scheduled event.';
+COMMENT ON COLUMN atp.scheduled_event.due_at IS 'When it is to be appended.';
+COMMENT ON COLUMN atp.scheduled_event.stream IS 'Stream to append to.';
+COMMENT ON COLUMN atp.scheduled_event.event_type IS 'Its event type.';
+COMMENT ON COLUMN atp.scheduled_event.payload IS 'Its payload.';
+COMMENT ON COLUMN atp.scheduled_event.metadata IS 'Its metadata.';
+COMMENT ON COLUMN atp.scheduled_event.created_at IS 'When it was scheduled.';
+COMMENT ON COLUMN atp.scheduled_event.attempts IS 'How often appending it failed.';
+COMMENT ON COLUMN atp.scheduled_event.try_at IS 'When it is tried next.';
+COMMENT ON COLUMN atp.scheduled_event.last_error IS 'Why appending it failed last.';
+GRANT SELECT ON atp.scheduled_event TO atp_reader, atp_auditor, atp_admin;
+
+REVOKE ALL ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text),
+	atp.append_due_events(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text) TO atp_writer;
+GRANT EXECUTE ON FUNCTION atp.append_due_events(int) TO atp_admin;
 
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.

@@ -5,7 +5,9 @@
 #include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
+#include "access/sysattr.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -157,6 +159,33 @@ atp_feed_head(AtpFeed *feed)
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	return head;
+}
+
+void
+atp_feed_visit_placed(AtpFeedVisit visit, void *context)
+{
+	Relation	relation = table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock);
+	Relation	index = index_open(atp_relation_oid(ATP_REL_LOG_PK), AccessShareLock);
+	IndexScanDesc scan = atp_compat_index_beginscan(relation, index, SnapshotSelf, 0);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	bool		more = true;
+	AtpLogRow	row;
+
+	index_rescan(scan, NULL, 0, NULL, 0);
+	while (more && index_getnext_slot(scan, BackwardScanDirection, slot))
+	{
+		bool		null;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &null))))
+			break;
+		read_log_row(slot, &row);
+		more = visit(&row, context);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(relation, NoLock);
 }
 
 /* Makes feed->leaf the partition that holds an event id; false: there is none. */
