@@ -37,6 +37,8 @@
 #define ATP_ERR_RATE_LIMITED                 MAKE_SQLSTATE('T', 'P', '3', '6', '2')
 #define ATP_ERR_BULKHEAD_FULL                MAKE_SQLSTATE('T', 'P', '3', '6', '3')
 #define ATP_ERR_LIMIT_NOT_FOUND              MAKE_SQLSTATE('T', 'P', '3', '6', '4')
+#define ATP_ERR_INVALID_ITEM                 MAKE_SQLSTATE('T', 'P', '2', '5', '2')
+#define ATP_ERR_QUARANTINE_ITEM_NOT_FOUND    MAKE_SQLSTATE('T', 'P', '2', '5', '3')
 #define ATP_ERR_POLICY_EXISTS                MAKE_SQLSTATE('T', 'P', '2', '6', '0')
 #define ATP_ERR_POLICY_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '6', '1')
 #define ATP_ERR_INVALID_POLICY               MAKE_SQLSTATE('T', 'P', '2', '6', '2')

@@ -16,6 +16,7 @@
 #include "record/validator.h"
 #include "stream/append.h"
 #include "stream/guard.h"
+#include "stream/ingest/view.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -45,6 +46,7 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_ingest_view_init();
 	atp_sequencer_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_append_hooks.pre_commit = require_worker;
