@@ -24,6 +24,13 @@ END $$;
 
 GRANT USAGE ON SCHEMA atp TO PUBLIC;
 
+CREATE TYPE atp.finding AS (check_name text, level text, finding text, remedy text);
+COMMENT ON TYPE atp.finding IS 'What a check of atp.doctor() found; see src/tooling/doctor.sql for how a room adds a check.';
+COMMENT ON COLUMN atp.finding.check_name IS 'Name of the check.';
+COMMENT ON COLUMN atp.finding.level IS 'error, warning, note or ok.';
+COMMENT ON COLUMN atp.finding.finding IS 'What is the case.';
+COMMENT ON COLUMN atp.finding.remedy IS 'What to do about it; NULL where nothing is to be done.';
+
 -- ==== src/pg/errors.sql ====
 -- The SQLSTATEs of class TP, from src/errors.txt (the rows follow this part in the install script).
 CREATE TABLE atp_internal.error_code (
@@ -46,6 +53,7 @@ GRANT SELECT ON atp.error_code TO PUBLIC;
 
 INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP101', 'version_conflict', 'The stream is not at the expected version (or exists, or does not); DETAIL gives the actual one.'),
+	('TP103', 'stream_not_found', 'No stream has this name, and the function needs one.'),
 	('TP104', 'idempotency_conflict', 'The idempotency key or event id was used before for different content.'),
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
@@ -90,7 +98,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP270', 'invalid_documentation', 'What is said of an event type is malformed, or its example does not fit its schema.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
-	('TP503', 'invalid_key', 'A key is malformed or unusable.');
+	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
+	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -260,6 +270,24 @@ COMMENT ON FUNCTION atp.note_verify(text, text) IS
 'Verify that a signed note is signed by a verifier key.
 C2SP signed-note. False where note or key is malformed, no line is by the key, or any line by the key has a wrong signature. Lines
 by other keys are skipped but have to be well formed. At most 1 MiB and 100 signatures.';
+
+CREATE FUNCTION atp.note_has_key(note text, vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_has_key';
+COMMENT ON FUNCTION atp.note_has_key(text, text) IS
+'Tell whether a line of a signed note names a verifier key, right or wrong.
+The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or key is malformed.';
+
+CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
+COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
+C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
+
+CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_witness_vkey_is_valid';
+COMMENT ON FUNCTION atp.witness_vkey_is_valid(text) IS
+'Tell whether a text is the verifier key of a witness.
+C2SP signed-note: name+key id+base64, of type cosignature/v1 (0x04), with the key id that name and key give.';
 
 CREATE FUNCTION atp.note_sign(text text, skey text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_sign';
@@ -4404,6 +4432,18 @@ REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_config
 GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
 	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) TO atp_admin;
 
+-- ==== src/stream/seal.sql ====
+-- Sealing of streams.
+CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant text DEFAULT NULL,
+		OUT event_id uuid, OUT final_event_count bigint, OUT merkle_root bytea, OUT sealed_at timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_seal_stream';
+COMMENT ON FUNCTION atp.seal_stream(text, text, text) IS
+'Seal a stream: the last event says how many came before, and their Merkle root.
+The stream is verified first, and takes no events afterwards. Appends EventStreamSealed with StreamId, FinalEventCount (the events before it), MerkleRoot (RFC 6962 over their chain links in order, hexadecimal) and SealedAt; reason goes into its metadata. There is no unsealing. tenant NULL means that of the setting atp.tenant.
+Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
+REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
+
 -- ==== src/stream/ingest.sql ====
 -- Ingestion: reports of who did what to which resource. What is sound becomes AuditEventReceived in the resource's stream; what is not
 -- becomes AuditEventValidationFailed in quarantine, and nothing is raised for it.
@@ -5157,7 +5197,7 @@ Starts the worker where none is alive, or places events itself where none can be
 REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean, OUT open_writers int,
+CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean,
 		OUT fault text) RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_state';
 COMMENT ON FUNCTION atp_internal.sequencer_state() IS 'Return the state of the sequencer; see atp.sequencer_status.';
@@ -5165,20 +5205,712 @@ REVOKE ALL ON FUNCTION atp_internal.sequencer_state() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_status() TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.sequencer_status AS
-	SELECT s.head, s.published_at, s.in_work, s.open_writers, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
+	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
 		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
 COMMENT ON COLUMN atp.sequencer_status.published_at IS 'When it was given; NULL: never.';
 COMMENT ON COLUMN atp.sequencer_status.in_work IS 'True while a large transaction is being placed in slices.';
-COMMENT ON COLUMN atp.sequencer_status.open_writers IS 'Transactions of the cluster that were writing at the last tick that placed events; their events come later.';
 COMMENT ON COLUMN atp.sequencer_status.fault IS 'Why ticks are refused (TP110) until atp.resequence() has run; NULL: they are not.';
 COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background worker of this database is alive. An idle one leaves; the next append starts it.';
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/readlog.sql ====
+-- Reading the log.
+CREATE TYPE atp_internal.logged_event AS (
+	log_position bigint,
+	published_at timestamptz,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	event_type text,
+	schema_version int,
+	occurred_at timestamptz,
+	recorded_at timestamptz,
+	payload json,
+	metadata json,
+	hash bytea
+);
+COMMENT ON TYPE atp_internal.logged_event IS 'An event in the log, as atp.read_log returns it.';
+COMMENT ON COLUMN atp_internal.logged_event.log_position IS '1, 2, 3, ... over all tenants.';
+COMMENT ON COLUMN atp_internal.logged_event.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.logged_event.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp_internal.logged_event.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp_internal.logged_event.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp_internal.logged_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.logged_event.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.logged_event.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.logged_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.logged_event.payload IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.metadata IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.hash IS 'Chain link, SHA-256.';
+
+CREATE FUNCTION atp_internal.log_rows(after_position bigint, tenant int) RETURNS SETOF atp_internal.logged_event
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'atp_readlog_rows';
+COMMENT ON FUNCTION atp_internal.log_rows(bigint, int) IS
+'Return the events of a tenant after a position, in log order, one at a time.
+To be called in a target list: in FROM the executor would collect them all first.';
+REVOKE ALL ON FUNCTION atp_internal.log_rows(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.log_rows(bigint, int) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.read_log(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, tenant text DEFAULT NULL)
+	RETURNS TABLE (log_position bigint, published_at timestamptz, event_id uuid, stream text, stream_version bigint, event_type text,
+		schema_version int, occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
+BEGIN ATOMIC
+	SELECT (l.r).log_position, (l.r).published_at, (l.r).event_id, (l.r).stream, (l.r).stream_version, (l.r).event_type,
+		(l.r).schema_version, (l.r).occurred_at, (l.r).recorded_at, (l.r).payload, (l.r).metadata, (l.r).hash
+	FROM (SELECT atp_internal.log_rows(COALESCE(read_log.after_position, 0), (SELECT atp_internal.open_tenant(read_log.tenant))) AS r
+			WHERE (SELECT atp_internal.sequencer_attend()) >= 0
+			LIMIT read_log.max_count) l;
+END;
+COMMENT ON FUNCTION atp.read_log(bigint, int, text) IS
+'Read the events of a tenant in log order.
+Returns events after after_position (NULL or 0: from the beginning), at most max_count (NULL: all). To go on, pass the last log_position that was returned. Positions count the events of all tenants, so those of one tenant rise but have gaps. An event is returned once it is placed; see wait_for_event. tenant NULL means that of the setting atp.tenant. Documents come as they are stored: canonical JSON text, NULL once erased.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.read_log(bigint, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_log(bigint, int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.wait_for_event(event_id uuid, timeout interval DEFAULT '5 seconds', tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_readlog_wait_for_event';
+COMMENT ON FUNCTION atp.wait_for_event(uuid, interval, text) IS
+'Wait until an event has its place in the log, and return its position.
+What is built from the log by triggers shows the event from then on, on a standby too. Returns NULL when the time is over (a NULL timeout does not wait), or where event_id is NULL. Call it after the transaction that appended the event has committed. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant), 25001 (not READ COMMITTED), 55000 (the event is this transaction''s own).';
+REVOKE ALL ON FUNCTION atp.wait_for_event(uuid, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.wait_for_event(uuid, interval, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- For views and the bodies of functions; see src/stream/view.sql.
+CREATE VIEW atp_internal.log_reader AS
+	SELECT l.log_position, l.published_at, l.event_id, l.tenant AS tenant_key
+	FROM atp_internal.log l;
+COMMENT ON VIEW atp_internal.log_reader IS 'The log with its keys; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.log_reader.log_position IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.log_reader.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.log_reader.event_id IS 'The event at this position.';
+COMMENT ON COLUMN atp_internal.log_reader.tenant_key IS 'Surrogate key of the tenant.';
+GRANT SELECT ON atp_internal.log_reader TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.outbox AS
+	SELECT e.event_id, l.log_position IS NOT NULL AS published, l.published_at,
+		CASE WHEN l.log_position IS NULL THEN 0 ELSE 1 END AS attempts
+	FROM atp_internal.event_reader e
+		LEFT JOIN atp_internal.log_reader l ON l.event_id = e.event_id AND l.tenant_key = e.tenant_key
+	WHERE e.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.outbox IS
+'Show which events of the current tenant are published, that is, have their place in the log.
+No table is behind it: writing an event is all that publishing takes. Deliveries to each consumer are counted by its subscription.';
+COMMENT ON COLUMN atp.outbox.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.outbox.published IS 'True once the event has its place in the log.';
+COMMENT ON COLUMN atp.outbox.published_at IS 'When it got it; NULL: not yet.';
+COMMENT ON COLUMN atp.outbox.attempts IS 'Publications: 1 once published. A publication cannot half fail, so there never is a second one.';
+GRANT SELECT ON atp.outbox TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/verifylog.sql ====
+-- Verification of the log and of everything.
+CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_log';
+COMMENT ON FUNCTION atp.verify_log() IS
+'Verify the log: gapless positions, every event once, streams in order.
+Covers the log of all tenants under one snapshot. checked counts positions up to the first fault. An empty log is not ok. first_fault_position is NULL where the fault is an event that should have a position and has none; one whose transaction was not over at the last tick is no fault. Hashes are not recomputed: see verify_all.';
+REVOKE ALL ON FUNCTION atp.verify_log() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_log() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+		OUT first_fault_stream text, OUT first_fault_version bigint, OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_all';
+COMMENT ON FUNCTION atp.verify_all(boolean) IS
+'Verify every event of all tenants: hashes, links, versions, heads, and the log.
+Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
+REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+
+-- ==== src/log/tile.sql ====
+-- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
+CREATE TABLE atp_internal.tree (
+	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
+	size bigint NOT NULL,
+	last_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	root bytea NOT NULL,
+	peaks bytea NOT NULL,
+	halted_position bigint,
+	halted_at timestamptz,
+	halted_reason text,
+	CONSTRAINT tree_halted_whole CHECK ((halted_position IS NULL) = (halted_at IS NULL) AND (halted_at IS NULL) = (halted_reason IS NULL))
+) WITH (fillfactor = 60);
+COMMENT ON TABLE atp_internal.tree IS 'Merkle trees: one a tenant; key 0 is the root log.';
+COMMENT ON COLUMN atp_internal.tree.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree.size IS 'Leaves.';
+COMMENT ON COLUMN atp_internal.tree.last_position IS 'Log position of the last leaf; 0 in the root log.';
+COMMENT ON COLUMN atp_internal.tree.changed_at IS 'When the last leaf was appended.';
+COMMENT ON COLUMN atp_internal.tree.root IS 'Root of the tree, RFC 6962.';
+COMMENT ON COLUMN atp_internal.tree.peaks IS 'Compact range: roots of the perfect subtrees, left to right, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree.halted_position IS 'Log position of the event that does not hash to what was written; NULL: the tree grows.';
+COMMENT ON COLUMN atp_internal.tree.halted_at IS 'When the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree.halted_reason IS 'What is wrong with that event.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree', '');
+
+CREATE TABLE atp_internal.tree_edge (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_edge_pk PRIMARY KEY (tenant, level)
+) WITH (fillfactor = 60);
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of each level of a tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
+
+CREATE TABLE atp_internal.tree_tile (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	tile bigint NOT NULL,
+	first_position bigint,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
+);
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
+COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
+COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
+COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
+COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge', 'tree_tile'] LOOP
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ROW LEVEL SECURITY', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I FORCE ROW LEVEL SECURITY', name);
+		EXECUTE format('CREATE POLICY %I ON atp_internal.%I USING (atp_internal.tenant_is_visible(tenant))', name || '_tenant', name);
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge'] LOOP
+		EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change()', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ALWAYS TRIGGER guard', name);
+	END LOOP;
+END $$;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tree_tile ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/leaf.sql ====
+-- The tenants' trees: their growth, and how they stand.
+CREATE TABLE atp_internal.leaf_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT leaf_state_pk PRIMARY KEY CONSTRAINT leaf_state_one_row CHECK (singleton),
+	log_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	alarmed_at timestamptz
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.leaf_state IS 'How far the log has become leaves. Locking the row is the lock of who appends leaves.';
+COMMENT ON COLUMN atp_internal.leaf_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.leaf_state.log_position IS 'Every log row up to here is a leaf, or belongs to a tree that was stopped before it.';
+COMMENT ON COLUMN atp_internal.leaf_state.changed_at IS 'When the row was last written.';
+COMMENT ON COLUMN atp_internal.leaf_state.alarmed_at IS 'When an alarm for a late leaf was last raised; NULL: since then, none is late.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.leaf_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp.grow_trees() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
+COMMENT ON FUNCTION atp.grow_trees() IS
+'Append the leaves of all events in the log; return how many rows were taken.
+The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
+Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
+REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
+
+CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
+COMMENT ON FUNCTION atp.resume_tree(text) IS
+'Let a stopped tree grow again; return how many rows of the log were taken.
+It goes on with the event at which it was stopped. The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+Raises: TP202 (no such tenant), 25001, 25006.';
+REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
+
+CREATE FUNCTION atp.list_trees(OUT tenant text, OUT size bigint, OUT root bytea, OUT waiting bigint, OUT waiting_since timestamptz,
+		OUT changed_at timestamptz, OUT halted_position bigint, OUT halted_at timestamptz, OUT halted_reason text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT t.name, coalesce(r.size, 0), r.root, coalesce(w.waiting, 0), w.waiting_since, r.changed_at, r.halted_position, r.halted_at,
+		r.halted_reason
+	FROM atp_internal.tenant t
+		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
+		LEFT JOIN (
+			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
+			FROM atp_internal.log l
+			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			GROUP BY l.tenant) w ON w.tenant = t.tenant
+	ORDER BY t.name;
+END;
+COMMENT ON FUNCTION atp.list_trees() IS
+'List the tenants'' Merkle trees: size, root, and what waits to become a leaf.
+waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
+REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;
+
+-- ==== src/log/signkey.sql ====
+-- Keys that sign checkpoints: those of the log, and those of witnesses. Private halves are never here.
+CREATE TABLE atp_internal.signing_key (
+	vkey text NOT NULL CONSTRAINT signing_key_pk PRIMARY KEY,
+	name text NOT NULL,
+	purpose text NOT NULL CONSTRAINT signing_key_purpose_known CHECK (purpose IN ('log', 'witness')),
+	state text NOT NULL CONSTRAINT signing_key_state_known CHECK (state IN ('active', 'retired', 'compromised')),
+	until_size bigint,
+	version int NOT NULL,
+	added_at timestamptz NOT NULL,
+	changed_at timestamptz NOT NULL,
+	endorsement text,
+	CONSTRAINT signing_key_retired_size CHECK (state <> 'retired' OR until_size IS NOT NULL)
+);
+COMMENT ON TABLE atp_internal.signing_key IS 'Verifier keys of those who sign checkpoints.';
+COMMENT ON COLUMN atp_internal.signing_key.vkey IS 'C2SP verifier key: name+key id+base64.';
+COMMENT ON COLUMN atp_internal.signing_key.name IS 'Name of the key, the first part of vkey.';
+COMMENT ON COLUMN atp_internal.signing_key.purpose IS 'log: signs for this installation. witness: cosigns what it has seen.';
+COMMENT ON COLUMN atp_internal.signing_key.state IS 'active; retired: what it signed up to until_size counts; compromised: nothing that only it signed counts.';
+COMMENT ON COLUMN atp_internal.signing_key.until_size IS 'Size of the last checkpoint that a retired key may have signed.';
+COMMENT ON COLUMN atp_internal.signing_key.version IS 'Counts the changes of the row, from 1.';
+COMMENT ON COLUMN atp_internal.signing_key.added_at IS 'When the key was added.';
+COMMENT ON COLUMN atp_internal.signing_key.changed_at IS 'When its state last changed.';
+COMMENT ON COLUMN atp_internal.signing_key.endorsement IS 'Note by an older key that names this one, by which a verifier goes from the key it pinned to this one.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.signing_key', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.signing_key
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.signing_key ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.emit_key_event(vkey text, event_type text, detail jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key_name text := regexp_replace(emit_key_event.vkey, '^([^+]*)[+]([0-9a-f]{8})[+].*$', '\1+\2');
+BEGIN
+	PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default'),
+		'atp.SigningKey-' || key_name, emit_key_event.event_type, jsonb_build_object('PolicyId', 'signing-key/' || key_name) || emit_key_event.detail);
+END $$;
+COMMENT ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) IS 'Record what happens to a signing key as an event of the tenant default.';
+REVOKE ALL ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.add_signing_key(vkey text, purpose text DEFAULT 'log', endorsement text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed_text text := regexp_replace(add_signing_key.endorsement, '\n\n.*$', E'\n');
+BEGIN
+	IF (atp.vkey_is_valid(add_signing_key.vkey)
+		OR (add_signing_key.purpose = 'witness' AND atp.witness_vkey_is_valid(add_signing_key.vkey))) IS NOT TRUE THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is malformed',
+			HINT = 'A verifier key is <name>+<key id>+<base64>, of type Ed25519 or, for a witness, cosignature/v1.';
+	END IF;
+	IF add_signing_key.purpose IS NULL OR add_signing_key.purpose NOT IN ('log', 'witness') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'purpose is neither log nor witness';
+	END IF;
+	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
+		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
+			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
+	END IF;
+	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
+		VALUES (add_signing_key.vkey, split_part(add_signing_key.vkey, '+', 1), add_signing_key.purpose, 'active', 1, clock_timestamp(),
+			clock_timestamp(), add_signing_key.endorsement)
+		ON CONFLICT (vkey) DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is known already',
+			HINT = 'A key that was retired or compromised does not come back; make a new one.';
+	END IF;
+	PERFORM atp_internal.emit_key_event(add_signing_key.vkey, 'PolicyCreated', jsonb_build_object('TenantId', 'default', 'PolicyType', 'SigningKey',
+		'Rules', jsonb_build_object('VerifierKey', add_signing_key.vkey, 'Purpose', add_signing_key.purpose,
+			'Endorsed', add_signing_key.endorsement IS NOT NULL)));
+END $$;
+COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
+'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
+REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.change_signing_key(vkey text, state text, until_size bigint) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.signing_key;
+BEGIN
+	SELECT k.* INTO present FROM atp_internal.signing_key k WHERE k.vkey = change_signing_key.vkey FOR UPDATE;
+	IF NOT FOUND OR present.state = 'compromised' OR (present.state = 'retired' AND change_signing_key.state = 'retired') THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = CASE WHEN present.vkey IS NULL THEN 'no such signing key'
+			ELSE format('the signing key is %s', present.state) END;
+	END IF;
+	UPDATE atp_internal.signing_key k SET state = change_signing_key.state, until_size = change_signing_key.until_size,
+			changed_at = clock_timestamp(), version = k.version + 1
+		WHERE k.vkey = change_signing_key.vkey;
+	PERFORM atp_internal.emit_key_event(change_signing_key.vkey, 'PolicyUpdated', jsonb_build_object(
+		'Changes', jsonb_strip_nulls(jsonb_build_object('State', change_signing_key.state, 'UntilSize', change_signing_key.until_size)),
+		'UpdatedBy', session_user, 'Version', present.version + 1));
+END $$;
+COMMENT ON FUNCTION atp_internal.change_signing_key(text, text, bigint) IS
+'Change the state of a signing key and record PolicyUpdated.
+Raises: TP503 (no such key, or its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_signing_key(text, text, bigint) FROM PUBLIC;
+
+-- ==== src/log/checkpoint.sql ====
+-- The root log, whose leaves are heads of tenants' trees, and checkpoints over it.
+CREATE TABLE atp_internal.checkpoint_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT checkpoint_state_pk PRIMARY KEY CONSTRAINT checkpoint_state_one_row CHECK (singleton),
+	made_at timestamptz,
+	origin text NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.checkpoint_state IS 'Identity of the root log. Locking the row is the lock of who makes checkpoints.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.made_at IS 'When the last checkpoint was made.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.origin IS 'First line of every checkpoint: the name of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.checkpoint_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.tenant_head (
+	leaf bigint NOT NULL,
+	tenant int NOT NULL,
+	size bigint NOT NULL,
+	root bytea NOT NULL,
+	CONSTRAINT tenant_head_pk PRIMARY KEY (leaf, tenant)
+);
+CREATE INDEX tenant_head_tenant ON atp_internal.tenant_head (tenant, leaf);
+COMMENT ON TABLE atp_internal.tenant_head IS 'Leaves of the root log: a tenant''s tree at the time of a checkpoint.';
+COMMENT ON COLUMN atp_internal.tenant_head.leaf IS 'Index of the leaf in the root log, from 0.';
+COMMENT ON COLUMN atp_internal.tenant_head.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_head.size IS 'Leaves of the tenant''s tree.';
+COMMENT ON COLUMN atp_internal.tenant_head.root IS 'Root of the tenant''s tree.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_head', '');
+ALTER TABLE atp_internal.tenant_head ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_head FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_head_tenant ON atp_internal.tenant_head USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tenant_head ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint (
+	size bigint NOT NULL CONSTRAINT checkpoint_pk PRIMARY KEY,
+	made_at timestamptz NOT NULL,
+	root bytea NOT NULL
+);
+COMMENT ON TABLE atp_internal.checkpoint IS 'Checkpoints: the root log at some sizes.';
+COMMENT ON COLUMN atp_internal.checkpoint.size IS 'Leaves of the root log.';
+COMMENT ON COLUMN atp_internal.checkpoint.made_at IS 'When it was made.';
+COMMENT ON COLUMN atp_internal.checkpoint.root IS 'Root of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint_signature (
+	size bigint NOT NULL,
+	received_at timestamptz NOT NULL,
+	vkey text NOT NULL,
+	line text NOT NULL,
+	CONSTRAINT checkpoint_signature_pk PRIMARY KEY (size, vkey)
+);
+COMMENT ON TABLE atp_internal.checkpoint_signature IS 'Signatures of checkpoints, each verified before it came here.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.size IS 'Size of the checkpoint.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.received_at IS 'When the signature came.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.vkey IS 'The key that signed.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.line IS 'The signature line of the note, with its new line.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_signature', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.append_heads() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_append_heads';
+COMMENT ON FUNCTION atp_internal.append_heads() IS
+'Append the heads of the trees that have grown to the root log; return how many.
+The caller holds the row lock of checkpoint_state.
+Raises: TP504 (the stored root log does not hash to its root).';
+REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_by_key_file(body text, OUT vkey text, OUT line text) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_sign_by_key_file';
+COMMENT ON FUNCTION atp_internal.sign_by_key_file(text) IS
+'Sign a text with each key in the file of the setting atp.signing_key_file.
+No row where the setting is empty. The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
+Raises: TP503.';
+REVOKE ALL ON FUNCTION atp_internal.sign_by_key_file(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.checkpoint_body(size bigint) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT s.origin || E'\n' || c.size || E'\n' || pg_catalog.encode(c.root, 'base64') || E'\n'
+	FROM atp_internal.checkpoint c, atp_internal.checkpoint_state s WHERE c.size = checkpoint_body.size;
+END;
+COMMENT ON FUNCTION atp_internal.checkpoint_body(bigint) IS 'Return the text of a checkpoint: C2SP tlog-checkpoint, three lines.';
+REVOKE ALL ON FUNCTION atp_internal.checkpoint_body(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lock_checkpoints() RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	IF NOT FOUND THEN
+		INSERT INTO atp_internal.checkpoint_state (origin) VALUES ('atp/' || gen_random_uuid()) ON CONFLICT DO NOTHING;
+		SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	END IF;
+	RETURN name;
+END $$;
+COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin.
+The first call makes the origin.';
+REVOKE ALL ON FUNCTION atp_internal.lock_checkpoints() FROM PUBLIC;
+
+CREATE FUNCTION atp.set_origin(origin text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF coalesce(set_origin.origin, '') !~ '^[!-~]+$' OR length(set_origin.origin) > 200 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'invalid origin',
+			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
+	END IF;
+	PERFORM atp_internal.lock_checkpoints();
+	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	END IF;
+	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
+END $$;
+COMMENT ON FUNCTION atp.set_origin(text) IS
+'Set the origin, the first line of every checkpoint, before there is one.
+Without it the origin is atp/ and a random uuid.
+Raises: TP502 (malformed), TP505 (there are checkpoints).';
+REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.store_signature(size bigint, vkey text, line text) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	INSERT INTO atp_internal.checkpoint_signature (size, received_at, vkey, line)
+		VALUES (store_signature.size, pg_catalog.clock_timestamp(), store_signature.vkey, store_signature.line)
+		ON CONFLICT ON CONSTRAINT checkpoint_signature_pk DO NOTHING
+		RETURNING true;
+END;
+COMMENT ON FUNCTION atp_internal.store_signature(bigint, text, text) IS 'Store a signature that has been verified; NULL where there is one by this key.';
+REVOKE ALL ON FUNCTION atp_internal.store_signature(bigint, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_checkpoint(size bigint) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed record;
+	stored int := 0;
+BEGIN
+	FOR signed IN SELECT * FROM atp_internal.sign_by_key_file(atp_internal.checkpoint_body(sign_checkpoint.size)) LOOP
+		IF NOT EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey) THEN
+			PERFORM atp.add_signing_key(signed.vkey);
+		END IF;
+		IF EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey AND k.state = 'active') THEN
+			stored := stored + coalesce(atp_internal.store_signature(sign_checkpoint.size, signed.vkey, signed.line), false)::int;
+		END IF;
+	END LOOP;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file; return how many did.';
+REVOKE ALL ON FUNCTION atp_internal.sign_checkpoint(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.make_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	grown bigint;
+	made bigint;
+BEGIN
+	PERFORM atp_internal.lock_checkpoints();
+	grown := atp_internal.append_heads();
+	IF grown > 0 THEN
+		INSERT INTO atp_internal.checkpoint (size, made_at, root)
+			SELECT r.size, clock_timestamp(), r.root FROM atp_internal.tree r WHERE r.tenant = 0
+			RETURNING checkpoint.size INTO made;
+		UPDATE atp_internal.checkpoint_state s SET made_at = clock_timestamp();
+	ELSE
+		SELECT max(c.size) INTO made FROM atp_internal.checkpoint c;
+	END IF;
+	IF made IS NOT NULL THEN
+		PERFORM atp_internal.sign_checkpoint(made);
+	END IF;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp_internal.make_checkpoint() IS
+'Make a checkpoint if a tree has grown, and sign it where there is a key file.
+Returns the size of the newest checkpoint; NULL where there is nothing to check.';
+REVOKE ALL ON FUNCTION atp_internal.make_checkpoint() FROM PUBLIC;
+
+CREATE FUNCTION atp.create_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM atp.grow_trees();
+	RETURN atp_internal.make_checkpoint();
+END $$;
+COMMENT ON FUNCTION atp.create_checkpoint() IS
+'Bring the trees up to the log, make a checkpoint, and return its size.
+The worker does this every atp.checkpoint_interval. It is signed at once where atp.signing_key_file is set, otherwise by atp-signer. Returns the size of the newest checkpoint where nothing is new, NULL where there is none.
+Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
+REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
+
+CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH counting AS (
+		SELECT g.size, g.line, k.purpose, g.vkey
+		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
+	), chosen AS (
+		SELECT c.size FROM counting c
+		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
+		ORDER BY c.size DESC FETCH FIRST ROW ONLY
+	)
+	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
+	FROM counting c JOIN chosen USING (size)
+	GROUP BY c.size;
+END;
+COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
+'Return a signed checkpoint as a note: the newest one, or that of a size.
+C2SP tlog-checkpoint in a signed-note, with the signatures of the log and of witnesses. Signatures by compromised keys, and those that retired keys made after their time, are left out. NULL where there is none signed by a key of the log.';
+REVOKE ALL ON FUNCTION atp.get_checkpoint(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_checkpoint(bigint) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_checkpoints(OUT size bigint, OUT root bytea, OUT made_at timestamptz, OUT signatures bigint, OUT witnesses bigint) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, c.root, c.made_at, pg_catalog.count(*) FILTER (WHERE k.purpose = 'log'), pg_catalog.count(*) FILTER (WHERE k.purpose = 'witness')
+	FROM atp_internal.checkpoint c
+		LEFT JOIN atp_internal.checkpoint_signature g ON g.size = c.size
+		LEFT JOIN atp_internal.signing_key k ON k.vkey = g.vkey AND k.state <> 'compromised'
+	GROUP BY c.size, c.root, c.made_at
+	ORDER BY c.size DESC;
+END;
+COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, and how many have signed.
+signatures counts keys of the log, witnesses those of witnesses; compromised keys count as neither.';
+REVOKE ALL ON FUNCTION atp.list_checkpoints() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_checkpoints() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_signing_keys(OUT vkey text, OUT purpose text, OUT state text, OUT until_size bigint, OUT added_at timestamptz,
+		OUT changed_at timestamptz, OUT endorsement text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT k.vkey, k.purpose, k.state, k.until_size, k.added_at, k.changed_at, k.endorsement FROM atp_internal.signing_key k ORDER BY k.added_at, k.vkey;
+END;
+COMMENT ON FUNCTION atp.list_signing_keys() IS 'List the keys that sign checkpoints, in the order in which they were added.';
+REVOKE ALL ON FUNCTION atp.list_signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_signing_keys() TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.retire_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(retire_signing_key.vkey, 'retired',
+		(SELECT coalesce(pg_catalog.max(c.size), 0) FROM atp_internal.checkpoint c));
+END;
+COMMENT ON FUNCTION atp.retire_signing_key(text) IS
+'Retire a signing key: what it has signed so far counts, what comes does not.
+Records PolicyUpdated.
+Raises: TP503 (no such key, or it is retired or compromised).';
+REVOKE ALL ON FUNCTION atp.retire_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.retire_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.disown_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(disown_signing_key.vkey, 'compromised', NULL);
+END;
+COMMENT ON FUNCTION atp.disown_signing_key(text) IS
+'Declare a signing key compromised: what only it has signed counts no more.
+That holds for the past too: whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
+Raises: TP503 (no such key, or it is compromised already).';
+REVOKE ALL ON FUNCTION atp.disown_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.disown_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.get_pending_checkpoint(vkey text, OUT size bigint, OUT body text)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, atp_internal.checkpoint_body(c.size) FROM (SELECT pg_catalog.max(k.size) AS size FROM atp_internal.checkpoint k) c
+	WHERE c.size IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size = c.size AND g.vkey = get_pending_checkpoint.vkey);
+END;
+COMMENT ON FUNCTION atp.get_pending_checkpoint(text) IS
+'Return the newest checkpoint, unsigned, unless the key has signed it.
+What an outside signer asks for. NULLs where nothing is to be signed.';
+REVOKE ALL ON FUNCTION atp.get_pending_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_pending_checkpoint(text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.submit_checkpoint(note text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	body text := regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n');
+	parsed jsonb := atp.checkpoint_parse(body);
+	at_size bigint;
+	key record;
+	stored int := 0;
+	known int := 0;
+	mine text;
+BEGIN
+	IF parsed IS NULL OR submit_checkpoint.note !~ '\n\n' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the text is not a signed checkpoint';
+	END IF;
+	SELECT c.size INTO at_size FROM atp_internal.checkpoint c WHERE c.size::numeric = (parsed ->> 'size')::numeric;
+	IF NOT FOUND OR body <> atp_internal.checkpoint_body(at_size) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'the note is not about a checkpoint of this log',
+			DETAIL = format('Origin %s, size %s, root %s.', parsed ->> 'origin', parsed ->> 'size', parsed ->> 'root');
+	END IF;
+	FOR key IN
+		SELECT k.vkey, k.purpose, k.state, k.until_size, line.line || E'\n' AS line
+		FROM regexp_split_to_table(substr(submit_checkpoint.note, length(body) + 2), '\n') line
+			JOIN atp_internal.signing_key k ON split_part(line.line, ' ', 2) = k.name
+	LOOP
+		mine := body || E'\n' || key.line;
+		IF NOT atp.note_has_key(mine, key.vkey) THEN
+			CONTINUE;
+		END IF;
+		known := known + 1;
+		IF NOT atp.note_verify(mine, key.vkey) AND atp.cosignature_verify(mine, key.vkey) IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = format('the signature by %s is wrong', split_part(key.vkey, '+', 1));
+		END IF;
+		IF key.state = 'compromised' OR (key.state = 'retired' AND at_size > key.until_size) THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = format('the key %s is %s', split_part(key.vkey, '+', 1), key.state);
+		END IF;
+		stored := stored + coalesce(atp_internal.store_signature(at_size, key.vkey, key.line), false)::int;
+	END LOOP;
+	IF known = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'no signature of the note is by a key that is known here',
+			HINT = 'Add the key with atp.add_signing_key().';
+	END IF;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp.submit_checkpoint(text) IS
+'Take signatures on a checkpoint, and return how many are new.
+They come from atp-signer or a witness. note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
+Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
+REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -5710,6 +6442,513 @@ Never waits. The slot goes with the transaction (or the savepoint), however that
 Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
+
+-- ==== src/tooling/housekeeping.sql ====
+-- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
+CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
+COMMENT ON FUNCTION atp.run_housekeeping() IS
+'Run the housekeeping and return what was done.
+Makes the partitions of the next atp.partition_premake periods and purges what is kept for a while only. The worker does this every minute; where it is switched off, let pg_cron do it: SELECT cron.schedule(''atp housekeeping'', ''* * * * *'', ''SELECT atp.run_housekeeping()'').
+Raises: 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.run_housekeeping() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.run_housekeeping() TO atp_admin;
+
+-- ==== src/tooling/selfmanifest.sql ====
+-- The manifest: what the installation is made of, as sorted lines of text. Two fresh installations of one version on one major
+-- version of the server have the same; the library carries the hash of it (docs/reference/manifest.md), out of reach of SQL.
+CREATE FUNCTION atp_internal.manifest_acl(acl aclitem[], kind "char", owner oid) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT coalesce(string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END || ' ' || a.privilege_type ||
+			CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', '
+			ORDER BY (CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) COLLATE "C", a.privilege_type COLLATE "C"), 'nobody')
+		FROM aclexplode(coalesce(manifest_acl.acl, acldefault(manifest_acl.kind, manifest_acl.owner))) a
+		WHERE a.grantee <> manifest_acl.owner;
+END;
+COMMENT ON FUNCTION atp_internal.manifest_acl(aclitem[], "char", oid) IS 'Write privileges in a fixed order, those of the owner left out.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_acl(aclitem[], "char", oid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.leaf_faults() RETURNS TABLE (leaf regclass, fault text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH leaf AS (SELECT c.* FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = 'atp_internal.event'::regclass)
+	SELECT l.oid::regclass, f.fault FROM leaf l CROSS JOIN LATERAL (
+		SELECT 'its owner is ' || l.relowner::regrole AS fault WHERE l.relowner <> to_regrole('atp_owner')
+		UNION ALL SELECT 'it is no permanent table of schema atp_internal' WHERE l.relpersistence <> 'p' OR l.relkind <> 'r'
+			OR l.relnamespace <> 'atp_internal'::regnamespace
+		UNION ALL SELECT 'row level security is not enabled and forced' WHERE NOT (l.relrowsecurity AND l.relforcerowsecurity)
+		UNION ALL SELECT 'its trigger guard is missing or not ENABLE ALWAYS' WHERE NOT EXISTS (SELECT FROM pg_trigger t
+			WHERE t.tgrelid = l.oid AND t.tgname = 'guard' AND t.tgenabled = 'A' AND t.tgfoid = 'atp_internal.refuse_change()'::regprocedure
+			AND t.tgtype = (SELECT p.tgtype FROM pg_trigger p WHERE p.tgrelid = 'atp_internal.event'::regclass AND p.tgname = 'guard')
+			AND t.tgqual IS NULL)
+		UNION ALL SELECT 'it has a trigger ' || t.tgname FROM pg_trigger t WHERE t.tgrelid = l.oid AND t.tgname <> 'guard' AND NOT t.tgisinternal
+		UNION ALL SELECT 'it has a rule ' || r.rulename FROM pg_rewrite r WHERE r.ev_class = l.oid
+		UNION ALL SELECT 'its policy event_tenant is missing' WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = l.oid
+			AND p.polname = 'event_tenant' AND p.polcmd = '*' AND p.polpermissive AND p.polwithcheck IS NULL
+			AND pg_get_expr(p.polqual, p.polrelid) = 'atp_internal.tenant_is_visible(tenant)')
+		UNION ALL SELECT 'it has a policy ' || p.polname FROM pg_policy p WHERE p.polrelid = l.oid AND p.polname <> 'event_tenant'
+		UNION ALL SELECT 'its column ' || a.attname || ' differs from the parent''s' FROM pg_attribute a
+			WHERE a.attrelid = 'atp_internal.event'::regclass AND a.attnum > 0 AND NOT a.attisdropped AND NOT EXISTS (SELECT FROM pg_attribute o
+				WHERE o.attrelid = l.oid AND o.attname = a.attname AND o.atttypid = a.atttypid AND o.attnotnull = a.attnotnull)
+		UNION ALL SELECT 'it lacks its unique index on (' || array_to_string(u.names, ', ') || ')'
+			FROM (VALUES (ARRAY['event_id', 'tenant']), (ARRAY['stream', 'stream_version', 'tenant'])) AS u(names)
+			WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisunique AND i.indisvalid AND i.indisready
+				AND i.indpred IS NULL AND i.indexprs IS NULL AND u.names = ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)
+					JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = k.number ORDER BY k.place))
+		UNION ALL SELECT 'privileges: ' || atp_internal.manifest_acl(l.relacl, 'r', l.relowner)
+			WHERE atp_internal.manifest_acl(l.relacl, 'r', l.relowner) <> 'nobody'
+	) AS f;
+END;
+COMMENT ON FUNCTION atp_internal.leaf_faults() IS
+'List in what a leaf of the event table is not as the append makes it.
+Leaves are no members of the extension: the manifest says of them what deviates, and nothing of those that are in order.';
+REVOKE ALL ON FUNCTION atp_internal.leaf_faults() FROM PUBLIC;
+
+-- Objects that stand in the schemas and are not ours, and functions that would run as atp_owner.
+CREATE FUNCTION atp_internal.manifest_strangers() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH ours AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+		schema AS (SELECT oid FROM pg_namespace WHERE nspname IN ('atp', 'atp_internal'))
+	SELECT format('stranger: function %s, owner %s', p.oid::regprocedure, p.proowner::regrole) FROM pg_proc p
+		WHERE (p.pronamespace IN (SELECT oid FROM schema) OR p.proowner = to_regrole('atp_owner'))
+			AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_proc'::regclass AND o.objid = p.oid)
+	UNION ALL
+	SELECT format('stranger: relation %s, kind %s', c.oid::regclass, c.relkind) FROM pg_class c
+		WHERE c.relnamespace IN (SELECT oid FROM schema) AND c.relkind NOT IN ('i', 'I', 't', 'c')
+			AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_class'::regclass AND o.objid = c.oid)
+			AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = 'atp_internal.event'::regclass)
+	UNION ALL
+	SELECT format('stranger: type %s', format_type(t.oid, NULL)) FROM pg_type t
+		WHERE t.typnamespace IN (SELECT oid FROM schema) AND t.typelem = 0 AND t.typtype <> 'm'
+			AND (t.typrelid = 0 OR (SELECT c.relkind FROM pg_class c WHERE c.oid = t.typrelid) = 'c')
+			AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_type'::regclass AND o.objid = t.oid)
+	UNION ALL
+	SELECT format('stranger: operator %s', p.oid::regoperator) FROM pg_operator p WHERE p.oprnamespace IN (SELECT oid FROM schema)
+		AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_operator'::regclass AND o.objid = p.oid)
+	UNION ALL
+	SELECT format('leaf %s: %s', f.leaf, f.fault) FROM atp_internal.leaf_faults() f;
+END;
+COMMENT ON FUNCTION atp_internal.manifest_strangers() IS 'List strangers in the schemas of the event store, and leaves that deviate.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_strangers() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.manifest_members() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH ours AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+		relation AS (SELECT c.* FROM pg_class c JOIN ours o ON o.classid = 'pg_class'::regclass AND o.objid = c.oid)
+	SELECT format('member: %s %s', i.type, i.identity) FROM ours o, pg_identify_object(o.classid, o.objid, 0) i WHERE i.schema IS DISTINCT FROM 'pg_toast'
+	UNION ALL
+	SELECT format('function %s: owner %s, language %s, library %s, definer %s, volatility %s, strict %s, parallel %s, settings %s, execute %s, sha256 %s',
+			p.oid::regprocedure, p.proowner::regrole, l.lanname, p.probin, p.prosecdef, p.provolatile, p.proisstrict, p.proparallel, p.proconfig,
+			atp_internal.manifest_acl(p.proacl, 'f', p.proowner),
+			encode(sha256(convert_to(CASE WHEN p.prokind = 'a' THEN p.prosrc ELSE pg_get_functiondef(p.oid) END, 'UTF8')), 'hex'))
+		FROM pg_proc p JOIN ours o ON o.classid = 'pg_proc'::regclass AND o.objid = p.oid JOIN pg_language l ON l.oid = p.prolang
+	UNION ALL
+	SELECT format('relation %s: kind %s, owner %s, row security %s, forced %s, persistence %s, partitioned %s, privileges %s', c.oid::regclass, c.relkind,
+			c.relowner::regrole, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence, pg_get_partkeydef(c.oid),
+			atp_internal.manifest_acl(c.relacl, (CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner)) FROM relation c
+	UNION ALL
+	SELECT format('column %s.%s: %s, not null %s, default %s, identity %s, generated %s, privileges %s', c.oid::regclass, a.attname,
+			format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated, a.attacl)
+		FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+			LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+		WHERE c.relkind <> 'S'
+	UNION ALL
+	SELECT format('view %s: options %s, sha256 %s', c.oid::regclass, c.reloptions, encode(sha256(convert_to(pg_get_viewdef(c.oid), 'UTF8')), 'hex'))
+		FROM relation c WHERE c.relkind IN ('v', 'm')
+	UNION ALL
+	SELECT format('constraint %s on %s: %s', n.conname, n.conrelid::regclass, pg_get_constraintdef(n.oid)) FROM pg_constraint n
+		JOIN relation c ON c.oid = n.conrelid WHERE n.contype NOT IN ('n', 't')
+	UNION ALL
+	SELECT format('unique index %s', pg_get_indexdef(i.indexrelid)) FROM pg_index i JOIN relation c ON c.oid = i.indrelid WHERE i.indisunique
+	UNION ALL
+	SELECT format('trigger, enabled %s: %s', t.tgenabled, pg_get_triggerdef(t.oid)) FROM pg_trigger t JOIN relation c ON c.oid = t.tgrelid
+		WHERE NOT t.tgisinternal
+	UNION ALL
+	SELECT format('policy %s on %s: command %s, permissive %s, roles %s, using %s, check %s', p.polname, p.polrelid::regclass, p.polcmd, p.polpermissive,
+			ARRAY(SELECT CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END COLLATE "C" FROM unnest(p.polroles) AS r ORDER BY 1),
+			pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+		FROM pg_policy p JOIN relation c ON c.oid = p.polrelid
+	UNION ALL
+	SELECT format('rule: %s', pg_get_ruledef(r.oid)) FROM pg_rewrite r JOIN relation c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN'
+	UNION ALL
+	SELECT format('type %s: owner %s, kind %s, base %s, not null %s, default %s, usage %s', format_type(t.oid, NULL), t.typowner::regrole, t.typtype,
+			format_type(nullif(t.typbasetype, 0), t.typtypmod), t.typnotnull, t.typdefault, atp_internal.manifest_acl(t.typacl, 'T', t.typowner))
+		FROM pg_type t JOIN ours o ON o.classid = 'pg_type'::regclass AND o.objid = t.oid
+		WHERE t.typtype <> 'm' AND t.typelem = 0
+	UNION ALL
+	SELECT format('domain constraint %s on %s: %s', n.conname, format_type(n.contypid, NULL), pg_get_constraintdef(n.oid)) FROM pg_constraint n
+		JOIN ours o ON o.classid = 'pg_type'::regclass AND o.objid = n.contypid
+	UNION ALL
+	SELECT format('sequence %s: %s, start %s, increment %s, cache %s, cycle %s', c.oid::regclass, s.seqtypid::regtype, s.seqstart, s.seqincrement,
+			s.seqcache, s.seqcycle) FROM pg_sequence s JOIN relation c ON c.oid = s.seqrelid
+	UNION ALL
+	SELECT format('dumped %s %s', t.relation::regclass, t.condition) FROM pg_extension e, unnest(e.extconfig, e.extcondition) AS t(relation, condition)
+		WHERE e.extname = 'atp';
+END;
+COMMENT ON FUNCTION atp_internal.manifest_members() IS 'List the facts of the extension''s own objects.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_members() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.manifest_surroundings() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('extension atp: version %s, owner is superuser %s', e.extversion, r.rolsuper) FROM pg_extension e JOIN pg_roles r ON r.oid = e.extowner
+		WHERE e.extname = 'atp'
+	UNION ALL
+	SELECT format('event trigger %s: on %s, function %s, enabled %s, tags %s, owner is superuser %s', t.evtname, t.evtevent, t.evtfoid::regprocedure, t.evtenabled,
+			t.evttags, r.rolsuper)
+		FROM pg_event_trigger t JOIN pg_roles r ON r.oid = t.evtowner
+		WHERE t.evtname LIKE 'atp\_%' OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.evtfoid AND p.pronamespace = 'atp_internal'::regnamespace)
+	UNION ALL
+	SELECT format('schema %s: %s', n.nspname, atp_internal.manifest_acl(n.nspacl, 'n', n.nspowner)) FROM pg_namespace n
+		WHERE n.nspname IN ('atp', 'atp_internal')
+	UNION ALL
+	SELECT format('role %s: superuser %s, login %s, createrole %s, bypassrls %s, members %s', r.rolname, r.rolsuper, r.rolcanlogin, r.rolcreaterole, r.rolbypassrls,
+			CASE r.rolname WHEN 'atp_owner' THEN (SELECT count(*) FROM pg_auth_members m WHERE m.roleid = r.oid)::text ELSE 'anybody' END)
+		FROM pg_roles r WHERE r.rolname IN ('atp_owner', 'atp_reader', 'atp_writer', 'atp_auditor', 'atp_admin')
+	UNION ALL
+	SELECT format('setting %s: default %s%s', s.name, s.boot_val, CASE WHEN s.name IN ('atp.guard', 'atp.allow_drop') THEN ', now ' || s.setting ELSE '' END)
+		FROM pg_settings s WHERE s.name LIKE 'atp.%'
+	UNION ALL
+	SELECT format('default privileges of atp_owner: %s', a.defaclacl) FROM pg_default_acl a WHERE a.defaclrole = to_regrole('atp_owner')
+		OR a.defaclnamespace IN (SELECT n.oid FROM pg_namespace n WHERE n.nspname IN ('atp', 'atp_internal'));
+END;
+COMMENT ON FUNCTION atp_internal.manifest_surroundings() IS 'List the facts around the extension: event triggers, schemas, roles, settings.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_surroundings() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.manifest_baseline() RETURNS text
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_selfmanifest_baseline';
+COMMENT ON FUNCTION atp_internal.manifest_baseline() IS
+'Return the hash of a fresh installation''s manifest, which the library carries.
+NULL where the library was built without one for this major version of the server.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_baseline() FROM PUBLIC;
+
+CREATE FUNCTION atp.self_manifest() RETURNS text
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	manifest text;
+BEGIN
+	PERFORM atp_internal.manifest_baseline();	-- the library's settings are known once it is loaded
+	SELECT string_agg(f.fact, E'\n' ORDER BY f.fact COLLATE "C") || E'\n' INTO manifest
+		FROM (SELECT * FROM atp_internal.manifest_members() UNION ALL SELECT * FROM atp_internal.manifest_surroundings()
+			UNION ALL SELECT * FROM atp_internal.manifest_strangers()) AS f(fact);
+	RETURN manifest;
+END $$;
+COMMENT ON FUNCTION atp.self_manifest() IS
+'Write down what the installation is made of, one fact a line, sorted by bytes.
+Functions with the hash of their definition, privileges, owners, tables, constraints, triggers, event triggers, policies, views, roles, settings, and what does not belong there. Equal for two fresh installations of a version on one major version of the server. Grants that an administrator has made on functions show as differences. It speaks for the catalogs as this server presents them: whoever can change the server can change what it says.';
+REVOKE ALL ON FUNCTION atp.self_manifest() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.self_manifest() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.self_manifest_hash() RETURNS text
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT encode(sha256(convert_to(atp.self_manifest(), 'UTF8')), 'hex');
+END;
+COMMENT ON FUNCTION atp.self_manifest_hash() IS
+'Return the SHA-256 of atp.self_manifest() in UTF-8, as hexadecimal text.
+docs/reference/manifest.md has the value of a fresh installation; atp.doctor() compares with the one in the library.';
+REVOKE ALL ON FUNCTION atp.self_manifest_hash() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.self_manifest_hash() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/doctor.sql ====
+-- The doctor: what is wrong with the installation, and what to do about it. A check is a function of schema atp_internal that belongs to
+-- the extension, can be called without arguments and returns SETOF atp.finding; every room may have some. atp.doctor() finds them.
+CREATE FUNCTION atp_internal.library_version() RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_doctor_library_version';
+COMMENT ON FUNCTION atp_internal.library_version() IS 'Return the version of the loaded library.';
+REVOKE ALL ON FUNCTION atp_internal.library_version() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.library_is_preloaded() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_doctor_library_is_preloaded';
+COMMENT ON FUNCTION atp_internal.library_is_preloaded() IS 'Say whether the library is in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION atp_internal.library_is_preloaded() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_library() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'library', CASE WHEN v.sql = v.library THEN 'ok' ELSE 'error' END,
+		format('The library is %s, the SQL objects are %s.', v.library, v.sql),
+		CASE WHEN v.sql <> v.library THEN 'ALTER EXTENSION atp UPDATE; reconnect sessions that have loaded an older library.' END
+	FROM (SELECT e.extversion, atp_internal.library_version() FROM pg_extension e WHERE e.extname = 'atp') AS v(sql, library);
+END;
+COMMENT ON FUNCTION atp_internal.check_library() IS 'Check that library and SQL objects are of one version.';
+
+CREATE FUNCTION atp_internal.check_guard() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'preload', CASE WHEN atp_internal.library_is_preloaded() THEN 'ok' ELSE 'warning' END,
+		CASE WHEN atp_internal.library_is_preloaded() THEN 'The library is preloaded: the hooks guard every session.'
+			ELSE 'The library is not preloaded: a superuser''s session that loads nothing of it can change the catalogs and the event triggers.' END,
+		CASE WHEN NOT atp_internal.library_is_preloaded() THEN 'Add atp to shared_preload_libraries and restart the server.' END
+	UNION ALL
+	SELECT 'guard', CASE current_setting('atp.guard', true) WHEN 'on' THEN 'ok' ELSE 'error' END,
+		CASE current_setting('atp.guard', true) WHEN 'on' THEN 'The guard stands.'
+			ELSE 'The guard stands down: objects of the event store can be altered and dropped.' END,
+		CASE WHEN current_setting('atp.guard', true) IS DISTINCT FROM 'on' THEN 'Remove atp.guard = off from the configuration and restart the server.' END
+	UNION ALL
+	SELECT 'allow_drop', 'warning', 'The setting atp.allow_drop is on: DROP EXTENSION atp removes every event.',
+		'RESET atp.allow_drop; ALTER ROLE or ALTER DATABASE ... RESET atp.allow_drop.'
+		WHERE current_setting('atp.allow_drop', true) = 'on'
+	UNION ALL
+	SELECT 'replication_role', CASE current_setting('session_replication_role') WHEN 'origin' THEN 'ok' ELSE 'warning' END,
+		format('session_replication_role is %s%s', current_setting('session_replication_role'),
+			CASE current_setting('session_replication_role') WHEN 'origin' THEN '.' ELSE ': the guard''s triggers fire all the same, others may not.' END),
+		CASE WHEN current_setting('session_replication_role') <> 'origin' THEN 'RESET session_replication_role; see ALTER ROLE and ALTER DATABASE ... RESET.' END;
+END;
+COMMENT ON FUNCTION atp_internal.check_guard() IS 'Check which level of the guard holds.';
+
+CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH fault AS (
+		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
+		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
+			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+		UNION ALL
+		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
+		UNION ALL
+		SELECT format('Trigger %s on %s is not ENABLE ALWAYS.', t.tgname, t.tgrelid::regclass) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+			WHERE c.relnamespace = to_regnamespace('atp_internal') AND c.relkind IN ('r', 'p') AND NOT t.tgisinternal AND t.tgname <> 'guard' AND t.tgenabled <> 'A'
+		UNION ALL
+		SELECT format('Rule %s on %s does not belong there.', r.rulename, r.ev_class::regclass) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+			WHERE c.relnamespace = to_regnamespace('atp_internal') AND r.rulename <> '_RETURN' AND NOT c.relispartition)
+	SELECT 'triggers', 'error', f.fault, 'Find out who changed it. With atp.guard = off: ALTER TABLE ... ENABLE ALWAYS TRIGGER, or restore from a dump; then SELECT * FROM atp.verify_all().'
+		FROM fault f
+	UNION ALL
+	SELECT 'triggers', 'ok', 'The triggers of tables and partitions stand.', NULL WHERE NOT EXISTS (SELECT FROM fault);
+END;
+COMMENT ON FUNCTION atp_internal.check_triggers() IS 'Check that every table and partition has its triggers, and none beside.';
+
+CREATE FUNCTION atp_internal.check_event_triggers() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'event_triggers', CASE WHEN count(t.oid) = 3 THEN 'ok' ELSE 'error' END,
+		CASE WHEN count(t.oid) = 3 THEN 'The event triggers stand.'
+			ELSE format('Missing or not ENABLE ALWAYS: %s.', string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE t.oid IS NULL)) END,
+		CASE WHEN count(t.oid) <> 3 THEN 'ALTER EVENT TRIGGER ... ENABLE ALWAYS; find out who changed it, and verify the store.' END
+	FROM (VALUES ('atp_guard_command_start', 'ddl_command_start', 'atp_internal.guard_command_start()'),
+			('atp_guard_command_end', 'ddl_command_end', 'atp_internal.guard_command_end()'),
+			('atp_guard_drop', 'sql_drop', 'atp_internal.guard_drop()')) AS n(name, event, function)
+		LEFT JOIN pg_event_trigger t ON t.evtname = n.name AND t.evtevent = n.event AND t.evtenabled = 'A'
+			AND t.evtfoid = to_regprocedure(n.function) AND t.evttags IS NULL;
+END;
+COMMENT ON FUNCTION atp_internal.check_event_triggers() IS 'Check that the guard''s event triggers are enabled.';
+
+CREATE FUNCTION atp_internal.check_manifest() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'manifest', CASE WHEN m.baseline IS NULL THEN 'note' WHEN m.present = m.baseline THEN 'ok' ELSE 'warning' END,
+		CASE WHEN m.baseline IS NULL THEN 'The library carries no manifest for this major version of the server.'
+			WHEN m.present = m.baseline THEN 'Functions, triggers, policies, owners and privileges are as installed.'
+			ELSE 'Functions, triggers, policies, owners, privileges or roles differ from a fresh installation.' END,
+		CASE WHEN m.present IS DISTINCT FROM m.baseline THEN
+			'Compare SELECT atp.self_manifest() with that of a fresh installation (diff): grants of your own show too, nothing else should.' END
+	FROM (SELECT atp_internal.manifest_baseline(), atp.self_manifest_hash()) AS m(baseline, present)
+	UNION ALL
+	SELECT 'manifest', 'error', s.fact, 'Find out who made it, and drop it with atp.guard = off.' FROM atp_internal.manifest_strangers() AS s(fact)
+		WHERE s.fact LIKE 'stranger%';
+END;
+COMMENT ON FUNCTION atp_internal.check_manifest() IS 'Check that the objects of the extension are as a fresh installation has them.';
+
+CREATE FUNCTION atp_internal.check_roles() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH fault AS (
+		SELECT format('Role atp_owner has the member %s, who can act as the owner of the store.', m.member::regrole) AS fault,
+				format('REVOKE atp_owner FROM %s, with atp.guard = off where the guard refuses it.', m.member::regrole) AS remedy
+			FROM pg_auth_members m WHERE m.roleid = to_regrole('atp_owner')
+		UNION ALL
+		SELECT format('Role atp_owner is %s.', concat_ws(', ', CASE WHEN r.rolcanlogin THEN 'LOGIN' END, CASE WHEN r.rolsuper THEN 'SUPERUSER' END,
+				CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END)),
+				'ALTER ROLE atp_owner NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE.'
+			FROM pg_roles r WHERE r.rolname = 'atp_owner' AND (r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR r.rolcreaterole)
+		UNION ALL
+		SELECT format('Role %s is a superuser or bypasses row level security.', r.rolname), format('ALTER ROLE %s NOSUPERUSER NOBYPASSRLS.', r.rolname)
+			FROM pg_roles r WHERE r.rolname IN ('atp_reader', 'atp_writer', 'atp_auditor', 'atp_admin') AND (r.rolsuper OR r.rolbypassrls)
+		UNION ALL
+		SELECT format('Role %s does not exist.', n.name), format('CREATE ROLE %s NOLOGIN; then grant it what docs/reference/functions.md says.', n.name)
+			FROM (VALUES ('atp_owner'), ('atp_reader'), ('atp_writer'), ('atp_auditor'), ('atp_admin')) AS n(name) WHERE to_regrole(n.name) IS NULL)
+	SELECT 'roles', 'error', f.fault, f.remedy FROM fault f
+	UNION ALL
+	SELECT 'roles', 'ok', 'Nobody is or can become atp_owner.', NULL WHERE NOT EXISTS (SELECT FROM fault);
+END;
+COMMENT ON FUNCTION atp_internal.check_roles() IS 'Check that nobody can act as atp_owner and that the roles exist.';
+
+CREATE FUNCTION atp_internal.check_row_security() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH fault AS (SELECT c.oid::regclass AS name FROM pg_class c
+		WHERE c.relnamespace = to_regnamespace('atp_internal') AND c.relkind IN ('r', 'p') AND c.relname <> 'tenant'
+			AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped)
+			AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)))
+	SELECT 'row_security', 'error', format('Table %s: row level security is not enabled and forced, or has no policy.', f.name),
+		format('With atp.guard = off: ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY.', f.name) FROM fault f
+	UNION ALL
+	SELECT 'row_security', 'ok', 'Row level security is forced on every table and partition that holds a tenant''s rows.', NULL WHERE NOT EXISTS (SELECT FROM fault);
+END;
+COMMENT ON FUNCTION atp_internal.check_row_security() IS 'Check that row level security is forced on every table and partition.';
+
+CREATE FUNCTION atp_internal.check_partitions(at timestamptz DEFAULT NULL) RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH bound AS (SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']*)''\) TO \(''([^'']*)''\)') AS pair
+			FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass('atp_internal.event')),
+		moment AS (SELECT m.name, (lpad(to_hex((extract(epoch FROM coalesce(check_partitions.at, clock_timestamp()) + m.ahead) * 1000)::bigint), 12, '0') ||
+				repeat('0', 20))::uuid AS id
+			FROM (VALUES ('now', interval '0'), ('tomorrow', interval '1 day')) AS m(name, ahead)),
+		missing AS (SELECT m.name FROM moment m WHERE EXISTS (SELECT FROM bound)
+			AND NOT EXISTS (SELECT FROM bound b WHERE (b.pair)[1]::uuid <= m.id AND m.id < (b.pair)[2]::uuid))
+	SELECT 'partitions', 'warning', format('No partition for %s: the append that needs one makes it, and the others wait meanwhile.', m.name),
+		'SELECT atp.create_partitions(); and see to it that the worker runs.' FROM missing m
+	UNION ALL
+	SELECT 'partitions', 'ok', format('%s partitions; those that appends need next are there.', (SELECT count(*) FROM bound)), NULL
+		WHERE NOT EXISTS (SELECT FROM missing);
+END;
+COMMENT ON FUNCTION atp_internal.check_partitions(timestamptz) IS 'Check that partitions are made for a time, now by default, and the day after.';
+
+CREATE FUNCTION atp_internal.check_sequencer(delay interval DEFAULT '1 minute') RETURNS SETOF atp.finding
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'sequencer', 'error', s.fault, 'SELECT atp.resequence();' FROM atp_internal.sequencer_state() s WHERE s.fault IS NOT NULL
+	UNION ALL
+	SELECT 'sequencer', CASE WHEN w.waiting IS NULL THEN 'ok' ELSE 'warning' END,
+		CASE WHEN w.waiting IS NULL THEN 'The log is up to date.'
+			ELSE format('Events recorded at %s are not in the log yet.', w.waiting) END,
+		CASE WHEN w.waiting IS NOT NULL THEN 'See the check worker; SELECT atp.tick() places them by hand. A transaction that is still open or prepared keeps its own events back.' END
+	FROM (SELECT (SELECT e.recorded_at FROM atp_internal.event e
+			WHERE e.event_id >= (lpad(to_hex((extract(epoch FROM clock_timestamp() - interval '1 day') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+				AND e.recorded_at < clock_timestamp() - check_sequencer.delay
+				AND NOT EXISTS (SELECT FROM atp_internal.log l WHERE l.event_id = e.event_id AND l.tenant = e.tenant)
+			LIMIT 1)) AS w(waiting);
+END;
+COMMENT ON FUNCTION atp_internal.check_sequencer(interval) IS 'Check that the log keeps up with the events of the last day.';
+
+CREATE FUNCTION atp_internal.check_worker() RETURNS SETOF atp.finding
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'worker', CASE WHEN w.alive THEN 'ok' WHEN NOT w.enabled THEN 'warning' WHEN n.waiting AND NOT pg_is_in_recovery() THEN 'warning' ELSE 'ok' END,
+		CASE WHEN w.alive THEN format('The background worker is process %s.', w.pid)
+			WHEN NOT w.enabled THEN 'The background worker is switched off: readers and atp.tick() place events.'
+			WHEN pg_is_in_recovery() THEN 'A standby has no worker.'
+			WHEN n.waiting THEN 'No background worker is alive although events wait: probably every slot of max_worker_processes is taken.'
+			ELSE 'No background worker is alive; the next append starts one.' END,
+		CASE WHEN NOT w.enabled AND NOT w.alive THEN 'Remove atp.worker_enabled = off from the configuration.'
+			WHEN NOT w.alive AND n.waiting AND NOT pg_is_in_recovery() THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
+	FROM atp_internal.worker_status() w,
+		(SELECT EXISTS (SELECT FROM atp_internal.check_sequencer('5 seconds') c WHERE c.level <> 'ok')) AS n(waiting)
+	UNION ALL
+	SELECT 'scheduler', CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'ok' ELSE 'note' END,
+		CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'pg_cron is installed in this database.'
+			ELSE 'pg_cron is not installed in this database: the background worker runs the scheduled jobs.' END,
+		CASE WHEN NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'Nothing is needed; CREATE EXTENSION pg_cron lets schedules be seen and changed there.' END;
+END;
+COMMENT ON FUNCTION atp_internal.check_worker() IS 'Check that the background worker lives or can be started.';
+
+CREATE FUNCTION atp_internal.check_prepared(age interval DEFAULT '1 hour') RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'prepared_transactions', 'warning', format('Transaction "%s" has stood prepared since %s; its streams are locked, its events are not in the log.', p.gid, p.prepared),
+		format('COMMIT PREPARED %L or ROLLBACK PREPARED %L.', p.gid, p.gid)
+		FROM pg_prepared_xacts p WHERE p.database = current_database() AND p.prepared < clock_timestamp() - check_prepared.age
+	UNION ALL
+	SELECT 'prepared_transactions', 'ok', 'No transaction has stood prepared for long.', NULL
+		WHERE NOT EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.database = current_database() AND p.prepared < clock_timestamp() - check_prepared.age);
+END;
+COMMENT ON FUNCTION atp_internal.check_prepared(interval) IS 'Check that no prepared transaction is older than an age.';
+
+CREATE FUNCTION atp_internal.check_server() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.name, CASE WHEN s.bad THEN s.level ELSE 'ok' END, format('%s is %s%s', s.name, s.value, CASE WHEN s.bad THEN ': ' || s.reason ELSE '.' END),
+		CASE WHEN s.bad THEN s.remedy END
+	FROM (SELECT n.name, current_setting(n.name), current_setting(n.name) = ANY (n.bad_values), n.level, n.reason, n.remedy FROM (VALUES
+		('fsync', ARRAY['off'], 'error', 'a crash of the machine can destroy acknowledged events and the database.', 'Set fsync = on and reload.'),
+		('full_page_writes', ARRAY['off'], 'error', 'a crash of the machine can tear pages.', 'Set full_page_writes = on and reload.'),
+		('synchronous_commit', ARRAY['off'], 'warning', 'a crash can lose the last acknowledged events.', 'Set synchronous_commit = on for whoever appends.'),
+		('data_checksums', ARRAY['off'], 'warning', 'rot on disk is found by verification only.', 'Stop the server and run pg_checksums --enable.'),
+		('wal_level', ARRAY['minimal'], 'warning', 'no replica and no point-in-time recovery.', 'Set wal_level = replica and restart.'),
+		('autovacuum', ARRAY['off'], 'warning', 'stream heads leave dead rows behind.', 'Set autovacuum = on and reload.'),
+		('track_counts', ARRAY['off'], 'warning', 'autovacuum does not run.', 'Set track_counts = on and reload.')
+		) AS n(name, bad_values, level, reason, remedy)
+	UNION ALL
+	SELECT 'server_encoding', current_setting('server_encoding'), current_setting('server_encoding') <> 'UTF8', 'error',
+		'JSON texts can hold characters that this encoding cannot.', 'Dump, and restore into a database with ENCODING UTF8.'
+	) AS s(name, value, bad, level, reason, remedy);
+END;
+COMMENT ON FUNCTION atp_internal.check_server() IS 'Check the settings of the server on which durability and housekeeping rest.';
+
+CREATE FUNCTION atp_internal.check_tables() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'autovacuum', 'warning', format('Autovacuum is disabled for table %s.', c.oid::regclass), format('ALTER TABLE %s RESET (autovacuum_enabled).', c.oid::regclass)
+		FROM pg_class c WHERE c.relnamespace = to_regnamespace('atp_internal')
+			AND EXISTS (SELECT FROM unnest(c.reloptions) AS o(option) WHERE o.option IN ('autovacuum_enabled=false', 'autovacuum_enabled=off'));
+END;
+COMMENT ON FUNCTION atp_internal.check_tables() IS 'Check that autovacuum is not disabled for a table of the store.';
+
+CREATE FUNCTION atp_internal.check_tenants() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'tenants', CASE WHEN count(*) FILTER (WHERE t.status = 'suspended') > 0 THEN 'note' ELSE 'ok' END,
+		format('%s tenants; suspended: %s.', count(*), coalesce(string_agg(t.name, ', ' ORDER BY t.name) FILTER (WHERE t.status = 'suspended'), 'none')),
+		CASE WHEN count(*) FILTER (WHERE t.status = 'suspended') > 0 THEN 'SELECT atp.reactivate_tenant(...) where the reason is gone.' END
+	FROM atp_internal.tenant t;
+END;
+COMMENT ON FUNCTION atp_internal.check_tenants() IS 'Check whether tenants are suspended.';
+
+CREATE FUNCTION atp_internal.check_overrides() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'overrides', 'note', format('%s%s has %s.', coalesce('Role ' || nullif(s.setrole, 0)::regrole, 'Every role'),
+			coalesce(' in database ' || d.datname, ''), o.option), 'Nothing where it is meant; otherwise ALTER ROLE or ALTER DATABASE ... RESET.'
+		FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS o(option)
+		WHERE (s.setdatabase = 0 OR d.datname = current_database()) AND (o.option LIKE 'atp.%' OR o.option LIKE 'session\_replication\_role=%');
+END;
+COMMENT ON FUNCTION atp_internal.check_overrides() IS 'List settings of atp that a role or the database has of its own.';
+
+REVOKE ALL ON FUNCTION atp_internal.check_library(), atp_internal.check_guard(), atp_internal.check_triggers(), atp_internal.check_event_triggers(),
+	atp_internal.check_manifest(), atp_internal.check_roles(), atp_internal.check_row_security(), atp_internal.check_partitions(timestamptz),
+	atp_internal.check_sequencer(interval), atp_internal.check_worker(), atp_internal.check_prepared(interval), atp_internal.check_server(),
+	atp_internal.check_tables(), atp_internal.check_tenants(), atp_internal.check_overrides() FROM PUBLIC;
+
+CREATE FUNCTION atp.doctor() RETURNS SETOF atp.finding
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	room record;
+	found atp.finding;
+	findings atp.finding[] := '{}';
+BEGIN
+	FOR room IN
+		SELECT p.oid::regproc AS name FROM pg_proc p
+			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+			JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+		WHERE p.proretset AND p.prorettype = 'atp.finding'::regtype AND p.pronamespace = 'atp_internal'::regnamespace
+			AND p.pronargs = p.pronargdefaults AND p.proowner = 'atp_owner'::regrole
+	LOOP
+		BEGIN
+			FOR found IN EXECUTE format('SELECT * FROM %s()', room.name) LOOP
+				findings := findings || found;
+			END LOOP;
+		EXCEPTION WHEN others THEN
+			findings := findings || ROW(room.name::text, 'error', format('The check failed: %s (%s).', sqlerrm, sqlstate),
+				'See the message; the check could not look.')::atp.finding;
+		END;
+	END LOOP;
+	RETURN QUERY SELECT f.* FROM unnest(findings) f
+		ORDER BY array_position(ARRAY['error', 'warning', 'note', 'ok'], f.level), f.check_name COLLATE "C", f.finding COLLATE "C";
+END $$;
+COMMENT ON FUNCTION atp.doctor() IS
+'Examine the installation: one row a finding, the worst first, with its remedy.
+level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
+REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

@@ -182,7 +182,7 @@ atp_guard_state_init(void)
 							 "Off stands down the event triggers and the hooks, not the triggers of the tables; needed only to repair a "
 							 "damaged store. With atp in shared_preload_libraries it takes effect at server start, otherwise on reload.",
 							 &setting_guard, true, process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP,
-							 GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+							 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("atp.allow_drop", "Let DROP EXTENSION atp remove a store that holds events.", NULL,
 							 &setting_allow_drop, false, PGC_SUSET, 0, NULL, NULL, NULL);
 }
