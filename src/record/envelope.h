@@ -21,8 +21,8 @@ extern void atp_envelope_require_stream_name(const char *name);
 
 /*
  * The stored form of a payload: canonical JSON text as a varlena of type json, in the current memory context. Raises TP205
- * unless it is an object nested at most atp.payload_max_depth deep, TP204 when over atp.payload_max_size bytes. Without `limited` these two do
- * not apply: atp made the payload, and bounds it.
+ * unless it is an object nested at most atp.payload_max_depth deep, TP204 when over atp.payload_max_size bytes. Without
+ * `limited` these two do not apply: atp made the payload, and bounds it.
  */
 extern struct varlena *atp_envelope_payload(Jsonb *payload, bool limited);
 

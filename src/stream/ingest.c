@@ -122,7 +122,8 @@ read_items(Jsonb *records, int *count)
 
 	if (!JB_ROOT_IS_ARRAY(records) || JB_ROOT_IS_SCALAR(records))
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("records is not a JSON array"),
-				errhint("For example [{\"actor\": \"alice\", \"action\": \"document.updated\", \"resource\": \"document-42\", \"payload\": {}}]."));
+				errhint("For example "
+						"[{\"actor\": \"alice\", \"action\": \"document.updated\", \"resource\": \"document-42\", \"payload\": {}}]."));
 	*count = JB_ROOT_COUNT(records);
 	if (*count > ITEMS_MAX)
 		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("more than %d items in one batch", ITEMS_MAX),

@@ -40,7 +40,8 @@ static int	setting_window = 7 * 24 * 60 * 60;
 	"  OR ($7 AND e.payload::jsonb - '{EventId,Timestamp}'::text[] = $4::jsonb - '{EventId,Timestamp}'::text[]))" \
 	" AND ($5 IS NULL OR e.occurred_at = $5)" \
 	" AND (e.metadata IS NULL OR NOT EXISTS (SELECT FROM pg_catalog.jsonb_each($6) m" \
-	"  WHERE m.key NOT IN ('traceparent', 'tracestate', 'ingest_batch', 'session_user') AND (e.metadata::jsonb -> m.key) IS DISTINCT FROM m.value))" \
+	"  WHERE m.key NOT IN ('traceparent', 'tracestate', 'ingest_batch', 'session_user')" \
+	"  AND (e.metadata::jsonb -> m.key) IS DISTINCT FROM m.value))" \
 	" FROM atp_internal.event e "
 
 static AtpQuery compare_by_id = {

@@ -265,7 +265,8 @@ list_refused(const AtpIngestCall *call, const char *stream, AtpIngestItem *const
 {
 	static AtpQuery insert = {
 		"INSERT INTO atp_internal.quarantine (tenant, event_id, batch_id, item, stream, quarantined_at)"
-		" SELECT $1, u.event_id, $4, u.item, $5, pg_catalog.clock_timestamp() FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (event_id, item)",
+		" SELECT $1, u.event_id, $4, u.item, $5, pg_catalog.clock_timestamp()"
+		" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u (event_id, item)",
 		5, {INT4OID, UUIDARRAYOID, INT4ARRAYOID, UUIDOID, TEXTOID}
 	};
 	Datum	   *ids = palloc_array(Datum, count);
@@ -329,8 +330,8 @@ quarantine(const AtpIngestCall *call, AtpIngestItem *items, int count, Jsonb *me
 			char		ulid[ATP_ULID_TEXT_SIZE];
 
 			atp_ulid_format(ids[0].data, ulid);
-			stream = call->batch_id == NULL ? psprintf(ATP_PLATFORM_PREFIX "Quarantine-%.*s", ATP_ULID_TEXT_SIZE, ulid) :
-				psprintf(ATP_PLATFORM_PREFIX "Quarantine-%s", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(call->batch_id))));
+			stream = psprintf(ATP_PLATFORM_PREFIX "Quarantine-%s", call->batch_id == NULL ? pnstrdup(ulid, ATP_ULID_TEXT_SIZE) :
+							  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(call->batch_id))));
 		}
 		atp_append(call->tenant, stream, events, part, ATP_EXPECT_ANY, NULL, receipts);
 		for (int i = 0; i < part; i++)

@@ -184,8 +184,8 @@ add_row(Frame *frame, HeapTuple row, TupleDesc shape)
 	}
 	if (texts[COLUMN_SOURCE] == NULL)
 		texts[COLUMN_SOURCE] = "copy";
-	if (frame->count >= setting_batch_size || (frame->count > 0 &&
-											   (!is_same(frame->source, texts[COLUMN_SOURCE]) || !is_same(frame->tenant, texts[COLUMN_TENANT]))))
+	if (frame->count >= setting_batch_size ||
+		(frame->count > 0 && !(is_same(frame->source, texts[COLUMN_SOURCE]) && is_same(frame->tenant, texts[COLUMN_TENANT]))))
 		flush(frame);
 
 	before = MemoryContextSwitchTo(frame->rows);
