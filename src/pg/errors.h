@@ -22,6 +22,7 @@
 #define ATP_ERR_SCHEMA_DOCUMENT_NOT_FOUND    MAKE_SQLSTATE('T', 'P', '2', '1', '5')
 #define ATP_ERR_SCHEMA_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '2', '0')
 #define ATP_ERR_PAYLOAD_REFUSED              MAKE_SQLSTATE('T', 'P', '2', '2', '1')
+#define ATP_ERR_SCHEMA_INCOMPATIBLE          MAKE_SQLSTATE('T', 'P', '2', '2', '2')
 #define ATP_ERR_SCHEMA_STATUS_CONFLICT       MAKE_SQLSTATE('T', 'P', '2', '2', '3')
 #define ATP_ERR_EVENT_TYPE_FIXED             MAKE_SQLSTATE('T', 'P', '2', '2', '4')
 #define ATP_ERR_SCHEMA_TOO_LARGE             MAKE_SQLSTATE('T', 'P', '2', '2', '5')

@@ -22,6 +22,7 @@
 #include "record/validator/where.h"
 
 #define BUDGET 100000			/* pairs and operations; then the rest is undecided */
+#define LEVEL_MAX 1000
 #define DIFFERENCES_MAX 1000
 
 typedef struct Claim
@@ -39,6 +40,7 @@ typedef struct Proof
 	bool		lenient;
 	bool		quiet;			/* differences are not told: it is only a try */
 	int			depth;			/* members, items and names gone down */
+	int			level;			/* of recursion */
 	int			budget;
 	int			n_claims;
 	int			claims_size;
@@ -830,7 +832,7 @@ prove_op(Proof *proof, const AtpFacts *all, const AtpOp *op, const AtpWhere *whe
 		return true;
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
-	if (--proof->budget < 0)
+	if (--proof->budget < 0 || proof->level > LEVEL_MAX)
 		return tell(proof, where, "undecided", "not proved: the schemas are too intricate");
 	if (facts->finite)
 	{
@@ -842,36 +844,48 @@ prove_op(Proof *proof, const AtpFacts *all, const AtpOp *op, const AtpWhere *whe
 	}
 	proof->quiet = true;
 	choice = find_choice(facts);
+	proof->level++;
 	proved = prove_directly(proof, facts, op, where) ||
 		(several && op->kind != ATP_OP_TYPE && prove_by_types(proof, facts, op, where)) ||
 		(!several && choice != NULL && prove_by_choice(proof, facts, choice, op, where)) ||
 		(op->kind == ATP_OP_TYPE && choice != NULL && prove_by_choice(proof, facts, choice, op, where)) || atp_facts_empty(facts);
+	proof->level--;
 	proof->quiet = quiet;
 	if (proved || quiet)
 		return proved;
+	proof->level++;
 	if (op->kind != ATP_OP_TYPE && several)
-		return prove_by_types(proof, facts, op, where);
-	if (choice != NULL)
-		return prove_by_choice(proof, facts, choice, op, where);
-	return prove_directly(proof, facts, op, where);
+		proved = prove_by_types(proof, facts, op, where);
+	else if (choice != NULL)
+		proved = prove_by_choice(proof, facts, choice, op, where);
+	else
+		proved = prove_directly(proof, facts, op, where);
+	proof->level--;
+	return proved;
 }
 
-/* Is the pair claimed already, so that it may be used here? */
-static bool
-is_claimed(const Proof *proof, const AtpFacts *facts, const AtpNode *node)
+typedef enum ClaimUse
+{
+	CLAIM_NONE,
+	CLAIM_HOLDS,				/* may be taken for granted here */
+	CLAIM_LOOPS					/* is being proved of the same instance */
+} ClaimUse;
+
+static ClaimUse
+find_claim(const Proof *proof, const AtpFacts *facts, const AtpNode *node)
 {
 	for (int i = proof->n_claims - 1; i >= 0; i--)
 	{
 		const Claim *claim = &proof->claims[i];
 
 		if (claim->to == node && claim->facts->mask == facts->mask && claim->lenient == proof->lenient &&
-			proof->depth >= claim->depth + (claim->proved ? 0 : 1) &&
+			(!claim->proved || proof->depth >= claim->depth) &&
 			claim->facts->n_ops == facts->n_ops && claim->facts->n_nodes == facts->n_nodes &&
 			memcmp(claim->facts->ops, facts->ops, sizeof(AtpOp *) * (Size) facts->n_ops) == 0 &&
 			memcmp(claim->facts->nodes, facts->nodes, sizeof(AtpNode *) * (Size) facts->n_nodes) == 0)
-			return true;
+			return claim->proved || proof->depth > claim->depth ? CLAIM_HOLDS : CLAIM_LOOPS;
 	}
-	return false;
+	return CLAIM_NONE;
 }
 
 static int
@@ -926,7 +940,7 @@ prove_node(Proof *proof, const AtpFacts *facts, const AtpNode *node, const AtpWh
 		return true;
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
-	if (--proof->budget < 0)
+	if (--proof->budget < 0 || proof->level > LEVEL_MAX)
 		return tell(proof, where, "undecided", "not proved: the schemas are too intricate");
 	if (facts->finite)
 		return !refused_value(facts, node, &refused) ||
@@ -937,12 +951,21 @@ prove_node(Proof *proof, const AtpFacts *facts, const AtpNode *node, const AtpWh
 	for (int i = 0; i < facts->n_nodes; i++)
 		if (atp_same_node(facts->nodes[i], node))
 			return true;
-	if (is_claimed(proof, facts, node))
-		return true;
+	switch (find_claim(proof, facts, node))
+	{
+		case CLAIM_HOLDS:
+			return true;
+		case CLAIM_LOOPS:
+			return tell(proof, where, "undecided", "not proved: %s applies a schema to the same value again and again", TO);
+		case CLAIM_NONE:
+			break;
+	}
 	if (node->unevaluated)
 		return tell(proof, where, "undecided", "not proved: a schema with unevaluatedProperties or unevaluatedItems is compared only as a whole");
 	claim = begin_claim(proof, facts, node);
+	proof->level++;
 	proved = prove_ops(proof, facts, node, where);
+	proof->level--;
 	if (proved)
 		proof->claims[claim].proved = true;
 	else
