@@ -22,7 +22,7 @@ check-isolation: ; $(need) test && test/isolation/run
 check-pgtap:     ; $(need) test && test/pgtap
 check-tap:       ; $(need) test && test/tap/run
 check-upgrade:   ; $(need) test && test/upgrade/run
-check-docs:      ; $(need) test && test/docs
+check-docs:      ; $(need) test && test/docs/run
 check-growth:    ; $(need) test && test/growth/run
 check-fuzz:      ; $(need) fuzz && test/fuzz/run
 check-valgrind:  ; $(need) valgrind && test/valgrind/run
@@ -45,7 +45,7 @@ help:            ; @sed -n 's/^#: \{0,1\}//p' Makefile
 #: check-pgtap      run pgTAP over test/*.sql: invariants and refusals
 #: check-tap        run the staged crashes, restores and replicas
 #: check-upgrade    compare upgraded, recreated and restored installs with a fresh one, by catalogs
-#: check-docs       compare docs/reference with what a live cluster says
+#: check-docs       run the examples of the documents; compare docs/reference with what a live cluster says
 #: check-growth     call the hot functions many times and watch the backend's memory
 #: check-fuzz       mutate input to the parsers under ASan and UBSan, seeded and bounded
 #: check-valgrind   run pg_regress with the backend under valgrind (slow; not part of check)

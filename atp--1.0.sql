@@ -24,6 +24,13 @@ END $$;
 
 GRANT USAGE ON SCHEMA atp TO PUBLIC;
 
+CREATE TYPE atp.finding AS (check_name text, level text, finding text, remedy text);
+COMMENT ON TYPE atp.finding IS 'What a check of atp.doctor() found; see src/tooling/doctor.sql for how a room adds a check.';
+COMMENT ON COLUMN atp.finding.check_name IS 'Name of the check.';
+COMMENT ON COLUMN atp.finding.level IS 'error, warning, note or ok.';
+COMMENT ON COLUMN atp.finding.finding IS 'What is the case.';
+COMMENT ON COLUMN atp.finding.remedy IS 'What to do about it; NULL where nothing is to be done.';
+
 -- ==== src/pg/errors.sql ====
 -- The SQLSTATEs of class TP, from src/errors.txt (the rows follow this part in the install script).
 CREATE TABLE atp_internal.error_code (
@@ -46,10 +53,14 @@ GRANT SELECT ON atp.error_code TO PUBLIC;
 
 INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP101', 'version_conflict', 'The stream is not at the expected version (or exists, or does not); DETAIL gives the actual one.'),
+	('TP103', 'stream_not_found', 'No stream has this name, and the function needs one.'),
 	('TP104', 'idempotency_conflict', 'The idempotency key or event id was used before for different content.'),
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
 	('TP107', 'event_immutable', 'Stored events are append-only: UPDATE, DELETE, TRUNCATE and the like are refused.'),
+	('TP110', 'resequence_needed', 'The log was restored, or belongs to another cluster; run atp.resequence().'),
+	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
+	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -72,9 +83,23 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
+	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
+	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
+	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
+	('TP361', 'breaker_open', 'The circuit breaker gives no permits now; DETAIL says when it may.'),
+	('TP362', 'rate_limited', 'The rate limit has no tokens left; DETAIL says when it will.'),
+	('TP363', 'bulkhead_full', 'The bulkhead has no free slot.'),
+	('TP364', 'limit_not_found', 'No rate limit or bulkhead has this name.'),
+	('TP260', 'policy_exists', 'A policy of this name is in force.'),
+	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
+	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
+	('TP263', 'policy_version_conflict', 'The policy is not at the expected version; DETAIL gives the actual one.'),
+	('TP270', 'invalid_documentation', 'What is said of an event type is malformed, or its example does not fit its schema.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
-	('TP503', 'invalid_key', 'A key is malformed or unusable.');
+	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
+	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -245,6 +270,24 @@ COMMENT ON FUNCTION atp.note_verify(text, text) IS
 C2SP signed-note. False where note or key is malformed, no line is by the key, or any line by the key has a wrong signature. Lines
 by other keys are skipped but have to be well formed. At most 1 MiB and 100 signatures.';
 
+CREATE FUNCTION atp.note_has_key(note text, vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_has_key';
+COMMENT ON FUNCTION atp.note_has_key(text, text) IS
+'Tell whether a line of a signed note names a verifier key, right or wrong.
+The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or key is malformed.';
+
+CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
+COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
+C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
+
+CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_witness_vkey_is_valid';
+COMMENT ON FUNCTION atp.witness_vkey_is_valid(text) IS
+'Tell whether a text is the verifier key of a witness.
+C2SP signed-note: name+key id+base64, of type cosignature/v1 (0x04), with the key id that name and key give.';
+
 CREATE FUNCTION atp.note_sign(text text, skey text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_sign';
 COMMENT ON FUNCTION atp.note_sign(text, text) IS
@@ -260,6 +303,15 @@ COMMENT ON FUNCTION atp.checkpoint_parse(text) IS
 C2SP tlog-checkpoint: {origin, size, root, extension}, root in base64 as it stands, extension lines with their new lines ("" where
 there are none). The text is that of the note, without blank line and signatures. NULL where it is not a checkpoint. Nothing
 is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 tree has 32 bytes, which is not checked.';
+
+-- ==== src/pg/worker.sql ====
+-- The background worker, as far as SQL can see it.
+CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
+COMMENT ON FUNCTION atp_internal.worker_status() IS
+'Describe this database''s worker.
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
+REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
@@ -333,103 +385,6 @@ COMMENT ON COLUMN atp.tenants.log_uid IS 'Identity of the tenant''s log, hashed 
 COMMENT ON COLUMN atp.tenants.created_at IS 'When the tenant was onboarded.';
 COMMENT ON COLUMN atp.tenants.changed_at IS 'When status or configuration last changed.';
 GRANT SELECT ON atp.tenants TO atp_auditor, atp_admin;
-
-CREATE FUNCTION atp.onboard_tenant(tenant text, configuration jsonb DEFAULT '{}') RETURNS uuid
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	uid uuid;
-BEGIN
-	IF onboard_tenant.tenant IS NULL OR onboard_tenant.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid tenant name "%s"', onboard_tenant.tenant),
-			HINT = 'A tenant name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
-	END IF;
-	IF jsonb_typeof(onboard_tenant.configuration) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
-	END IF;
-	INSERT INTO atp_internal.tenant AS t (name, configuration) VALUES (onboard_tenant.tenant, onboard_tenant.configuration)
-		ON CONFLICT (name) DO NOTHING RETURNING t.log_uid INTO uid;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP211', MESSAGE = format('tenant "%s" exists', onboard_tenant.tenant);
-	END IF;
-	RETURN uid;
-END $$;
-COMMENT ON FUNCTION atp.onboard_tenant(text, jsonb) IS
-'Make a tenant and return the identity of its log.
-The name stays taken for ever. configuration is a free-form JSON object.
-Raises: TP201 (malformed name), TP211 (the tenant exists), 22023 (configuration is no object).';
-
-CREATE FUNCTION atp_internal.change_tenant(tenant text, configuration jsonb, status text, allowed text[]) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	present text;
-BEGIN
-	SELECT t.status INTO present FROM atp_internal.tenant t WHERE t.name = change_tenant.tenant FOR UPDATE;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP202', MESSAGE = format('tenant "%s" does not exist', change_tenant.tenant);
-	END IF;
-	IF present <> ALL (change_tenant.allowed) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = format('tenant "%s" is %s', change_tenant.tenant, present),
-			DETAIL = format('This is possible for a tenant that is %s.', array_to_string(change_tenant.allowed, ' or '));
-	END IF;
-	UPDATE atp_internal.tenant t SET
-			configuration = coalesce(change_tenant.configuration, t.configuration),
-			status = coalesce(change_tenant.status, t.status),
-			changed_at = clock_timestamp()
-		WHERE t.name = change_tenant.tenant;
-END $$;
-COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
-'Change the configuration and status of a tenant in one of the allowed states.
-NULL leaves what it is.
-Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
-REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
-
-CREATE FUNCTION atp.update_tenant_configuration(tenant text, configuration jsonb) RETURNS void
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-	IF jsonb_typeof(configuration) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
-	END IF;
-	PERFORM atp_internal.change_tenant(tenant, configuration, NULL, ARRAY['active', 'suspended']);
-END $$;
-COMMENT ON FUNCTION atp.update_tenant_configuration(text, jsonb) IS
-'Replace the configuration of a tenant.
-Raises: TP202 (no such tenant), TP203 (it is deleted), 22023 (configuration is no object).';
-
-CREATE FUNCTION atp.suspend_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'suspended', ARRAY['active']);
-END;
-COMMENT ON FUNCTION atp.suspend_tenant(text) IS
-'Suspend a tenant: its events stay readable, and it takes no more.
-Appends that began before may still commit.
-Raises: TP202 (no such tenant), TP203 (it is not active).';
-
-CREATE FUNCTION atp.reactivate_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'active', ARRAY['suspended']);
-END;
-COMMENT ON FUNCTION atp.reactivate_tenant(text) IS
-'Let a suspended tenant take events again.
-Raises: TP202 (no such tenant), TP203 (it is not suspended).';
-
-CREATE FUNCTION atp.delete_tenant(tenant text) RETURNS void
-	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-	SELECT atp_internal.change_tenant(tenant, NULL, 'deleted', ARRAY['active', 'suspended']);
-END;
-COMMENT ON FUNCTION atp.delete_tenant(text) IS
-'Mark a tenant deleted.
-It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence.
-Raises: TP202 (no such tenant), TP203 (it is deleted already).';
-
-REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
-	atp.reactivate_tenant(text), atp.delete_tenant(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text),
-	atp.reactivate_tenant(text), atp.delete_tenant(text) TO atp_admin;
 
 -- ==== src/record/eventtype.sql ====
 -- Event types: a shared registry of names. Issue a surrogate key, so that an event stores four bytes.
@@ -1013,17 +968,174 @@ REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 -- ==== src/record/catalog.sql ====
--- The catalogue of the platform's own events. The one source is src/record/catalog/*.json; src/tools/catalog turns it into the rows
--- that follow this part in the install script. Keys of builtin types are fixed numbers below 1000, so that a dump that names
--- them means the same in the installation that it is restored into; builtin rows themselves are not dumped.
+-- The catalogue: what an event type means to people and to programs, beside its schema. The platform's own types come from one
+-- source, src/record/catalog/*.json: src/tools/catalog puts it behind this part of the install script. Keys of builtin types are fixed
+-- numbers below 1000, so that a dump that names them means the same where it is restored; builtin rows themselves are not dumped.
+CREATE TABLE atp_internal.event_type_document (
+	event_type int CONSTRAINT event_type_document_pk PRIMARY KEY
+		CONSTRAINT event_type_document_event_type_known REFERENCES atp_internal.event_type,
+	kind text NOT NULL DEFAULT 'domain' CONSTRAINT event_type_document_kind_known CHECK (kind IN ('domain', 'integration', 'system')),
+	category text NOT NULL DEFAULT 'application',
+	producers text[] NOT NULL DEFAULT '{}',
+	consumers text[] NOT NULL DEFAULT '{}',
+	emitted text,
+	note text,
+	rules text[] NOT NULL DEFAULT '{}',
+	idempotency_key text,
+	retry jsonb,
+	dead_letter jsonb,
+	monitoring jsonb,
+	example jsonb
+);
+COMMENT ON TABLE atp_internal.event_type_document IS 'What is said about event types. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.event_type_document.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.event_type_document.kind IS 'domain (one aggregate, one context), integration (published language) or system.';
+COMMENT ON COLUMN atp_internal.event_type_document.category IS 'Group of types that belong together.';
+COMMENT ON COLUMN atp_internal.event_type_document.producers IS 'Functions or systems that append such events.';
+COMMENT ON COLUMN atp_internal.event_type_document.consumers IS 'Who acts upon them.';
+COMMENT ON COLUMN atp_internal.event_type_document.emitted IS 'Builtin types: when it happens, rendered from the log, or later.';
+COMMENT ON COLUMN atp_internal.event_type_document.note IS 'What else there is to know.';
+COMMENT ON COLUMN atp_internal.event_type_document.rules IS 'Business rules: what holds whenever such an event is stored.';
+COMMENT ON COLUMN atp_internal.event_type_document.idempotency_key IS 'What makes two of them the same to a consumer.';
+COMMENT ON COLUMN atp_internal.event_type_document.retry IS 'How consumers shall retry: max_attempts, backoff, first_delay, max_delay, reason.';
+COMMENT ON COLUMN atp_internal.event_type_document.dead_letter IS 'When one becomes a dead letter, and what to do with it: reasons, when, handling.';
+COMMENT ON COLUMN atp_internal.event_type_document.monitoring IS 'Metrics (name, type, description) and alerts (name, when, severity, action).';
+COMMENT ON COLUMN atp_internal.event_type_document.example IS 'A payload that the schema accepts.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_type_document', 'WHERE event_type >= 1000');
+
 CREATE FUNCTION atp_internal.seed_catalog(entries jsonb) RETURNS void
-	LANGUAGE sql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+	LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	INSERT INTO atp_internal.event_type (event_type, name, builtin, description)
-		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description' FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_type (event_type, name, builtin, description, owner, active_version, latest_version)
+		SELECT (e ->> 'key')::int, e ->> 'event_type', true, e ->> 'description', 'atp', 1, 1 FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_schema (schema, event_type, version, status, document, compatibility, changelog)
+		SELECT (e ->> 'key')::int, (e ->> 'key')::int, 1, 'active', e -> 'schema', 'BACKWARD', 'first version'
+		FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_schema_history (event_type, version, change, status, reason)
+		SELECT (e ->> 'key')::int, 1, 1, 'active', 'installed' FROM jsonb_array_elements(entries) AS e;
+	INSERT INTO atp_internal.event_type_document (event_type, kind, category, producers, consumers, emitted, note, rules, idempotency_key,
+			retry, dead_letter, monitoring, example)
+		SELECT (e ->> 'key')::int, e ->> 'kind', e ->> 'category', ARRAY(SELECT jsonb_array_elements_text(e -> 'producers')),
+			ARRAY(SELECT jsonb_array_elements_text(e -> 'consumers')), e ->> 'emitted', e ->> 'note',
+			ARRAY(SELECT jsonb_array_elements_text(e -> 'rules')), e ->> 'idempotency_key', e -> 'retry', e -> 'dead_letter',
+			e -> 'monitoring', e -> 'example'
+		FROM jsonb_array_elements(entries) AS e;
 END;
-COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS 'Register one group of the platform''s own event types; for the install script.';
+COMMENT ON FUNCTION atp_internal.seed_catalog(jsonb) IS
+'Register one group of the platform''s own event types.
+For the install script.';
 REVOKE ALL ON FUNCTION atp_internal.seed_catalog(jsonb) FROM PUBLIC;
+
+CREATE VIEW atp.event_type_catalog AS
+	SELECT y.name AS event_type, coalesce(d.kind, 'domain') AS kind, coalesce(d.category, 'application') AS category, y.description,
+		coalesce(d.producers, '{}') AS producers, coalesce(d.consumers, '{}') AS consumers, s.version AS schema_version,
+		s.document AS schema, d.example, coalesce(d.rules, '{}') AS rules, d.idempotency_key, d.retry, d.dead_letter, d.monitoring,
+		coalesce(d.emitted, 'by applications') AS emitted, d.note, y.owner, y.builtin
+	FROM atp_internal.event_type y
+		LEFT JOIN atp_internal.event_type_document d ON d.event_type = y.event_type
+		LEFT JOIN atp_internal.event_schema s ON s.event_type = y.event_type AND s.version = y.active_version;
+COMMENT ON VIEW atp.event_type_catalog IS
+'List every event type with all that is known of it: the platform''s own and those that applications registered.
+Types that registered themselves on first use are there too, with little said about them.';
+COMMENT ON COLUMN atp.event_type_catalog.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.event_type_catalog.kind IS 'domain (one aggregate, one context), integration (published language) or system.';
+COMMENT ON COLUMN atp.event_type_catalog.category IS 'Group of types that belong together.';
+COMMENT ON COLUMN atp.event_type_catalog.description IS 'What an event of the type says happened.';
+COMMENT ON COLUMN atp.event_type_catalog.producers IS 'Functions or systems that append such events.';
+COMMENT ON COLUMN atp.event_type_catalog.consumers IS 'Who acts upon them.';
+COMMENT ON COLUMN atp.event_type_catalog.schema_version IS 'Version of the schema that appends are validated against; NULL: none.';
+COMMENT ON COLUMN atp.event_type_catalog.schema IS 'That schema.';
+COMMENT ON COLUMN atp.event_type_catalog.example IS 'A payload that the schema accepts.';
+COMMENT ON COLUMN atp.event_type_catalog.rules IS 'Business rules: what holds whenever such an event is stored.';
+COMMENT ON COLUMN atp.event_type_catalog.idempotency_key IS 'What makes two of them the same to a consumer.';
+COMMENT ON COLUMN atp.event_type_catalog.retry IS 'How consumers shall retry.';
+COMMENT ON COLUMN atp.event_type_catalog.dead_letter IS 'When one becomes a dead letter, and what to do with it.';
+COMMENT ON COLUMN atp.event_type_catalog.monitoring IS 'Metrics and alerts.';
+COMMENT ON COLUMN atp.event_type_catalog.emitted IS 'when it happens, rendered from the log, later (registered for a part of the platform to come), or by applications.';
+COMMENT ON COLUMN atp.event_type_catalog.note IS 'What else there is to know.';
+COMMENT ON COLUMN atp.event_type_catalog.owner IS 'Who answers for the type.';
+COMMENT ON COLUMN atp.event_type_catalog.builtin IS 'True for the platform''s own types.';
+GRANT SELECT ON atp.event_type_catalog TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.document_schema() RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN $schema${
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"$defs": {"Texts": {"type": "array", "items": {"type": "string", "minLength": 1}}, "Text": {"type": ["string", "null"]}},
+		"type": "object",
+		"properties": {
+			"kind": {"enum": ["domain", "integration", "system"]},
+			"category": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{0,62}$"},
+			"producers": {"$ref": "#/$defs/Texts"},
+			"consumers": {"$ref": "#/$defs/Texts"},
+			"rules": {"$ref": "#/$defs/Texts"},
+			"note": {"$ref": "#/$defs/Text"},
+			"idempotency_key": {"$ref": "#/$defs/Text"},
+			"retry": {"type": ["object", "null"]},
+			"dead_letter": {"type": ["object", "null"]},
+			"monitoring": {
+				"type": ["object", "null"],
+				"properties": {
+					"metrics": {"type": "array", "items": {"type": "object", "required": ["name", "type", "description"]}},
+					"alerts": {"type": "array", "items": {"type": "object", "required": ["name", "when", "severity", "action"]}}
+				}
+			},
+			"example": {"type": ["object", "null"]}
+		},
+		"additionalProperties": false
+	}$schema$::jsonb;
+COMMENT ON FUNCTION atp_internal.document_schema() IS 'Return the JSON Schema of what atp.document_event_type takes.';
+REVOKE ALL ON FUNCTION atp_internal.document_schema() FROM PUBLIC;
+
+CREATE FUNCTION atp.document_event_type(event_type text, documentation jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	said jsonb := document_event_type.documentation;
+	faults text;
+BEGIN
+	IF said IS NULL THEN
+		RAISE EXCEPTION 'documentation must not be null' USING ERRCODE = '22004';
+	END IF;
+	SELECT y.* INTO type FROM atp_internal.event_type y WHERE y.name = document_event_type.event_type FOR NO KEY UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', document_event_type.event_type USING ERRCODE = 'TP207',
+			HINT = 'Register it with atp.register_event_type.';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', type.name USING ERRCODE = 'TP224';
+	END IF;
+	SELECT string_agg(format('%s: %s', coalesce(nullif(e.instance_location, ''), '/'), e.message), E'\n') INTO faults
+		FROM (SELECT * FROM atp.schema_errors(atp_internal.document_schema(), said) LIMIT 10) e;
+	IF faults IS NULL AND jsonb_typeof(said -> 'example') = 'object' THEN
+		SELECT string_agg(format('/example%s: %s', e.instance_location, e.message), E'\n') INTO faults
+			FROM (SELECT * FROM atp.validate_payload(type.name, said -> 'example') LIMIT 10) e;
+	END IF;
+	IF faults IS NOT NULL THEN
+		RAISE EXCEPTION 'the documentation of event type "%" is malformed', type.name USING ERRCODE = 'TP270', DETAIL = faults,
+			HINT = 'Members are kind, category, producers, consumers, rules, note, idempotency_key, retry, dead_letter, monitoring and example.';
+	END IF;
+	INSERT INTO atp_internal.event_type_document (event_type) VALUES (type.event_type) ON CONFLICT (event_type) DO NOTHING;
+	UPDATE atp_internal.event_type_document d SET
+			kind = coalesce(said ->> 'kind', d.kind),
+			category = coalesce(said ->> 'category', d.category),
+			producers = CASE WHEN said ? 'producers' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'producers')) ELSE d.producers END,
+			consumers = CASE WHEN said ? 'consumers' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'consumers')) ELSE d.consumers END,
+			rules = CASE WHEN said ? 'rules' THEN ARRAY(SELECT jsonb_array_elements_text(said -> 'rules')) ELSE d.rules END,
+			note = CASE WHEN said ? 'note' THEN said ->> 'note' ELSE d.note END,
+			idempotency_key = CASE WHEN said ? 'idempotency_key' THEN said ->> 'idempotency_key' ELSE d.idempotency_key END,
+			retry = CASE WHEN said ? 'retry' THEN nullif(said -> 'retry', 'null') ELSE d.retry END,
+			dead_letter = CASE WHEN said ? 'dead_letter' THEN nullif(said -> 'dead_letter', 'null') ELSE d.dead_letter END,
+			monitoring = CASE WHEN said ? 'monitoring' THEN nullif(said -> 'monitoring', 'null') ELSE d.monitoring END,
+			example = CASE WHEN said ? 'example' THEN nullif(said -> 'example', 'null') ELSE d.example END
+		WHERE d.event_type = type.event_type;
+END $$;
+COMMENT ON FUNCTION atp.document_event_type(text, jsonb) IS
+'Say what an event type means: the members given replace what was said before.
+documentation is an object with any of kind (domain, integration, system), category, producers, consumers, rules (arrays of text), note, idempotency_key, retry, dead_letter, monitoring {metrics, alerts} and example, a payload that the active schema accepts. All of it shows in atp.event_type_catalog and in the generated documents.
+Raises: TP207 (unknown type), TP224 (one of the platform''s own types), TP270 (malformed; DETAIL says where), 22004.';
+REVOKE ALL ON FUNCTION atp.document_event_type(text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.document_event_type(text, jsonb) TO atp_admin;
 
 SELECT atp_internal.seed_catalog($catalog$
 [
@@ -1032,28 +1144,332 @@ SELECT atp_internal.seed_catalog($catalog$
 		"key": 1,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "AuditEventReceived"
+		"description": "An application's report of who did what to which resource was accepted, validated and stored.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
+		"consumers": ["classification", "retention", "read models of activity by actor and resource", "SIEM forwarding"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:AuditEventReceived:1",
+			"title": "AuditEventReceived",
+			"description": "An application's report of who did what to which resource was accepted, validated and stored.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "Id of this event itself, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Timestamp": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the act happened, in the caller's word; the time of ingestion where the caller gave none. RFC 3339, UTC."
+				},
+				"Actor": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 1024,
+					"description": "Who acted: a user, service or system principal, as the application names it."
+				},
+				"Action": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What was done, as the application names it."},
+				"Resource": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 2048,
+					"description": "What it was done to. Its stream holds the event: the resource itself where it is a stream name, otherwise a name made from it."
+				},
+				"Payload": {
+					"type": "object",
+					"description": "The application's own details of the act; valid against the schema of the payload type where one was named."
+				}
+			},
+			"required": ["EventId", "TenantId", "Timestamp", "Actor", "Action", "Resource", "Payload"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"EventId is the id of the event that carries it, so that a copy outside the database can be traced back.",
+			"All events of one resource stand in one stream, in the order in which they were ingested.",
+			"An item that is not valid is never stored as AuditEventReceived: it becomes AuditEventValidationFailed.",
+			"Corrections are further events; a stored one is never changed."
+		],
+		"idempotency_key": "EventId. A producer that may send twice gives event_id or idempotency_key: the same one with the same content returns the original receipt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A consumer that is down for minutes should catch up by itself; the order within the resource is kept meanwhile."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer refuses the event for good, or has failed max_attempts times.",
+			"handling": "Mend the consumer, then replay the dead letters: handlers are idempotent by EventId."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_ingested_events_total", "type": "counter", "description": "Items accepted, by tenant."},
+				{"name": "atp_ingest_seconds", "type": "histogram", "description": "Time from the call to its return."}
+			],
+			"alerts": [
+				{
+					"name": "IngestionStopped",
+					"when": "no AuditEventReceived of a tenant that usually has some for 15 minutes",
+					"severity": "warning",
+					"action": "Ask the producers; see atp.ingest_batches for the last batch."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Timestamp": "2026-03-01T09:30:00.000000Z",
+			"Actor": "alice@example.com",
+			"Action": "document.updated",
+			"Resource": "document-42",
+			"Payload": {"fields": ["title"], "ip": "192.0.2.7"}
+		}
 	},
 	{
 		"event_type": "AuditEventValidationFailed",
 		"key": 2,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "AuditEventValidationFailed"
+		"description": "An item handed to ingestion was not valid; it was put into quarantine with its errors instead of being lost.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_event", "atp.ingest_batch", "COPY atp.ingest", "atp.reingest_event"],
+		"consumers": ["operators who correct and re-ingest", "producers of the data", "data quality reports"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:AuditEventValidationFailed:1",
+			"title": "AuditEventValidationFailed",
+			"description": "An item handed to ingestion was not valid; it was put into quarantine with its errors instead of being lost.",
+			"type": "object",
+			"properties": {
+				"EventId": {
+					"type": "string",
+					"pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+					"description": "Id of this event itself, a ULID; it names the item in quarantine."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"ValidationErrors": {
+					"type": "array",
+					"items": {
+						"type": "object",
+						"properties": {
+							"Code": {
+								"type": "string",
+								"minLength": 5,
+								"maxLength": 6,
+								"description": "SQLSTATE of the refusal, or SCHEMA for a fault that the schema of the payload found."
+							},
+							"Location": {"type": "string", "description": "JSON pointer into the item; empty for the item as a whole."},
+							"Keyword": {"type": "string", "description": "Keyword of the schema that was not met; empty where none is concerned."},
+							"Message": {"type": "string", "minLength": 1, "description": "The fault in a sentence, without values."}
+						},
+						"required": ["Code", "Location", "Keyword", "Message"],
+						"additionalProperties": false,
+						"description": "One fault."
+					},
+					"minItems": 1,
+					"description": "Every fault found, at most 100."
+				},
+				"OriginalPayload": {
+					"description": "The item exactly as it was handed in. Text where it was not JSON; a digest and the beginning where it was over the size limit."
+				}
+			},
+			"required": ["EventId", "TenantId", "ValidationErrors", "OriginalPayload"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"The item's own failure never fails the call or the batch that it came with.",
+			"Each batch has a quarantine stream of its own, and so has each single item: a producer of rubbish slows nobody down.",
+			"An item stays open until it is re-ingested; a further failure is a further event of the same stream.",
+			"What was valid in the same batch is kept."
+		],
+		"idempotency_key": "EventId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT10S",
+			"max_delay": "PT30M",
+			"reason": "A notification that reaches the producer late is better than none."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Nothing is lost: the item still stands in atp.list_quarantine()."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_quarantined_items", "type": "gauge", "description": "Items in quarantine that are still open, by tenant."},
+				{"name": "atp_validation_failures_total", "type": "counter", "description": "Items refused, by tenant and code."}
+			],
+			"alerts": [
+				{
+					"name": "QuarantineGrowing",
+					"when": "open items older than one day",
+					"severity": "warning",
+					"action": "List them with atp.list_quarantine(), correct and re-ingest them, or mend the producer."
+				},
+				{
+					"name": "ProducerBroken",
+					"when": "more than 5 % of a batch is refused",
+					"severity": "critical",
+					"action": "Stop the producer; compare its last release with the schema."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"ValidationErrors": [{"Code": "TP252", "Location": "/actor", "Keyword": "", "Message": "is missing"}],
+			"OriginalPayload": {"action": "document.updated", "resource": "document-42"}
+		}
 	},
 	{
 		"event_type": "BatchIngestionStarted",
 		"key": 3,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "BatchIngestionStarted"
+		"description": "A batch of items was handed in and is being ingested.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
+		"consumers": ["operators", "lineage of data"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:BatchIngestionStarted:1",
+			"title": "BatchIngestionStarted",
+			"description": "A batch of items was handed in and is being ingested.",
+			"type": "object",
+			"properties": {
+				"BatchId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "Identity of the batch: given by the caller, or derived from source and content."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"EventCount": {"type": "integer", "minimum": 0, "description": "Items in the batch, good and bad."},
+				"Source": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "Where the items came from, in the caller's word: a file, a queue, a system."
+				}
+			},
+			"required": ["BatchId", "TenantId", "EventCount", "Source"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"First event of the batch's own stream.",
+			"Started and Completed commit together with the items: a batch is either wholly there or not at all.",
+			"The same batch handed in again starts nothing: it returns the original results."
+		],
+		"idempotency_key": "BatchId: without one given, the first 16 bytes of SHA-256 over source and canonical content, so that the same batch has the same id.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Informative: a consumer that misses it still has BatchIngestionCompleted."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard: the batch's stream and atp.ingest_batches say the same."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_batches_total", "type": "counter", "description": "Batches ingested, by tenant and source."}],
+			"alerts": []
+		},
+		"example": {
+			"BatchId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"EventCount": 10000,
+			"Source": "s3://acme-audit/2026/03/01.jsonl"
+		}
 	},
 	{
 		"event_type": "BatchIngestionCompleted",
 		"key": 4,
 		"kind": "domain",
 		"category": "ingestion",
-		"description": "BatchIngestionCompleted"
+		"description": "Every item of a batch was either stored or put into quarantine.",
+		"emitted": "when it happens",
+		"producers": ["atp.ingest_batch", "COPY atp.ingest"],
+		"consumers": ["operators", "producers of the data", "data quality reports"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:BatchIngestionCompleted:1",
+			"title": "BatchIngestionCompleted",
+			"description": "Every item of a batch was either stored or put into quarantine.",
+			"type": "object",
+			"properties": {
+				"BatchId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "Identity of the batch."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"SuccessCount": {"type": "integer", "minimum": 0, "description": "Items that are stored, those that were there already included."},
+				"FailureCount": {"type": "integer", "minimum": 0, "description": "Items that went into quarantine."},
+				"Duration": {
+					"type": "string",
+					"pattern": "^PT[0-9]+(\\.[0-9]+)?S$",
+					"description": "Time from the start of the batch to this event. ISO 8601 duration in seconds and their fraction."
+				}
+			},
+			"required": ["BatchId", "TenantId", "SuccessCount", "FailureCount", "Duration"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"SuccessCount and FailureCount sum up to EventCount of BatchIngestionStarted.",
+			"A batch with failures is complete nevertheless: its good items are kept.",
+			"Last event of the batch's own stream."
+		],
+		"idempotency_key": "BatchId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT15M",
+			"reason": "Completion often releases the next step of a pipeline; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; handling is idempotent by BatchId."
+		},
+		"monitoring": {
+			"metrics": [
+				{
+					"name": "atp_batch_failure_ratio",
+					"type": "gauge",
+					"description": "FailureCount over EventCount of the last batch, by tenant and source."
+				},
+				{"name": "atp_batch_seconds", "type": "histogram", "description": "Duration of batches."}
+			],
+			"alerts": [
+				{
+					"name": "BatchMostlyRefused",
+					"when": "failure ratio over 5 %",
+					"severity": "critical",
+					"action": "Look at atp.get_batch(batch_id) and stop the producer."
+				},
+				{
+					"name": "BatchSlow",
+					"when": "fewer than 5,000 items a second",
+					"severity": "warning",
+					"action": "Look for locks on the streams of the batch."
+				}
+			]
+		},
+		"example": {
+			"BatchId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"SuccessCount": 9998,
+			"FailureCount": 2,
+			"Duration": "PT0.412007S"
+		}
 	}
 ]
 $catalog$);
@@ -1062,31 +1478,267 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "EventStreamCreated",
-		"key": 5,
+		"key": 10,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventStreamCreated"
+		"description": "A stream came into being with its first event.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["the append of version 1"],
+		"consumers": ["read models of streams", "retention"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventStreamCreated:1",
+			"title": "EventStreamCreated",
+			"description": "A stream came into being with its first event.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream, {AggregateType}-{AggregateId}."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"SubjectId": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 253,
+					"description": "What the stream is about: the part of its name after the first hyphen."
+				},
+				"StreamType": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 253,
+					"description": "AggregateType: the part of the name before the first hyphen."
+				}
+			},
+			"required": ["StreamId", "TenantId", "SubjectId", "StreamType"],
+			"additionalProperties": false
+		},
+		"rules": ["There is exactly one for each stream, at version 1.", "A stream is never made without an event."],
+		"idempotency_key": "TenantId and StreamId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Read models of streams need it before they can show the stream."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Rebuild the read model from the log."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_streams_total", "type": "gauge", "description": "Streams, by tenant and category."}],
+			"alerts": [
+				{
+					"name": "StreamFlood",
+					"when": "ten times as many new streams in an hour as in the same hour of the week before",
+					"severity": "warning",
+					"action": "Look for an aggregate id that is random by mistake."
+				}
+			]
+		},
+		"example": {"StreamId": "order-42", "TenantId": "acme", "SubjectId": "42", "StreamType": "order"}
 	},
 	{
 		"event_type": "EventAddedToStream",
-		"key": 6,
+		"key": 11,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventAddedToStream"
+		"description": "An event was appended to a stream and linked into its hash chain.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["every append"],
+		"consumers": ["replication outside the database", "evidence"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventAddedToStream:1",
+			"title": "EventAddedToStream",
+			"description": "An event was appended to a stream and linked into its hash chain.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream."},
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was appended, a ULID."},
+				"SequenceNumber": {"type": "integer", "minimum": 1, "description": "Its place in the stream, from 1."},
+				"PreviousHash": {
+					"type": "string",
+					"pattern": "^[0-9a-f]{64}$",
+					"description": "Chain link of the event before it; zeros for the first. 64 hexadecimal digits."
+				}
+			},
+			"required": ["StreamId", "EventId", "SequenceNumber", "PreviousHash"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"SequenceNumber grows by one from event to event of a stream, without gaps.",
+			"PreviousHash equals the hash of the event at SequenceNumber - 1."
+		],
+		"idempotency_key": "EventId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Order per stream is kept: a failed one holds up its own stream only."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Mend and replay; a gap in SequenceNumber shows what is missing."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_appended_events_total", "type": "counter", "description": "Events appended, by tenant and category."},
+				{"name": "atp_log_lag_events", "type": "gauge", "description": "Events committed that have no place in the log yet."}
+			],
+			"alerts": [
+				{
+					"name": "LogLag",
+					"when": "events without a place for longer than 10 s",
+					"severity": "critical",
+					"action": "See whether the worker runs: SELECT * FROM pg_stat_activity WHERE backend_type LIKE 'atp%'."
+				}
+			]
+		},
+		"example": {
+			"StreamId": "order-42",
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"SequenceNumber": 7,
+			"PreviousHash": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+		}
 	},
 	{
 		"event_type": "EventStreamSealed",
-		"key": 7,
+		"key": 12,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventStreamSealed"
+		"description": "A stream was sealed: it takes no more events, and its content is summed up in one root.",
+		"emitted": "when it happens",
+		"producers": ["atp.seal_stream"],
+		"consumers": ["archiving", "evidence", "external auditors"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventStreamSealed:1",
+			"title": "EventStreamSealed",
+			"description": "A stream was sealed: it takes no more events, and its content is summed up in one root.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream."},
+				"FinalEventCount": {"type": "integer", "minimum": 0, "description": "Events in the stream before this one."},
+				"MerkleRoot": {
+					"type": "string",
+					"pattern": "^[0-9a-f]{64}$",
+					"description": "Root of the RFC 6962 tree over the hashes of those events. 64 hexadecimal digits."
+				},
+				"SealedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the stream was sealed. RFC 3339, UTC."
+				}
+			},
+			"required": ["StreamId", "FinalEventCount", "MerkleRoot", "SealedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Who sealed it and why stand in the metadata: actor, session_user, reason.",
+			"Last event of the stream itself: every later append is refused with TP106.",
+			"Sealing cannot be undone.",
+			"The root covers every event before this one; the chain covers this one."
+		],
+		"idempotency_key": "StreamId: a stream is sealed once.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Archiving waits for it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending: the stream cannot change any more."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_sealed_streams_total", "type": "counter", "description": "Streams sealed, by tenant."}],
+			"alerts": [
+				{
+					"name": "UnexpectedSeal",
+					"when": "a seal by an actor outside the list of archivists",
+					"severity": "warning",
+					"action": "Compare with the change calendar."
+				}
+			]
+		},
+		"example": {
+			"StreamId": "case-2025-114",
+			"FinalEventCount": 318,
+			"MerkleRoot": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+			"SealedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "EventStreamArchived",
-		"key": 8,
+		"key": 13,
 		"kind": "domain",
 		"category": "storage",
-		"description": "EventStreamArchived"
+		"description": "A sealed stream was written to an archive and verified there.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.archive_stream"],
+		"consumers": ["retention", "external auditors"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventStreamArchived:1",
+			"title": "EventStreamArchived",
+			"description": "A sealed stream was written to an archive and verified there.",
+			"type": "object",
+			"properties": {
+				"StreamId": {"type": "string", "minLength": 3, "maxLength": 255, "description": "Name of the stream."},
+				"ArchiveLocation": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 2048,
+					"description": "Where the archive is: a URI that the archiving program understands."
+				},
+				"ArchivedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the archive was verified. RFC 3339, UTC."
+				}
+			},
+			"required": ["StreamId", "ArchiveLocation", "ArchivedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Only a sealed stream is archived.", "The event is written after the archive has been read back and verified, never before."],
+		"idempotency_key": "StreamId and ArchiveLocation.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Retention waits for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; nothing is deleted meanwhile."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_archived_streams_total", "type": "counter", "description": "Streams archived, by tenant and location."}],
+			"alerts": [
+				{
+					"name": "ArchiveBacklog",
+					"when": "sealed streams older than a day that are not archived",
+					"severity": "warning",
+					"action": "See whether the archiving program runs."
+				}
+			]
+		},
+		"example": {
+			"StreamId": "case-2025-114",
+			"ArchiveLocation": "s3://acme-archive/case-2025-114.ndjson.zst",
+			"ArchivedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -1095,24 +1747,207 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "EventClassified",
-		"key": 9,
+		"key": 20,
 		"kind": "domain",
 		"category": "classification",
-		"description": "EventClassified"
+		"description": "The sensitivity of an event was determined.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["the append, by the class of the event's type or by a classification policy"],
+		"consumers": ["access control", "retention", "export filters"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventClassified:1",
+			"title": "EventClassified",
+			"description": "The sensitivity of an event was determined.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was classified, a ULID."},
+				"Classification": {
+					"type": "string",
+					"enum": ["public", "internal", "confidential", "restricted"],
+					"description": "The class, from the least to the most sensitive."
+				},
+				"Confidence": {"type": "number", "minimum": 0, "maximum": 1, "description": "How sure it is: 1 for a rule, less for a detector."},
+				"ClassificationRules": {
+					"type": "array",
+					"items": {"type": "string", "minLength": 1, "maxLength": 255, "description": "One rule."},
+					"minItems": 1,
+					"description": "What decided: policies by id, or default where none applied."
+				}
+			},
+			"required": ["EventId", "Classification", "Confidence", "ClassificationRules"],
+			"additionalProperties": false
+		},
+		"rules": ["The most sensitive class of all rules that apply wins.", "A rule has confidence 1."],
+		"idempotency_key": "EventId and Classification.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Access control fails closed until it has seen the class."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; treat the event as restricted meanwhile."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_classified_events_total", "type": "counter", "description": "Events, by tenant and class."}],
+			"alerts": [
+				{
+					"name": "RestrictedSurge",
+					"when": "ten times as many restricted events in an hour as usual",
+					"severity": "warning",
+					"action": "Look for a producer that logs what it should not."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"Classification": "confidential",
+			"Confidence": 1,
+			"ClassificationRules": ["policy:3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d"]
+		}
 	},
 	{
 		"event_type": "PIIDetected",
-		"key": 10,
+		"key": 21,
 		"kind": "domain",
 		"category": "classification",
-		"description": "PIIDetected"
+		"description": "Personal data were found in an event's payload outside the fields that are marked for it.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the classification job"],
+		"consumers": ["data protection officers", "redaction"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PIIDetected:1",
+			"title": "PIIDetected",
+			"description": "Personal data were found in an event's payload outside the fields that are marked for it.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that holds them, a ULID."},
+				"PIITypes": {
+					"type": "array",
+					"items": {"type": "string", "minLength": 1, "maxLength": 64, "description": "A kind, as atp.pii_detect names it."},
+					"minItems": 1,
+					"uniqueItems": true,
+					"description": "Kinds that were found."
+				},
+				"Locations": {
+					"type": "array",
+					"items": {
+						"type": "object",
+						"properties": {
+							"Pointer": {"type": "string", "description": "JSON pointer into the payload."},
+							"Kind": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Kind of what is there."}
+						},
+						"required": ["Pointer", "Kind"],
+						"additionalProperties": false,
+						"description": "One place."
+					},
+					"minItems": 1,
+					"description": "Where, without the values."
+				},
+				"RedactionRequired": {"type": "boolean", "description": "True where a policy demands that it be redacted."}
+			},
+			"required": ["EventId", "PIITypes", "Locations", "RedactionRequired"],
+			"additionalProperties": false
+		},
+		"rules": ["The values themselves are never repeated.", "Marked fields are not reported: they are encrypted already."],
+		"idempotency_key": "EventId: a later finding for the same event supersedes the former.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT10M",
+			"reason": "A finding that waits is a leak that stays."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page the data protection officer: the finding stands in the stream."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_pii_findings_total", "type": "counter", "description": "Findings, by tenant and kind."}],
+			"alerts": [
+				{
+					"name": "UnmarkedPII",
+					"when": "any finding with RedactionRequired",
+					"severity": "critical",
+					"action": "Redact the event and mark the field in its schema."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"PIITypes": ["EMAIL_ADDRESS"],
+			"Locations": [{"Pointer": "/comment", "Kind": "EMAIL_ADDRESS"}],
+			"RedactionRequired": true
+		}
 	},
 	{
 		"event_type": "EventRedacted",
-		"key": 11,
+		"key": 22,
 		"kind": "domain",
 		"category": "classification",
-		"description": "EventRedacted"
+		"description": "Fields of an event were removed; what was there stays provable by its commitment.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.redact_event"],
+		"consumers": ["read models", "exports", "external auditors"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventRedacted:1",
+			"title": "EventRedacted",
+			"description": "Fields of an event were removed; what was there stays provable by its commitment.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"RedactedFields": {
+					"type": "array",
+					"items": {"type": "string", "minLength": 1, "description": "One pointer."},
+					"minItems": 1,
+					"uniqueItems": true,
+					"description": "The fields, as JSON pointers into the payload."
+				},
+				"RedactionMethod": {
+					"type": "string",
+					"enum": ["removed", "key-destroyed"],
+					"description": "How: the value was removed, or the key that encrypted it was destroyed."
+				}
+			},
+			"required": ["EventId", "RedactedFields", "RedactionMethod"],
+			"additionalProperties": false
+		},
+		"rules": ["The chain stays whole: commitments stand in the place of what was removed.", "A legal hold forbids it."],
+		"idempotency_key": "EventId and RedactedFields.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Copies outside the database must follow; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page its owner: a copy still shows what was redacted."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_redactions_total", "type": "counter", "description": "Redactions, by tenant and method."}],
+			"alerts": [
+				{
+					"name": "RedactionNotFollowed",
+					"when": "a subscription that handles redactions is behind by a day",
+					"severity": "critical",
+					"action": "Mend the consumer; copies still show the values."
+				}
+			]
+		},
+		"example": {"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA", "RedactedFields": ["/comment"], "RedactionMethod": "removed"}
 	}
 ]
 $catalog$);
@@ -1121,38 +1956,313 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "RetentionPolicyApplied",
-		"key": 12,
+		"key": 30,
 		"kind": "domain",
 		"category": "retention",
-		"description": "RetentionPolicyApplied"
+		"description": "It was determined how long an event is kept.",
+		"emitted": "rendered from the log",
+		"note": "Follows one to one from an append. It is not stored a second time, because that would write every event twice; atp.platform_events renders it from the log.",
+		"producers": ["the append, by the retention policy that applies to the event"],
+		"consumers": ["archiving", "deletion", "data inventories"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:RetentionPolicyApplied:1",
+			"title": "RetentionPolicyApplied",
+			"description": "It was determined how long an event is kept.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"PolicyId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The retention policy."
+				},
+				"RetentionPeriod": {"type": "string", "format": "duration", "pattern": "^P", "description": "How long the event is kept. ISO 8601 duration."},
+				"ExpiresAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the period ends, counted from the time of recording. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "PolicyId", "RetentionPeriod", "ExpiresAt"],
+			"additionalProperties": false
+		},
+		"rules": ["The longest period of all policies that apply wins.", "A legal hold outlasts it.", "An event without a policy is kept."],
+		"idempotency_key": "EventId and PolicyId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1M",
+			"max_delay": "PT1H",
+			"reason": "Expiry is days away; there is time."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending."
+		},
+		"monitoring": {
+			"metrics": [
+				{
+					"name": "atp_events_without_retention",
+					"type": "gauge",
+					"description": "Events that no retention policy applies to, by tenant."
+				}
+			],
+			"alerts": [
+				{
+					"name": "NoRetention",
+					"when": "a tenant without any retention policy",
+					"severity": "info",
+					"action": "Create one: atp.create_policy(...)."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"RetentionPeriod": "P7Y",
+			"ExpiresAt": "2033-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "LegalHoldApplied",
-		"key": 13,
+		"key": 31,
 		"kind": "domain",
 		"category": "retention",
-		"description": "LegalHoldApplied"
+		"description": "An event was put under a legal hold: nothing may remove any part of it.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.place_hold"],
+		"consumers": ["deletion", "redaction", "legal department"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:LegalHoldApplied:1",
+			"title": "LegalHoldApplied",
+			"description": "An event was put under a legal hold: nothing may remove any part of it.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"HoldId": {"type": "string", "format": "uuid", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "description": "The hold."},
+				"HoldReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why: matter, court, order."},
+				"AppliedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who placed it."}
+			},
+			"required": ["EventId", "HoldId", "HoldReason", "AppliedBy"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"A hold forbids redaction, tombstoning and deletion whatever policy says otherwise.",
+			"Several holds can cover one event; each is released by itself."
+		],
+		"idempotency_key": "EventId and HoldId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A hold that a deletion job does not know of is a breach."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Stop deletion by hand until it has been replayed."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_events_on_hold", "type": "gauge", "description": "Events under a hold, by tenant."}],
+			"alerts": [
+				{
+					"name": "HoldNotSeen",
+					"when": "a subscription of a deletion job is behind",
+					"severity": "critical",
+					"action": "Stop the deletion job."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"HoldId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"HoldReason": "Smith v. Acme, 1:26-cv-00417",
+			"AppliedBy": "legal@example.com"
+		}
 	},
 	{
 		"event_type": "LegalHoldReleased",
-		"key": 14,
+		"key": 32,
 		"kind": "domain",
 		"category": "retention",
-		"description": "LegalHoldReleased"
+		"description": "A legal hold on an event ended.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.release_hold"],
+		"consumers": ["deletion", "legal department"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:LegalHoldReleased:1",
+			"title": "LegalHoldReleased",
+			"description": "A legal hold on an event ended.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"HoldId": {"type": "string", "format": "uuid", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", "description": "The hold."},
+				"ReleasedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who released it."},
+				"ReleasedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "HoldId", "ReleasedBy", "ReleasedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Other holds on the event stay.", "What fell due meanwhile is done by the next run of retention, not at once."],
+		"idempotency_key": "EventId and HoldId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Deletion may wait."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending: the event is kept too long meanwhile, never too short."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_holds_released_total", "type": "counter", "description": "Holds released, by tenant."}],
+			"alerts": [
+				{
+					"name": "HoldReleasedUnexpectedly",
+					"when": "a release outside the legal department",
+					"severity": "critical",
+					"action": "Ask who released it; place it again."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"HoldId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"ReleasedBy": "legal@example.com",
+			"ReleasedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "EventTombstoned",
-		"key": 15,
+		"key": 33,
 		"kind": "domain",
 		"category": "retention",
-		"description": "EventTombstoned"
+		"description": "An event was withdrawn from reading; it is kept, and the withdrawal can be undone.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.tombstone_event"],
+		"consumers": ["read models", "exports"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventTombstoned:1",
+			"title": "EventTombstoned",
+			"description": "An event was withdrawn from reading; it is kept, and the withdrawal can be undone.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"TombstoneReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why."},
+				"TombstonedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "TombstoneReason", "TombstonedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Order, type, times and chain stay readable.", "It can be undone until the event is permanently deleted."],
+		"idempotency_key": "EventId and TombstonedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Copies outside the database must follow."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page its owner: a copy still shows the event."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tombstones_total", "type": "counter", "description": "Events tombstoned, by tenant."}],
+			"alerts": [
+				{
+					"name": "TombstoneSurge",
+					"when": "more tombstones in an hour than in the week before",
+					"severity": "warning",
+					"action": "Compare with the retention policies that changed."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TombstoneReason": "retention policy expired",
+			"TombstonedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "EventPermanentlyDeleted",
-		"key": 16,
+		"key": 34,
 		"kind": "domain",
 		"category": "retention",
-		"description": "EventPermanentlyDeleted"
+		"description": "The content of an event was removed for good; that it was there stays provable.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.delete_event", "the retention job"],
+		"consumers": ["read models", "exports", "data protection officers"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:EventPermanentlyDeleted:1",
+			"title": "EventPermanentlyDeleted",
+			"description": "The content of an event was removed for good; that it was there stays provable.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event, a ULID."},
+				"DeletionReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Under which rule."},
+				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who, or which job."}
+			},
+			"required": ["EventId", "DeletionReason", "DeletedBy"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Write-once lock, legal hold and statutory minimum go first.",
+			"The header or at least the hash stays, so that the chain can be verified.",
+			"Dead tuples, WAL, replicas and backups may hold copies for as long as they are kept."
+		],
+		"idempotency_key": "EventId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT6H",
+			"reason": "Copies outside the database must follow."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Page the data protection officer: a copy survives."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_deletions_total", "type": "counter", "description": "Events deleted, by tenant and rule."}],
+			"alerts": [
+				{
+					"name": "DeletionSurge",
+					"when": "more deletions in an hour than in the month before",
+					"severity": "critical",
+					"action": "Stop the retention job; compare the policies."
+				}
+			]
+		},
+		"example": {"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA", "DeletionReason": "erasure request 2026-0113", "DeletedBy": "dpo@example.com"}
 	}
 ]
 $catalog$);
@@ -1161,24 +2271,214 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "PolicyCreated",
-		"key": 17,
+		"key": 40,
 		"kind": "domain",
 		"category": "policy",
-		"description": "PolicyCreated"
+		"description": "A policy came into force.",
+		"emitted": "when it happens",
+		"producers": ["atp.create_policy"],
+		"consumers": ["classification", "retention", "access control", "compliance officers"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PolicyCreated:1",
+			"title": "PolicyCreated",
+			"description": "A policy came into force.",
+			"type": "object",
+			"properties": {
+				"PolicyId": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"PolicyType": {
+					"type": "string",
+					"enum": ["retention", "classification", "access", "SigningKey"],
+					"description": "What it governs; SigningKey is a key that signs the log."
+				},
+				"Rules": {"type": "object", "description": "The rules, valid against the schema of the policy's type."},
+				"Name": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 128,
+					"description": "Name of the policy, unique among those of the tenant that are in force."
+				}
+			},
+			"required": ["PolicyId", "TenantId", "PolicyType", "Rules"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"First event of the policy's own stream; the policy is at version 1.",
+			"The name of a deleted policy can be used again, by a policy with another id."
+		],
+		"idempotency_key": "PolicyId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A policy that a consumer does not know of is not kept."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; atp.list_policies() says what is in force meanwhile."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_policies", "type": "gauge", "description": "Policies in force, by tenant and type."}],
+			"alerts": [
+				{
+					"name": "PolicyChanged",
+					"when": "any policy event outside the change calendar",
+					"severity": "warning",
+					"action": "Compare ChangedBy with who may."
+				}
+			]
+		},
+		"example": {
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"PolicyType": "retention",
+			"Rules": {"RetentionPeriod": "P7Y", "AppliesTo": {"EventTypes": ["Order*"]}},
+			"Name": "orders"
+		}
 	},
 	{
 		"event_type": "PolicyUpdated",
-		"key": 18,
+		"key": 41,
 		"kind": "domain",
 		"category": "policy",
-		"description": "PolicyUpdated"
+		"description": "The rules of a policy changed; the version before is kept.",
+		"emitted": "when it happens",
+		"producers": ["atp.update_policy"],
+		"consumers": ["classification", "retention", "access control", "compliance officers"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PolicyUpdated:1",
+			"title": "PolicyUpdated",
+			"description": "The rules of a policy changed; the version before is kept.",
+			"type": "object",
+			"properties": {
+				"PolicyId": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
+				},
+				"Changes": {
+					"type": "object",
+					"properties": {
+						"Before": {"type": "object", "description": "Rules of the version before."},
+						"After": {"type": "object", "description": "Rules from now on."}
+					},
+					"description": "What changed: the rules before and after; of a signing key, the members that changed."
+				},
+				"UpdatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who changed it: the session's actor, or its user."},
+				"Version": {"type": "integer", "minimum": 2, "description": "Version of the policy from now on."}
+			},
+			"required": ["PolicyId", "Changes", "UpdatedBy", "Version"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Version grows by one.",
+			"Each version is kept: what applied at any time can be told.",
+			"An update that changes nothing is no event."
+		],
+		"idempotency_key": "PolicyId and Version.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A policy that a consumer does not know of is not kept."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending; a gap in Version shows what is missing."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_policy_changes_total", "type": "counter", "description": "Policy changes, by tenant and type."}],
+			"alerts": [
+				{
+					"name": "RetentionShortened",
+					"when": "an update that shortens a RetentionPeriod",
+					"severity": "critical",
+					"action": "Have it confirmed by the compliance officer: events may fall due at once."
+				}
+			]
+		},
+		"example": {
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"Changes": {"Before": {"RetentionPeriod": "P7Y"}, "After": {"RetentionPeriod": "P10Y"}},
+			"UpdatedBy": "compliance@example.com",
+			"Version": 2
+		}
 	},
 	{
 		"event_type": "PolicyDeleted",
-		"key": 19,
+		"key": 42,
 		"kind": "domain",
 		"category": "policy",
-		"description": "PolicyDeleted"
+		"description": "A policy went out of force; its versions are kept.",
+		"emitted": "when it happens",
+		"producers": ["atp.delete_policy"],
+		"consumers": ["classification", "retention", "access control", "compliance officers"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:PolicyDeleted:1",
+			"title": "PolicyDeleted",
+			"description": "A policy went out of force; its versions are kept.",
+			"type": "object",
+			"properties": {
+				"PolicyId": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "The policy: a uuid; signing-key/<name> for a key that signs the log."
+				},
+				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"DeletedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["PolicyId", "DeletedBy", "DeletedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Last event of the policy's stream.", "What was decided under the policy stands."],
+		"idempotency_key": "PolicyId.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A consumer that goes on with a deleted policy errs on the strict side."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_policies_deleted_total", "type": "counter", "description": "Policies deleted, by tenant and type."}],
+			"alerts": [
+				{
+					"name": "LastRetentionPolicyDeleted",
+					"when": "a tenant is left without any retention policy",
+					"severity": "warning",
+					"action": "Ask whether that is meant."
+				}
+			]
+		},
+		"example": {
+			"PolicyId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"DeletedBy": "compliance@example.com",
+			"DeletedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -1187,38 +2487,300 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "TenantOnboarded",
-		"key": 20,
+		"key": 50,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantOnboarded"
+		"description": "A tenant came into being, with a log of its own.",
+		"emitted": "when it happens",
+		"producers": ["atp.onboard_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantOnboarded:1",
+			"title": "TenantOnboarded",
+			"description": "A tenant came into being, with a log of its own.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant; it stays taken for ever."},
+				"LogUid": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "Random identity of the tenant's log, hashed into every record of it."
+				},
+				"Configuration": {"type": "object", "description": "Settings of the tenant."},
+				"OnboardedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"OnboardedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "LogUid", "Configuration", "OnboardedBy", "OnboardedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"First event of the tenant, in its own log: it commits the name that the log belongs to.",
+			"The tenant default is made by the installation and has none."
+		],
+		"idempotency_key": "TenantId.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Provision by hand, then replay: handling is idempotent by TenantId."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}],
+			"alerts": [
+				{
+					"name": "TenantOnboardedUnexpectedly",
+					"when": "an onboarding by an actor outside provisioning",
+					"severity": "warning",
+					"action": "Ask who it was."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"LogUid": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"Configuration": {"plan": "gold"},
+			"OnboardedBy": "provisioning",
+			"OnboardedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "TenantConfigurationUpdated",
-		"key": 21,
+		"key": 51,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantConfigurationUpdated"
+		"description": "The settings of a tenant were replaced.",
+		"emitted": "when it happens",
+		"producers": ["atp.update_tenant_configuration"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantConfigurationUpdated:1",
+			"title": "TenantConfigurationUpdated",
+			"description": "The settings of a tenant were replaced.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Configuration": {"type": "object", "description": "Settings from now on."},
+				"PreviousConfiguration": {"type": "object", "description": "Settings before."},
+				"UpdatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"UpdatedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Configuration", "PreviousConfiguration", "UpdatedBy", "UpdatedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Configuration is the whole, not a difference.", "The last one wins."],
+		"idempotency_key": "TenantId and UpdatedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Read the settings from atp.tenants and go on."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenant_changes_total", "type": "counter", "description": "Changes of tenants, by tenant."}],
+			"alerts": []
+		},
+		"example": {
+			"TenantId": "acme",
+			"Configuration": {"plan": "iron"},
+			"PreviousConfiguration": {"plan": "gold"},
+			"UpdatedBy": "billing",
+			"UpdatedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "TenantSuspended",
-		"key": 22,
+		"key": 52,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantSuspended"
+		"description": "A tenant was suspended: its events stay readable, and it takes no more from callers.",
+		"emitted": "when it happens",
+		"producers": ["atp.suspend_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantSuspended:1",
+			"title": "TenantSuspended",
+			"description": "A tenant was suspended: its events stay readable, and it takes no more from callers.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who did it; null where none was given."
+				},
+				"SuspendedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"SuspendedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Reason", "SuspendedBy", "SuspendedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Appends of callers are refused with TP203 from the commit on; those that had begun may still commit.",
+			"The platform's own events still land."
+		],
+		"idempotency_key": "TenantId and SuspendedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Lock the account by hand, then replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}],
+			"alerts": [
+				{
+					"name": "TenantSuspendedUnexpectedly",
+					"when": "a suspension outside billing and security",
+					"severity": "critical",
+					"action": "Ask who it was; atp.reactivate_tenant(...) undoes it."
+				}
+			]
+		},
+		"example": {"TenantId": "acme", "Reason": "invoice overdue", "SuspendedBy": "billing", "SuspendedAt": "2026-03-01T09:30:00.000000Z"}
 	},
 	{
 		"event_type": "TenantReactivated",
-		"key": 23,
+		"key": 53,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantReactivated"
+		"description": "A suspended tenant takes events again.",
+		"emitted": "when it happens",
+		"producers": ["atp.reactivate_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantReactivated:1",
+			"title": "TenantReactivated",
+			"description": "A suspended tenant takes events again.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who did it; null where none was given."
+				},
+				"ReactivatedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"ReactivatedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Reason", "ReactivatedBy", "ReactivatedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Only a suspended tenant is reactivated."],
+		"idempotency_key": "TenantId and ReactivatedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Unlock the account by hand, then replay."
+		},
+		"monitoring": {"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}], "alerts": []},
+		"example": {"TenantId": "acme", "Reason": "invoice paid", "ReactivatedBy": "billing", "ReactivatedAt": "2026-03-01T09:30:00.000000Z"}
 	},
 	{
 		"event_type": "TenantDeleted",
-		"key": 24,
+		"key": 54,
 		"kind": "integration",
 		"category": "tenant",
-		"description": "TenantDeleted"
+		"description": "A tenant was marked deleted: it takes no more events for ever. What it has is evidence and stays.",
+		"emitted": "when it happens",
+		"producers": ["atp.delete_tenant"],
+		"consumers": ["identity management", "billing", "provisioning", "platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:TenantDeleted:1",
+			"title": "TenantDeleted",
+			"description": "A tenant was marked deleted: it takes no more events for ever. What it has is evidence and stays.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant."},
+				"Reason": {
+					"type": ["string", "null"],
+					"maxLength": 1024,
+					"description": "Why, in the words of who did it; null where none was given."
+				},
+				"DeletedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who: the session's actor, or its user."},
+				"DeletedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Reason", "DeletedBy", "DeletedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Cannot be undone.",
+			"The name stays taken.",
+			"Events go by retention and erasure, each with an event of its own, never with the tenant."
+		],
+		"idempotency_key": "TenantId and DeletedAt.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT5S",
+			"max_delay": "PT1H",
+			"reason": "Other systems make, bill and lock accounts after it; it is worth some patience."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Close the account by hand, then replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_tenants", "type": "gauge", "description": "Tenants, by status."}],
+			"alerts": [{"name": "TenantDeleted", "when": "any", "severity": "warning", "action": "Have it confirmed."}]
+		},
+		"example": {"TenantId": "acme", "Reason": "contract ended", "DeletedBy": "billing", "DeletedAt": "2026-03-01T09:30:00.000000Z"}
 	}
 ]
 $catalog$);
@@ -1227,38 +2789,326 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "ExportRequested",
-		"key": 25,
+		"key": 60,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportRequested"
+		"description": "Somebody asked for an export of events.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp.request_export"],
+		"consumers": ["the exporting program", "approvers"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportRequested:1",
+			"title": "ExportRequested",
+			"description": "Somebody asked for an export of events.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"RequestedBy": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who asked."},
+				"Purpose": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What for."},
+				"Format": {"type": "string", "enum": ["ndjson", "csv", "cloudevents", "bundle"], "description": "Form of the export."},
+				"Filter": {"type": "object", "description": "Which events: members as in atp.export_bundle."}
+			},
+			"required": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"],
+			"additionalProperties": false
+		},
+		"rules": ["First event of the export's own stream.", "An export that needs approval waits for it."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Ask again: ExportId is new then."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_exports_total", "type": "counter", "description": "Exports, by tenant and outcome."}],
+			"alerts": [{"name": "ExportRequestedOutOfHours", "when": "a request by night", "severity": "warning", "action": "Ask who it was."}]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"RequestedBy": "auditor@example.com",
+			"Purpose": "annual audit",
+			"Format": "bundle",
+			"Filter": {"Streams": ["order-*"]}
+		}
 	},
 	{
 		"event_type": "ExportStarted",
-		"key": 26,
+		"key": 61,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportStarted"
+		"description": "The export began; the range that it covers is fixed.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportStarted:1",
+			"title": "ExportStarted",
+			"description": "The export began; the range that it covers is fixed.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"FromPosition": {"type": "integer", "minimum": 1, "description": "First log position covered."},
+				"ThroughPosition": {"type": "integer", "minimum": 0, "description": "Last log position covered."},
+				"StartedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["What is appended later is not part of it."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard: Completed or Failed follows."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_exports_running", "type": "gauge", "description": "Exports begun and not ended."}],
+			"alerts": [
+				{
+					"name": "ExportHangs",
+					"when": "begun and not ended for six hours",
+					"severity": "warning",
+					"action": "See whether the exporting program runs."
+				}
+			]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"FromPosition": 1,
+			"ThroughPosition": 120431,
+			"StartedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "ExportCompleted",
-		"key": 27,
+		"key": 62,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportCompleted"
+		"description": "The export was written and verified.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked", "delivery"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportCompleted:1",
+			"title": "ExportCompleted",
+			"description": "The export was written and verified.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"EventCount": {"type": "integer", "minimum": 0, "description": "Events in it."},
+				"ByteCount": {"type": "integer", "minimum": 0, "description": "Its size in bytes."},
+				"Digest": {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": "SHA-256 of it. 64 hexadecimal digits."},
+				"CompletedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Written after it has been read back and verified."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending: the export is there."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_export_seconds", "type": "histogram", "description": "Time from request to completion."}],
+			"alerts": []
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"EventCount": 120431,
+			"ByteCount": 73400320,
+			"Digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+			"CompletedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "ExportFailed",
-		"key": 28,
+		"key": 63,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportFailed"
+		"description": "The export could not be written.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked", "platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportFailed:1",
+			"title": "ExportFailed",
+			"description": "The export could not be written.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"FailureReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt failed."},
+				"FailedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Nothing of a failed export is delivered."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Tell who asked by hand."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_export_failures_total", "type": "counter", "description": "Failed exports, by tenant."}],
+			"alerts": [{"name": "ExportFailed", "when": "any", "severity": "warning", "action": "Mend the cause, then ask again."}]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"FailureReason": "archive volume is full",
+			"Attempt": 1,
+			"FailedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "ExportDelivered",
-		"key": 29,
+		"key": 64,
 		"kind": "integration",
 		"category": "export",
-		"description": "ExportDelivered"
+		"description": "The export reached who it was for.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the exporting program"],
+		"consumers": ["who asked", "compliance officers"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ExportDelivered:1",
+			"title": "ExportDelivered",
+			"description": "The export reached who it was for.",
+			"type": "object",
+			"properties": {
+				"ExportId": {
+					"type": "string",
+					"format": "uuid",
+					"pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+					"description": "The export."
+				},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Recipient": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Who received it."},
+				"DeliveryMethod": {"type": "string", "minLength": 1, "maxLength": 255, "description": "How: a bucket, a mail, a download."},
+				"DeliveredAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["ExportId", "TenantId", "Recipient", "DeliveryMethod", "DeliveredAt"],
+			"additionalProperties": false
+		},
+		"rules": ["The recipient is a person or system that the request named."],
+		"idempotency_key": "ExportId.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT2S",
+			"max_delay": "PT10M",
+			"reason": "Who asked for the export is waiting for it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Replay after mending."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_exports_delivered_total", "type": "counter", "description": "Exports delivered, by tenant."}],
+			"alerts": [
+				{
+					"name": "ExportToUnknownRecipient",
+					"when": "a recipient outside the list",
+					"severity": "critical",
+					"action": "Stop the delivery; tell the data protection officer."
+				}
+			]
+		},
+		"example": {
+			"ExportId": "3f0c8a52-7d1e-4b6a-9c55-0e2f4a6b8c1d",
+			"TenantId": "acme",
+			"Recipient": "auditor@example.com",
+			"DeliveryMethod": "sftp",
+			"DeliveredAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -1267,31 +3117,297 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "HashChainValidated",
-		"key": 30,
+		"key": 70,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "HashChainValidated"
+		"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.record_verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:HashChainValidated:1",
+			"title": "HashChainValidated",
+			"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {
+					"type": "string",
+					"minLength": 1,
+					"maxLength": 255,
+					"description": "What was checked: all streams, one stream, or the log."
+				},
+				"StreamsChecked": {"type": "integer", "minimum": 0, "description": "Streams that were walked."},
+				"EventsChecked": {"type": "integer", "minimum": 1, "description": "Events whose hash was recomputed."},
+				"Duration": {
+					"type": "string",
+					"pattern": "^PT[0-9]+(\\.[0-9]+)?S$",
+					"description": "How long it took. ISO 8601 duration in seconds and their fraction."
+				},
+				"ValidatedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When the check ended. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "Duration", "ValidatedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Zero events checked is no pass and no event.", "verify functions write nothing: who runs them for the record writes the event."],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [
+				{"name": "atp_verified_events", "type": "gauge", "description": "Events checked by the last verification, by tenant."},
+				{"name": "atp_verification_age_seconds", "type": "gauge", "description": "Time since the last verification that passed."}
+			],
+			"alerts": [
+				{
+					"name": "NotVerified",
+					"when": "no HashChainValidated of a tenant for two days",
+					"severity": "warning",
+					"action": "See whether the nightly job runs."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "all streams",
+			"StreamsChecked": 812,
+			"EventsChecked": 120431,
+			"Duration": "PT0.301S",
+			"ValidatedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "HashChainValidationFailed",
-		"key": 31,
+		"key": 71,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "HashChainValidationFailed"
+		"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.record_verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:HashChainValidationFailed:1",
+			"title": "HashChainValidationFailed",
+			"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {"type": "string", "minLength": 1, "maxLength": 255, "description": "What was checked."},
+				"StreamsChecked": {"type": "integer", "minimum": 0, "description": "Streams that were walked."},
+				"EventsChecked": {"type": "integer", "minimum": 0, "description": "Events whose hash was recomputed before the fault was met."},
+				"FirstFault": {
+					"type": "object",
+					"properties": {
+						"StreamId": {
+							"type": ["string", "null"],
+							"minLength": 1,
+							"maxLength": 255,
+							"description": "The stream; null where its name is gone."
+						},
+						"SequenceNumber": {
+							"type": ["integer", "null"],
+							"minimum": 0,
+							"description": "Place in the stream; null where the stream as a whole is at fault."
+						},
+						"Fault": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What is wrong."}
+					},
+					"required": ["StreamId", "SequenceNumber", "Fault"],
+					"additionalProperties": false,
+					"description": "The first fault."
+				},
+				"DetectedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "StreamsChecked", "EventsChecked", "FirstFault", "DetectedAt"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"The first fault is named; there may be more.",
+			"The store goes on taking events: stopping would give the attacker the outage too."
+		],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 20,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_chain_faults_total", "type": "counter", "description": "Verifications that failed, by tenant."}],
+			"alerts": [
+				{
+					"name": "ChainBroken",
+					"when": "any",
+					"severity": "critical",
+					"action": "Keep the disk; compare with a checkpoint signed outside; see docs/operations."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "all streams",
+			"StreamsChecked": 812,
+			"EventsChecked": 99120,
+			"FirstFault": {"StreamId": "order-42", "SequenceNumber": 7, "Fault": "hash does not match"},
+			"DetectedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "SignatureVerified",
-		"key": 32,
+		"key": 72,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "SignatureVerified"
+		"description": "The signature of a checkpoint was verified.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the nightly verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:SignatureVerified:1",
+			"title": "SignatureVerified",
+			"description": "The signature of a checkpoint was verified.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {"type": "string", "minLength": 1, "maxLength": 255, "description": "What was signed: checkpoint, bundle or export."},
+				"KeyId": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Name and hash of the key."},
+				"TreeSize": {"type": "integer", "minimum": 0, "description": "Size of the tree that was signed."},
+				"VerifiedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "KeyId", "TreeSize", "VerifiedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Verified with a key from outside the database."],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 5,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_signatures_verified_total", "type": "counter", "description": "Signatures verified, by key."}],
+			"alerts": [
+				{
+					"name": "NoSignature",
+					"when": "no verified checkpoint for a day",
+					"severity": "warning",
+					"action": "See whether the signer runs."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "checkpoint",
+			"KeyId": "acme.example/log+5b8f3a21",
+			"TreeSize": 120431,
+			"VerifiedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "SignatureVerificationFailed",
-		"key": 33,
+		"key": 73,
 		"kind": "integration",
 		"category": "integrity",
-		"description": "SignatureVerificationFailed"
+		"description": "A signature did not verify, or was made by a key that is not trusted.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["the nightly verification"],
+		"consumers": ["external auditors", "compliance officers", "security operations"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:SignatureVerificationFailed:1",
+			"title": "SignatureVerificationFailed",
+			"description": "A signature did not verify, or was made by a key that is not trusted.",
+			"type": "object",
+			"properties": {
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Scope": {"type": "string", "minLength": 1, "maxLength": 255, "description": "What was signed."},
+				"KeyId": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Name and hash of the key that the signature names."},
+				"TreeSize": {"type": "integer", "minimum": 0, "description": "Size of the tree that the checkpoint claims."},
+				"Fault": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "What is wrong."},
+				"DetectedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["TenantId", "Scope", "KeyId", "TreeSize", "Fault", "DetectedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["The checkpoint is not used for anything."],
+		"idempotency_key": "TenantId, Scope and the time of the check.",
+		"retry": {
+			"max_attempts": 20,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Evidence of a check is worth some patience; a failure is worth more."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Run the verification again by hand, and replay."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_signature_faults_total", "type": "counter", "description": "Signatures that failed, by key."}],
+			"alerts": [
+				{
+					"name": "SignatureInvalid",
+					"when": "any",
+					"severity": "critical",
+					"action": "Compare with the head that the witness keeps."
+				}
+			]
+		},
+		"example": {
+			"TenantId": "acme",
+			"Scope": "checkpoint",
+			"KeyId": "acme.example/log+5b8f3a21",
+			"TreeSize": 120431,
+			"Fault": "signature does not verify",
+			"DetectedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
@@ -1300,24 +3416,203 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "SIEMEventPublished",
-		"key": 34,
+		"key": 80,
 		"kind": "integration",
 		"category": "external",
-		"description": "SIEMEventPublished"
+		"description": "An event reached a security information system.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp-relay"],
+		"consumers": ["platform operators", "owners of the target"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:SIEMEventPublished:1",
+			"title": "SIEMEventPublished",
+			"description": "An event reached a security information system.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was sent, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Target": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Where to: name of the endpoint."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt it was."},
+				"Status": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Its answer."},
+				"PublishedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "TenantId", "Target", "Attempt", "Status", "PublishedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["One for each event and target that asked for the record; the relay sums up otherwise."],
+		"idempotency_key": "EventId, Target and Attempt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A record of a delivery; consumers that lag do no harm."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_siem_published_total", "type": "counter", "description": "Events published, by target."}],
+			"alerts": [
+				{
+					"name": "SIEMSilent",
+					"when": "nothing published to a target for 15 minutes while events arrive",
+					"severity": "critical",
+					"action": "See the relay's log."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Target": "splunk-hec",
+			"Attempt": 1,
+			"Status": "200",
+			"PublishedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "WebhookDelivered",
-		"key": 35,
+		"key": 81,
 		"kind": "integration",
 		"category": "external",
-		"description": "WebhookDelivered"
+		"description": "A webhook's endpoint took an event.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp-relay"],
+		"consumers": ["platform operators", "owners of the target"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:WebhookDelivered:1",
+			"title": "WebhookDelivered",
+			"description": "A webhook's endpoint took an event.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was sent, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Target": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Where to: name of the endpoint."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt it was."},
+				"Status": {"type": "integer", "minimum": 200, "maximum": 299, "description": "HTTP status of the answer."},
+				"DeliveredAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["EventId", "TenantId", "Target", "Attempt", "Status", "DeliveredAt"],
+			"additionalProperties": false
+		},
+		"rules": ["Any answer of class 2xx counts."],
+		"idempotency_key": "EventId, Target and Attempt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A record of a delivery; consumers that lag do no harm."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard."
+		},
+		"monitoring": {"metrics": [{"name": "atp_webhook_deliveries_total", "type": "counter", "description": "Deliveries, by target."}], "alerts": []},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Target": "https://hooks.example.com/audit",
+			"Attempt": 1,
+			"Status": 204,
+			"DeliveredAt": "2026-03-01T09:30:00.000000Z"
+		}
 	},
 	{
 		"event_type": "WebhookDeliveryFailed",
-		"key": 36,
+		"key": 82,
 		"kind": "integration",
 		"category": "external",
-		"description": "WebhookDeliveryFailed"
+		"description": "A webhook's endpoint did not take an event.",
+		"emitted": "later",
+		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
+		"producers": ["atp-relay"],
+		"consumers": ["platform operators", "owners of the target"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:WebhookDeliveryFailed:1",
+			"title": "WebhookDeliveryFailed",
+			"description": "A webhook's endpoint did not take an event.",
+			"type": "object",
+			"properties": {
+				"EventId": {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", "description": "The event that was sent, a ULID."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the tenant that the event belongs to."},
+				"Target": {"type": "string", "minLength": 1, "maxLength": 255, "description": "Where to: name of the endpoint."},
+				"Attempt": {"type": "integer", "minimum": 1, "description": "Which attempt it was."},
+				"Status": {
+					"type": ["integer", "null"],
+					"minimum": 100,
+					"maximum": 599,
+					"description": "HTTP status of the answer; null where there was none."
+				},
+				"FailureReason": {"type": "string", "minLength": 1, "maxLength": 1024, "description": "Why."},
+				"FailedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				},
+				"Final": {"type": "boolean", "description": "True where no further attempt follows."}
+			},
+			"required": ["EventId", "TenantId", "Target", "Attempt", "Status", "FailureReason", "FailedAt", "Final"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Further attempts follow until Final; then the event is a dead letter of its subscription.",
+			"Answers 410 and 4xx other than 408 and 429 are final at once."
+		],
+		"idempotency_key": "EventId, Target and Attempt.",
+		"retry": {
+			"max_attempts": 3,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "A record of a delivery; consumers that lag do no harm."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Discard: the delivery's own dead letter tells the same."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_webhook_failures_total", "type": "counter", "description": "Failed deliveries, by target and status."}],
+			"alerts": [
+				{
+					"name": "WebhookDown",
+					"when": "every delivery to a target has failed for 15 minutes",
+					"severity": "warning",
+					"action": "Tell its owner; the breaker has opened."
+				}
+			]
+		},
+		"example": {
+			"EventId": "01JD4ZK8Q5X7M2N9P3R6T8V0WA",
+			"TenantId": "acme",
+			"Target": "https://hooks.example.com/audit",
+			"Attempt": 3,
+			"Status": 503,
+			"FailureReason": "service unavailable",
+			"FailedAt": "2026-03-01T09:30:00.000000Z",
+			"Final": false
+		}
 	}
 ]
 $catalog$);
@@ -1326,29 +3621,167 @@ SELECT atp_internal.seed_catalog($catalog$
 [
 	{
 		"event_type": "ServiceStarted",
-		"key": 37,
+		"key": 90,
 		"kind": "system",
 		"category": "system",
-		"description": "ServiceStarted"
+		"description": "A part of the platform started.",
+		"emitted": "when it happens",
+		"producers": ["the background worker", "atp.record_service_start"],
+		"consumers": ["platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:ServiceStarted:1",
+			"title": "ServiceStarted",
+			"description": "A part of the platform started.",
+			"type": "object",
+			"properties": {
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: worker, signer, relay."},
+				"Version": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Its version."},
+				"Database": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Name of the database that it serves."},
+				"StartedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When. RFC 3339, UTC."
+				}
+			},
+			"required": ["Component", "Version", "Database", "StartedAt"],
+			"additionalProperties": false
+		},
+		"rules": ["In the tenant default.", "A restart is a further event: many of them in a row say that it crashes."],
+		"idempotency_key": "Component and StartedAt.",
+		"retry": {
+			"max_attempts": 1,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT5M",
+			"reason": "Informative."
+		},
+		"dead_letter": {"reasons": ["PermanentFailure"], "when": "A consumer has failed.", "handling": "Discard."},
+		"monitoring": {
+			"metrics": [{"name": "atp_service_starts_total", "type": "counter", "description": "Starts, by component."}],
+			"alerts": [
+				{
+					"name": "ServiceFlapping",
+					"when": "more than three starts of a component in ten minutes",
+					"severity": "critical",
+					"action": "Read the server's log."
+				}
+			]
+		},
+		"example": {"Component": "worker", "Version": "1.0", "Database": "audit", "StartedAt": "2026-03-01T09:30:00.000000Z"}
 	},
 	{
 		"event_type": "HealthCheckFailed",
-		"key": 38,
+		"key": 91,
 		"kind": "system",
 		"category": "system",
-		"description": "HealthCheckFailed"
+		"description": "A health check that passed before fails.",
+		"emitted": "when it happens",
+		"producers": ["atp.report_health_check", "jobs of the background worker"],
+		"consumers": ["platform operators"],
+		"schema": {
+			"$schema": "https://json-schema.org/draft/2020-12/schema",
+			"$id": "urn:atp:event:HealthCheckFailed:1",
+			"title": "HealthCheckFailed",
+			"description": "A health check that passed before fails.",
+			"type": "object",
+			"properties": {
+				"Check": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Name of the check."},
+				"Detail": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "What was found."},
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part was checked."},
+				"TenantId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The tenant concerned, where one is."},
+				"LogPosition": {"type": "integer", "minimum": 0, "description": "The log position concerned, where one is."},
+				"DetectedAt": {
+					"type": "string",
+					"format": "date-time",
+					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
+					"description": "When; the event's own time where it is left out. RFC 3339, UTC."
+				}
+			},
+			"required": ["Check", "Detail"],
+			"additionalProperties": false
+		},
+		"rules": [
+			"Written when a check turns from passing to failing, not each time it fails: a store in trouble is not given more work.",
+			"In the tenant concerned, or in the tenant default."
+		],
+		"idempotency_key": "Check and the time of the event.",
+		"retry": {
+			"max_attempts": 10,
+			"backoff": "exponential with full jitter",
+			"first_delay": "PT1S",
+			"max_delay": "PT1M",
+			"reason": "An operator should hear of it."
+		},
+		"dead_letter": {
+			"reasons": ["MaxAttemptsExceeded", "PermanentFailure"],
+			"when": "A consumer has failed max_attempts times.",
+			"handling": "Look at atp.health_checks by hand."
+		},
+		"monitoring": {
+			"metrics": [{"name": "atp_health_checks_failing", "type": "gauge", "description": "Checks that fail now, by component."}],
+			"alerts": [
+				{
+					"name": "HealthCheckFailing",
+					"when": "any check fails for five minutes",
+					"severity": "critical",
+					"action": "Read Detail; see docs/operations."
+				}
+			]
+		},
+		"example": {
+			"Component": "log",
+			"Check": "sequencer lag",
+			"Detail": "12,408 events have waited for a place for 31 s",
+			"DetectedAt": "2026-03-01T09:30:00.000000Z"
+		}
 	}
 ]
 $catalog$);
 
 -- ==== src/stream/guard.sql ====
--- The guard: UPDATE, DELETE and TRUNCATE are refused on the tables of the event store, whoever asks.
+-- The guard: UPDATE, DELETE, TRUNCATE and INSERT past the append are refused on the tables of the event store, and commands that
+-- alter or drop what it is made of. See src/stream/guard.h.
 CREATE FUNCTION atp_internal.refuse_change() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse';
 COMMENT ON FUNCTION atp_internal.refuse_change() IS
-'Refuse UPDATE, DELETE and TRUNCATE of a guarded table.
+'Refuse UPDATE, DELETE, TRUNCATE and direct INSERT on a guarded table.
+INSERT passes for the functions of atp, and while a restore is loading the table.
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
+COMMENT ON FUNCTION atp_internal.guard_command_start() IS
+'Refuse a command that would alter or drop an object of the event store.
+Raises: TP108 (an object of the store), TP109 (the extension, while there are events).';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_start() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_command_end() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_end';
+COMMENT ON FUNCTION atp_internal.guard_command_end() IS
+'Refuse a command that has put something into a schema of the event store.
+A function of atp_owner is refused in any schema: it could act as ours do.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_command_end() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.guard_drop() RETURNS event_trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_drop';
+COMMENT ON FUNCTION atp_internal.guard_drop() IS
+'Refuse a command that has dropped an object of the event store on its way.
+Raises: TP108.';
+REVOKE ALL ON FUNCTION atp_internal.guard_drop() FROM PUBLIC;
+
+CREATE EVENT TRIGGER atp_guard_command_start ON ddl_command_start EXECUTE FUNCTION atp_internal.guard_command_start();
+ALTER EVENT TRIGGER atp_guard_command_start ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_start IS 'Refuses commands on objects of the event store.';
+CREATE EVENT TRIGGER atp_guard_command_end ON ddl_command_end EXECUTE FUNCTION atp_internal.guard_command_end();
+ALTER EVENT TRIGGER atp_guard_command_end ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_command_end IS 'Refuses what a command has put into a schema of the event store.';
+CREATE EVENT TRIGGER atp_guard_drop ON sql_drop EXECUTE FUNCTION atp_internal.guard_drop();
+ALTER EVENT TRIGGER atp_guard_drop ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER atp_guard_drop IS 'Refuses the drop of objects of the event store.';
 
 -- ==== src/stream/partition.sql ====
 -- The event table. Partitions, their indexes, policies and guards are made at run time by src/stream/partition.c: a partition
@@ -1399,7 +3832,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 
@@ -1488,7 +3921,7 @@ COMMENT ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) IS
 See pending_version.';
 REVOKE ALL ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.pending_min_event_id(bigint, uuid) TO atp_reader, atp_writer, atp_auditor, atp_admin;
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.stream
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 
@@ -1922,6 +4355,484 @@ COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS
 RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z.';
 REVOKE ALL ON FUNCTION atp_internal.event_time(timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.current_actor() RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	RETURN COALESCE(NULLIF(pg_catalog.current_setting('atp.actor', true), ''), SESSION_USER::text);
+COMMENT ON FUNCTION atp_internal.current_actor() IS 'Return who acts: the setting atp.actor, or the user of the session.';
+REVOKE ALL ON FUNCTION atp_internal.current_actor() FROM PUBLIC;
+
+-- ==== src/stream/tenancy.sql ====
+-- The life of tenants: each step is an event of the tenant's own log, in the stream atp.Tenant-<name>, in the same transaction.
+CREATE FUNCTION atp.onboard_tenant(tenant text, configuration jsonb DEFAULT '{}') RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	made atp_internal.tenant;
+BEGIN
+	IF onboard_tenant.tenant IS NULL OR onboard_tenant.tenant !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid tenant name "%s"', onboard_tenant.tenant),
+			HINT = 'A tenant name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
+	END IF;
+	IF jsonb_typeof(onboard_tenant.configuration) IS DISTINCT FROM 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
+	END IF;
+	INSERT INTO atp_internal.tenant AS t (name, configuration) VALUES (onboard_tenant.tenant, onboard_tenant.configuration)
+		ON CONFLICT (name) DO NOTHING RETURNING t.* INTO made;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP211', MESSAGE = format('tenant "%s" exists', onboard_tenant.tenant);
+	END IF;
+	PERFORM atp_internal.emit_event(made.tenant, 'atp.Tenant-' || made.name, 'TenantOnboarded', jsonb_build_object(
+		'TenantId', made.name, 'LogUid', made.log_uid, 'Configuration', made.configuration,
+		'OnboardedBy', atp_internal.current_actor(), 'OnboardedAt', atp_internal.event_time(made.created_at)));
+	RETURN made.log_uid;
+END $$;
+COMMENT ON FUNCTION atp.onboard_tenant(text, jsonb) IS
+'Make a tenant and return the identity of its log.
+The name stays taken for ever. configuration is a free-form JSON object. The first event of the tenant''s log is TenantOnboarded.
+Raises: TP201 (malformed name), TP211 (the tenant exists), 22023 (configuration is no object).';
+
+CREATE FUNCTION atp_internal.change_tenant(tenant text, configuration jsonb, status text, allowed text[]) RETURNS atp_internal.tenant
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.tenant;
+BEGIN
+	SELECT t.* INTO present FROM atp_internal.tenant t WHERE t.name = change_tenant.tenant FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP202', MESSAGE = format('tenant "%s" does not exist', change_tenant.tenant);
+	END IF;
+	IF present.status <> ALL (change_tenant.allowed) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = format('tenant "%s" is %s', change_tenant.tenant, present.status),
+			DETAIL = format('This is possible for a tenant that is %s.', array_to_string(change_tenant.allowed, ' or '));
+	END IF;
+	UPDATE atp_internal.tenant t SET
+			configuration = coalesce(change_tenant.configuration, t.configuration),
+			status = coalesce(change_tenant.status, t.status),
+			changed_at = clock_timestamp()
+		WHERE t.tenant = present.tenant;
+	RETURN present;
+END $$;
+COMMENT ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) IS
+'Change the configuration and status of a tenant in one of the allowed states.
+NULL leaves what it is. Returns the row as it was.
+Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_tenant(text, jsonb, text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION atp.update_tenant_configuration(tenant text, configuration jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	before atp_internal.tenant;
+BEGIN
+	IF jsonb_typeof(configuration) IS DISTINCT FROM 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'configuration is not a JSON object';
+	END IF;
+	before := atp_internal.change_tenant(tenant, configuration, NULL, ARRAY['active', 'suspended']);
+	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'TenantConfigurationUpdated', jsonb_build_object(
+		'TenantId', before.name, 'Configuration', configuration, 'PreviousConfiguration', before.configuration,
+		'UpdatedBy', atp_internal.current_actor(), 'UpdatedAt', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp.update_tenant_configuration(text, jsonb) IS
+'Replace the configuration of a tenant.
+The tenant''s log gets TenantConfigurationUpdated.
+Raises: TP202 (no such tenant), TP203 (it is deleted), 22023 (configuration is no object).';
+
+CREATE FUNCTION atp_internal.move_tenant(tenant text, status text, allowed text[], verb text, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	before atp_internal.tenant := atp_internal.change_tenant(tenant, NULL, status, allowed);
+BEGIN
+	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'Tenant' || verb, jsonb_build_object(
+		'TenantId', before.name, 'Reason', reason, verb || 'By', atp_internal.current_actor(),
+		verb || 'At', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp_internal.move_tenant(text, text, text[], text, text) IS
+'Bring a tenant from one of the allowed states to another and record it.
+The event is Tenant<verb>.
+Raises: TP202 (no such tenant), TP203 (its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.move_tenant(text, text, text[], text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.suspend_tenant(tenant text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.move_tenant(tenant, 'suspended', ARRAY['active'], 'Suspended', reason);
+END;
+COMMENT ON FUNCTION atp.suspend_tenant(text, text) IS
+'Suspend a tenant: its events stay readable, and it takes no more.
+Appends that began before may still commit. The tenant''s log gets TenantSuspended with the reason.
+Raises: TP202 (no such tenant), TP203 (it is not active).';
+
+CREATE FUNCTION atp.reactivate_tenant(tenant text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.move_tenant(tenant, 'active', ARRAY['suspended'], 'Reactivated', reason);
+END;
+COMMENT ON FUNCTION atp.reactivate_tenant(text, text) IS
+'Let a suspended tenant take events again.
+The tenant''s log gets TenantReactivated with the reason.
+Raises: TP202 (no such tenant), TP203 (it is not suspended).';
+
+CREATE FUNCTION atp.delete_tenant(tenant text, reason text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.move_tenant(tenant, 'deleted', ARRAY['active', 'suspended'], 'Deleted', reason);
+END;
+COMMENT ON FUNCTION atp.delete_tenant(text, text) IS
+'Mark a tenant deleted.
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The tenant''s log gets TenantDeleted with the reason.
+Raises: TP202 (no such tenant), TP203 (it is deleted already).';
+
+REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
+	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
+	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) TO atp_admin;
+
+-- ==== src/stream/seal.sql ====
+-- Sealing of streams.
+CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant text DEFAULT NULL,
+		OUT event_id uuid, OUT final_event_count bigint, OUT merkle_root bytea, OUT sealed_at timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_seal_stream';
+COMMENT ON FUNCTION atp.seal_stream(text, text, text) IS
+'Seal a stream: the last event says how many came before, and their Merkle root.
+The stream is verified first, and takes no events afterwards. Appends EventStreamSealed with StreamId, FinalEventCount (the events before it), MerkleRoot (RFC 6962 over their chain links in order, hexadecimal) and SealedAt; reason goes into its metadata. There is no unsealing. tenant NULL means that of the setting atp.tenant.
+Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
+REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
+
+-- ==== src/stream/policy.sql ====
+-- Policies: what a tenant rules about its events (retention, classification, access), as records of which every version is kept.
+-- Each policy is told in a stream of its own, atp.Policy-<id>. A version is in force from its recording until the next one's, or until
+-- the policy is deleted. Changes of one policy are serial: each locks its row.
+CREATE TABLE atp_internal.policy (
+	tenant int NOT NULL,
+	policy_id uuid NOT NULL DEFAULT pg_catalog.gen_random_uuid(),
+	policy_type text NOT NULL CONSTRAINT policy_type_known CHECK (policy_type IN ('retention', 'classification', 'access')),
+	version int NOT NULL DEFAULT 1,
+	name text NOT NULL,
+	deleted_at timestamptz,
+	deleted_by text,
+	CONSTRAINT policy_pk PRIMARY KEY (policy_id, tenant)
+);
+CREATE UNIQUE INDEX policy_name_unique ON atp_internal.policy (name, tenant) WHERE deleted_at IS NULL;
+COMMENT ON TABLE atp_internal.policy IS 'Policies of tenants, the deleted ones too. Locking the row orders its changes.';
+COMMENT ON COLUMN atp_internal.policy.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.policy.policy_id IS 'Random identity, named by the events of the policy.';
+COMMENT ON COLUMN atp_internal.policy.policy_type IS 'retention, classification or access.';
+COMMENT ON COLUMN atp_internal.policy.version IS 'The latest version.';
+COMMENT ON COLUMN atp_internal.policy.name IS 'Name, unique among the tenant''s policies that are not deleted.';
+COMMENT ON COLUMN atp_internal.policy.deleted_at IS 'When the policy went out of force; NULL while it is in force.';
+COMMENT ON COLUMN atp_internal.policy.deleted_by IS 'Who deleted it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.policy', '');
+ALTER TABLE atp_internal.policy ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.policy FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_tenant ON atp_internal.policy USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.policy_version (
+	tenant int NOT NULL,
+	policy_id uuid NOT NULL,
+	version int NOT NULL,
+	rules jsonb NOT NULL,
+	description text,
+	changed_at timestamptz NOT NULL,
+	changed_by text NOT NULL,
+	CONSTRAINT policy_version_pk PRIMARY KEY (policy_id, version, tenant),
+	CONSTRAINT policy_version_policy FOREIGN KEY (policy_id, tenant) REFERENCES atp_internal.policy
+);
+COMMENT ON TABLE atp_internal.policy_version IS 'Every version of every policy, as it was; insert-only.';
+COMMENT ON COLUMN atp_internal.policy_version.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.policy_version.policy_id IS 'The policy.';
+COMMENT ON COLUMN atp_internal.policy_version.version IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.policy_version.rules IS 'The rules, valid against the schema of the policy''s type.';
+COMMENT ON COLUMN atp_internal.policy_version.description IS 'What the policy is for, in the words of who wrote it.';
+COMMENT ON COLUMN atp_internal.policy_version.changed_at IS 'From when the version is in force.';
+COMMENT ON COLUMN atp_internal.policy_version.changed_by IS 'Who wrote it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.policy_version', '');
+ALTER TABLE atp_internal.policy_version ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.policy_version FORCE ROW LEVEL SECURITY;
+CREATE POLICY policy_version_tenant ON atp_internal.policy_version USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.policy_version
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.policy_version ENABLE ALWAYS TRIGGER guard;
+
+CREATE VIEW atp.policies AS
+	SELECT p.name AS policy, p.policy_id, p.policy_type, p.version, v.rules, v.description, v.changed_at, v.changed_by,
+		p.deleted_at, p.deleted_by
+	FROM atp_internal.policy p
+		JOIN atp_internal.policy_version v ON v.policy_id = p.policy_id AND v.version = p.version AND v.tenant = p.tenant
+	WHERE p.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.policies IS 'List the policies of the current tenant in their latest version, the deleted ones too.';
+COMMENT ON COLUMN atp.policies.policy IS 'Name of the policy.';
+COMMENT ON COLUMN atp.policies.policy_id IS 'Its identity, named by its events.';
+COMMENT ON COLUMN atp.policies.policy_type IS 'retention, classification or access.';
+COMMENT ON COLUMN atp.policies.version IS 'Version, from 1.';
+COMMENT ON COLUMN atp.policies.rules IS 'The rules.';
+COMMENT ON COLUMN atp.policies.description IS 'What it is for.';
+COMMENT ON COLUMN atp.policies.changed_at IS 'From when this version is in force.';
+COMMENT ON COLUMN atp.policies.changed_by IS 'Who wrote this version.';
+COMMENT ON COLUMN atp.policies.deleted_at IS 'When the policy went out of force; NULL while it is in force.';
+COMMENT ON COLUMN atp.policies.deleted_by IS 'Who deleted it.';
+GRANT SELECT ON atp.policies TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.policy_schema(policy_type text) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN $policy${
+		"$schema": "https://json-schema.org/draft/2020-12/schema",
+		"$defs": {
+			"Patterns": {"type": "array", "minItems": 1, "items": {"type": "string", "minLength": 1, "maxLength": 255}},
+			"Classification": {"enum": ["public", "internal", "confidential", "restricted"]},
+			"AppliesTo": {
+				"type": "object",
+				"properties": {
+					"EventTypes": {"$ref": "#/$defs/Patterns"},
+					"Streams": {"$ref": "#/$defs/Patterns"},
+					"Classifications": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Classification"}}
+				},
+				"additionalProperties": false
+			},
+			"retention": {
+				"type": "object",
+				"properties": {
+					"RetentionPeriod": {"type": "string", "pattern": "^P([0-9]+Y)?([0-9]+M)?([0-9]+W)?([0-9]+D)?(T([0-9]+H)?([0-9]+M)?([0-9]+S)?)?$"},
+					"Action": {"enum": ["tombstone", "redact", "delete"]},
+					"AppliesTo": {"$ref": "#/$defs/AppliesTo"}
+				},
+				"required": ["RetentionPeriod"],
+				"additionalProperties": false
+			},
+			"classification": {
+				"type": "object",
+				"properties": {
+					"Classification": {"$ref": "#/$defs/Classification"},
+					"AppliesTo": {"$ref": "#/$defs/AppliesTo"}
+				},
+				"required": ["Classification"],
+				"additionalProperties": false
+			},
+			"access": {
+				"type": "object",
+				"properties": {
+					"Effect": {"enum": ["allow", "deny"]},
+					"Roles": {"$ref": "#/$defs/Patterns"},
+					"Permissions": {"type": "array", "minItems": 1, "items": {"enum": ["read", "append", "export", "administer"]}},
+					"AppliesTo": {"$ref": "#/$defs/AppliesTo"}
+				},
+				"required": ["Effect", "Roles", "Permissions"],
+				"additionalProperties": false
+			}
+		}
+	}$policy$::jsonb || pg_catalog.jsonb_build_object('$ref', '#/$defs/' || policy_type);
+COMMENT ON FUNCTION atp_internal.policy_schema(text) IS
+'Return the JSON Schema that the rules of a policy of this type meet.
+AppliesTo says which events: names with * for any characters; a member that is left out applies to all.';
+REVOKE ALL ON FUNCTION atp_internal.policy_schema(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_policy(policy text, policy_type text, rules jsonb) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	faults text;
+BEGIN
+	IF policy IS NULL OR policy !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid policy name "%s"', policy),
+			HINT = 'A policy name has 1 to 128 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
+	END IF;
+	IF policy_type IS NULL OR policy_type NOT IN ('retention', 'classification', 'access') THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP262', MESSAGE = format('unknown policy type "%s"', policy_type),
+			HINT = 'Types are retention, classification and access.';
+	END IF;
+	IF rules IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'rules must not be null';
+	END IF;
+	SELECT string_agg(format('%s: %s', coalesce(nullif(e.instance_location, ''), '/'), e.message), E'\n') INTO faults
+		FROM (SELECT * FROM atp.schema_errors(atp_internal.policy_schema(policy_type), rules) LIMIT 10) e;
+	IF faults IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP262', MESSAGE = format('the rules do not fit the policy type %s', policy_type), DETAIL = faults,
+			HINT = CASE policy_type WHEN 'retention' THEN 'For example {"RetentionPeriod": "P7Y", "AppliesTo": {"EventTypes": ["Order*"]}}.'
+				WHEN 'classification' THEN 'For example {"Classification": "confidential", "AppliesTo": {"Streams": ["patient-*"]}}.'
+				ELSE 'For example {"Effect": "deny", "Roles": ["support"], "Permissions": ["read"], "AppliesTo": {"Classifications": ["restricted"]}}.' END;
+	END IF;
+	IF rules ->> 'RetentionPeriod' IN ('P', 'PT') OR rules ->> 'RetentionPeriod' LIKE '%T' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP262', MESSAGE = 'the retention period is empty', DETAIL = format('It is "%s".', rules ->> 'RetentionPeriod');
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.check_policy(text, text, jsonb) IS
+'Refuse a malformed name, an unknown type, or rules that the type does not have.
+Raises: TP201, TP262, 22004.';
+REVOKE ALL ON FUNCTION atp_internal.check_policy(text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.find_policy(policy text, tenant_key int, lock boolean) RETURNS atp_internal.policy
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.policy;
+BEGIN
+	IF lock THEN
+		SELECT p.* INTO present FROM atp_internal.policy p
+			WHERE p.tenant = tenant_key AND p.deleted_at IS NULL AND (p.name = find_policy.policy OR p.policy_id::text = find_policy.policy)
+			FOR UPDATE;
+	ELSE
+		SELECT p.* INTO present FROM atp_internal.policy p
+			WHERE p.tenant = tenant_key AND (p.name = find_policy.policy AND p.deleted_at IS NULL OR p.policy_id::text = find_policy.policy);
+	END IF;
+	IF present IS NULL AND lock THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP261', MESSAGE = format('policy "%s" does not exist', find_policy.policy),
+			HINT = 'atp.list_policies() lists those in force.';
+	END IF;
+	RETURN present;
+END $$;
+COMMENT ON FUNCTION atp_internal.find_policy(text, int, boolean) IS
+'Return the policy of a name or id; locked, it must be in force.
+Without the lock, NULL where there is none; a deleted policy is found by its id only.
+Raises: TP261 (locked: no such policy in force).';
+REVOKE ALL ON FUNCTION atp_internal.find_policy(text, int, boolean) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_policy(policy text, policy_type text, rules jsonb, description text DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(create_policy.tenant);
+	id uuid;
+BEGIN
+	PERFORM atp_internal.check_policy(create_policy.policy, create_policy.policy_type, create_policy.rules);
+	INSERT INTO atp_internal.policy AS p (tenant, policy_type, name) VALUES (opened, create_policy.policy_type, create_policy.policy)
+		ON CONFLICT (name, tenant) WHERE deleted_at IS NULL DO NOTHING RETURNING p.policy_id INTO id;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP260', MESSAGE = format('policy "%s" exists', create_policy.policy),
+			HINT = 'Change it with atp.update_policy.';
+	END IF;
+	INSERT INTO atp_internal.policy_version (tenant, policy_id, version, rules, description, changed_at, changed_by)
+		VALUES (opened, id, 1, create_policy.rules, create_policy.description, clock_timestamp(), atp_internal.current_actor());
+	PERFORM atp_internal.emit_event(opened, 'atp.Policy-' || id, 'PolicyCreated', jsonb_build_object(
+		'PolicyId', id, 'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = opened), 'PolicyType', create_policy.policy_type,
+		'Rules', create_policy.rules, 'Name', create_policy.policy));
+	RETURN id;
+END $$;
+COMMENT ON FUNCTION atp.create_policy(text, text, jsonb, text, text) IS
+'Create a policy and return its id.
+policy is its name; policy_type is retention, classification or access; rules are a JSON object that the type''s schema accepts, with AppliesTo {EventTypes, Streams, Classifications} saying to which events they apply: retention {RetentionPeriod, Action}, classification {Classification}, access {Effect, Roles, Permissions}. The policy''s own stream gets PolicyCreated.
+Raises: TP201 (malformed name), TP260 (the policy exists), TP262 (unknown type, or rules that it does not have), TP202 (no such tenant), 22004.';
+REVOKE ALL ON FUNCTION atp.create_policy(text, text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_policy(text, text, jsonb, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.update_policy(policy text, rules jsonb, expected_version int DEFAULT NULL, description text DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(update_policy.tenant);
+	present atp_internal.policy := atp_internal.find_policy(update_policy.policy, opened, true);
+	before atp_internal.policy_version;
+BEGIN
+	PERFORM atp_internal.check_policy(present.name, present.policy_type, update_policy.rules);
+	IF present.version <> update_policy.expected_version THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP263', MESSAGE = format('version conflict on policy "%s"', present.name),
+			DETAIL = format('It is at version %s, expected was version %s.', present.version, update_policy.expected_version),
+			HINT = 'Read the policy again and decide anew.';
+	END IF;
+	SELECT v.* INTO before FROM atp_internal.policy_version v
+		WHERE v.policy_id = present.policy_id AND v.version = present.version AND v.tenant = opened;
+	IF before.rules = update_policy.rules AND coalesce(update_policy.description, before.description) IS NOT DISTINCT FROM before.description THEN
+		RETURN present.version;
+	END IF;
+	UPDATE atp_internal.policy p SET version = p.version + 1 WHERE p.policy_id = present.policy_id AND p.tenant = opened;
+	INSERT INTO atp_internal.policy_version (tenant, policy_id, version, rules, description, changed_at, changed_by)
+		VALUES (opened, present.policy_id, present.version + 1, update_policy.rules, coalesce(update_policy.description, before.description),
+			clock_timestamp(), atp_internal.current_actor());
+	PERFORM atp_internal.emit_event(opened, 'atp.Policy-' || present.policy_id, 'PolicyUpdated', jsonb_build_object(
+		'PolicyId', present.policy_id, 'Changes', jsonb_build_object('Before', before.rules, 'After', update_policy.rules),
+		'UpdatedBy', atp_internal.current_actor(), 'Version', present.version + 1));
+	RETURN present.version + 1;
+END $$;
+COMMENT ON FUNCTION atp.update_policy(text, jsonb, int, text, text) IS
+'Replace the rules of a policy and return its version.
+policy is a name or an id. expected_version NULL: any. description NULL leaves the one that stands. The version before is kept; rules that change nothing make no version. The policy''s own stream gets PolicyUpdated.
+Raises: TP261 (no such policy in force), TP262 (rules that its type does not have), TP263 (expected version), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.update_policy(text, jsonb, int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.update_policy(text, jsonb, int, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.delete_policy(policy text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(delete_policy.tenant);
+	present atp_internal.policy := atp_internal.find_policy(delete_policy.policy, opened, true);
+	moment timestamptz := clock_timestamp();
+BEGIN
+	UPDATE atp_internal.policy p SET deleted_at = moment, deleted_by = atp_internal.current_actor()
+		WHERE p.policy_id = present.policy_id AND p.tenant = opened;
+	PERFORM atp_internal.emit_event(opened, 'atp.Policy-' || present.policy_id, 'PolicyDeleted', jsonb_build_object(
+		'PolicyId', present.policy_id, 'DeletedBy', atp_internal.current_actor(), 'DeletedAt', atp_internal.event_time(moment)));
+END $$;
+COMMENT ON FUNCTION atp.delete_policy(text, text) IS
+'Put a policy out of force.
+policy is a name or an id. Its versions are kept, and its name is free again. The policy''s own stream gets PolicyDeleted.
+Raises: TP261 (no such policy in force), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.delete_policy(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.delete_policy(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.get_policy(policy text, version int DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.policies
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(get_policy.tenant);
+	answer atp.policies;
+BEGIN
+	SELECT p.name, p.policy_id, p.policy_type, v.version, v.rules, v.description, v.changed_at, v.changed_by, p.deleted_at, p.deleted_by
+		INTO answer
+		FROM atp_internal.policy p
+			JOIN atp_internal.policy_version v ON v.policy_id = p.policy_id AND v.tenant = p.tenant
+				AND v.version = coalesce(get_policy.version, p.version)
+		WHERE p.tenant = opened AND (p.name = get_policy.policy AND p.deleted_at IS NULL OR p.policy_id::text = get_policy.policy);
+	RETURN answer;
+END $$;
+COMMENT ON FUNCTION atp.get_policy(text, int, text) IS
+'Return a policy in one of its versions; NULL where there is none.
+policy is the name of one in force, or the id of any. version NULL means the latest. changed_at and changed_by are the version''s.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_policy(text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_policy(text, int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_policies(policy_type text DEFAULT NULL, at timestamptz DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF atp.policies
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_policies.tenant);
+	moment timestamptz := coalesce(list_policies.at, 'infinity');
+BEGIN
+	RETURN QUERY SELECT p.name, p.policy_id, p.policy_type, v.version, v.rules, v.description, v.changed_at, v.changed_by, p.deleted_at, p.deleted_by
+		FROM atp_internal.policy p
+			JOIN LATERAL (SELECT w.* FROM atp_internal.policy_version w WHERE w.policy_id = p.policy_id AND w.tenant = p.tenant
+				AND w.changed_at <= moment ORDER BY w.version DESC LIMIT 1) v ON true
+		WHERE p.tenant = opened AND (p.deleted_at IS NULL OR p.deleted_at > moment)
+			AND (list_policies.policy_type IS NULL OR p.policy_type = list_policies.policy_type)
+		ORDER BY p.policy_type, p.name;
+END $$;
+COMMENT ON FUNCTION atp.list_policies(text, timestamptz, text) IS
+'List the policies in force, now or at a moment of the past.
+policy_type NULL means all types. at NULL means now; otherwise each policy comes in the version that was in force then, also where it has been deleted since.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_policies(text, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_policies(text, timestamptz, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.name_matches(name text, patterns jsonb) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN patterns IS NULL OR EXISTS (SELECT FROM pg_catalog.jsonb_array_elements_text(patterns) AS p
+		WHERE name LIKE pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(p, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%'));
+COMMENT ON FUNCTION atp_internal.name_matches(text, jsonb) IS
+'Tell whether a name matches one of the patterns in a JSON array.
+A star stands for any characters. NULL patterns match every name.';
+REVOKE ALL ON FUNCTION atp_internal.name_matches(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.policy_applies(rules jsonb, event_type text, stream text, classification text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN atp_internal.name_matches(event_type, rules #> '{AppliesTo,EventTypes}')
+		AND atp_internal.name_matches(stream, rules #> '{AppliesTo,Streams}')
+		AND (rules #> '{AppliesTo,Classifications}' IS NULL OR COALESCE(rules #> '{AppliesTo,Classifications}' ? classification, false));
+COMMENT ON FUNCTION atp_internal.policy_applies(jsonb, text, text, text) IS
+'Tell whether the rules of a policy apply to an event.
+classification NULL: of no class, which rules that ask for a class do not apply to.';
+REVOKE ALL ON FUNCTION atp_internal.policy_applies(jsonb, text, text, text) FROM PUBLIC;
+
 -- ==== src/log/log.sql ====
 -- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.
 CREATE TABLE atp_internal.log (
@@ -1931,23 +4842,1853 @@ CREATE TABLE atp_internal.log (
 	published_at timestamptz NOT NULL,
 	tenant int NOT NULL,
 	event_type int NOT NULL,
+	tick text,
 	CONSTRAINT log_pk PRIMARY KEY (log_position, tenant),
 	CONSTRAINT log_event_unique UNIQUE (event_id, tenant)
 );
-COMMENT ON TABLE atp_internal.log IS 'One row per committed event, in log order.';
+COMMENT ON TABLE atp_internal.log IS
+'One row per committed event, in log order. Statement triggers on INSERT build read models; those must do nothing unless
+atp_internal.sequencer_is_placing(), because a restore fills the table, too.';
 COMMENT ON COLUMN atp_internal.log.log_position IS '1, 2, 3, ... without gaps.';
 COMMENT ON COLUMN atp_internal.log.event_id IS 'The event at this position.';
 COMMENT ON COLUMN atp_internal.log.stream IS 'Surrogate key of the event''s stream, so that a subscription skips without fetching the event.';
 COMMENT ON COLUMN atp_internal.log.published_at IS 'When the sequencer placed the event.';
 COMMENT ON COLUMN atp_internal.log.tenant IS 'Surrogate key of the event''s tenant.';
 COMMENT ON COLUMN atp_internal.log.event_type IS 'Surrogate key of the event''s type.';
+COMMENT ON COLUMN atp_internal.log.tick IS 'On the last event of a tick: the state in which it left the sequencer (src/log/sequencer.c); NULL on the others.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.log', '');
 ALTER TABLE atp_internal.log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.log FORCE ROW LEVEL SECURITY;
 CREATE POLICY log_tenant ON atp_internal.log USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.log
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/sequencer.sql ====
+-- The sequencer. Its state is the log's last row; the row here counts while the log is empty, and after atp.resequence().
+CREATE TABLE atp_internal.sequencer (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT sequencer_pk PRIMARY KEY CONSTRAINT sequencer_one_row CHECK (singleton),
+	system_identifier bigint NOT NULL,
+	restored boolean NOT NULL,
+	base_position bigint NOT NULL,
+	base_tick text NOT NULL,
+	floor_seq bigint NOT NULL
+);
+COMMENT ON TABLE atp_internal.sequencer IS 'Where the sequencer starts from: cluster, position and snapshot. Written at install and by atp.resequence() only.';
+COMMENT ON COLUMN atp_internal.sequencer.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.sequencer.system_identifier IS 'Cluster to which the snapshots belong.';
+COMMENT ON COLUMN atp_internal.sequencer.restored IS 'True when the row came from a dump: transaction ids say nothing here until atp.resequence() has run.';
+COMMENT ON COLUMN atp_internal.sequencer.base_position IS 'Last position given when the row was written.';
+COMMENT ON COLUMN atp_internal.sequencer.base_tick IS 'State of the sequencer then, as in atp_internal.log.tick.';
+COMMENT ON COLUMN atp_internal.sequencer.floor_seq IS 'Events up to this sequence number are never looked at again: atp.resequence() has placed them.';
+INSERT INTO atp_internal.sequencer (system_identifier, restored, base_position, base_tick, floor_seq)
+	SELECT c.system_identifier, false, 0, '3', 0 FROM pg_catalog.pg_control_system() c;
+
+-- A dump carries the row; the fresh installation that it is restored into has made one of its own.
+CREATE FUNCTION atp_internal.sequencer_restore() RETURNS trigger
+	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	new.restored := true;
+	UPDATE atp_internal.sequencer s SET system_identifier = new.system_identifier, restored = true,
+		base_position = new.base_position, base_tick = new.base_tick, floor_seq = new.floor_seq;
+	IF FOUND THEN
+		RETURN NULL;
+	END IF;
+	RETURN new;
+END $$;
+COMMENT ON FUNCTION atp_internal.sequencer_restore() IS 'Put a restored state in the place of the new one, marked as restored.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_restore() FROM PUBLIC;
+CREATE TRIGGER sequencer_restore BEFORE INSERT ON atp_internal.sequencer
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.sequencer_restore();
+ALTER TABLE atp_internal.sequencer ENABLE ALWAYS TRIGGER sequencer_restore;
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.sequencer', '');
+
+CREATE FUNCTION atp.tick() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_sequencer_tick';
+COMMENT ON FUNCTION atp.tick() IS
+'Place all committed events in the log, by hand, and return how many were placed.
+The background worker does this of itself. The positions become visible to others when the transaction commits; no other tick runs until then. Events of the calling transaction are not placed: they have not committed.
+Raises: TP110 (the log belongs to another cluster or was restored), 25001 (not READ COMMITTED), 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.tick() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.tick() TO atp_admin;
+
+CREATE FUNCTION atp.resequence() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_sequencer_resequence';
+COMMENT ON FUNCTION atp.resequence() IS
+'Place every event without a position, and start from a fresh snapshot.
+Returns how many were placed. To be called after the database was restored or upgraded: transaction ids of another cluster say nothing here. Positions that exist stay; the rest follow in the order of their sequence numbers. Waits for running appends and holds up new ones until the transaction ends.
+Raises: 25001 (not READ COMMITTED), 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.resequence() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resequence() TO atp_admin;
+
+CREATE FUNCTION atp_internal.sequencer_is_placing() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_is_placing_sql';
+COMMENT ON FUNCTION atp_internal.sequencer_is_placing() IS
+'Say whether the sequencer itself is inserting into the log.
+Triggers on atp_internal.log ask this first: a restore fills the log, too, and their tables by itself.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_is_placing() FROM PUBLIC;
+
+-- STABLE, so that a function that calls it can be inlined. It may write: to the query that calls it nothing of that is visible.
+CREATE FUNCTION atp_internal.sequencer_attend() RETURNS bigint
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_attend_sql';
+COMMENT ON FUNCTION atp_internal.sequencer_attend() IS
+'See to it that waiting events get placed.
+Starts the worker where none is alive, or places events itself where none can be had. Returns the number of events placed: 0 where a worker is alive, in a transaction block or a read-only transaction, and on a standby.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean,
+		OUT fault text) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_state';
+COMMENT ON FUNCTION atp_internal.sequencer_state() IS 'Return the state of the sequencer; see atp.sequencer_status.';
+REVOKE ALL ON FUNCTION atp_internal.sequencer_state() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_status() TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.sequencer_status AS
+	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
+COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
+COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
+COMMENT ON COLUMN atp.sequencer_status.published_at IS 'When it was given; NULL: never.';
+COMMENT ON COLUMN atp.sequencer_status.in_work IS 'True while a large transaction is being placed in slices.';
+COMMENT ON COLUMN atp.sequencer_status.fault IS 'Why ticks are refused (TP110) until atp.resequence() has run; NULL: they are not.';
+COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background worker of this database is alive. An idle one leaves; the next append starts it.';
+COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
+COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
+COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/readlog.sql ====
+-- Reading the log.
+CREATE TYPE atp_internal.logged_event AS (
+	log_position bigint,
+	published_at timestamptz,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	event_type text,
+	schema_version int,
+	occurred_at timestamptz,
+	recorded_at timestamptz,
+	payload json,
+	metadata json,
+	hash bytea
+);
+COMMENT ON TYPE atp_internal.logged_event IS 'An event in the log, as atp.read_log returns it.';
+COMMENT ON COLUMN atp_internal.logged_event.log_position IS '1, 2, 3, ... over all tenants.';
+COMMENT ON COLUMN atp_internal.logged_event.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.logged_event.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp_internal.logged_event.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp_internal.logged_event.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp_internal.logged_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.logged_event.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.logged_event.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.logged_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.logged_event.payload IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.metadata IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.hash IS 'Chain link, SHA-256.';
+
+CREATE FUNCTION atp_internal.log_rows(after_position bigint, tenant int) RETURNS SETOF atp_internal.logged_event
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'atp_readlog_rows';
+COMMENT ON FUNCTION atp_internal.log_rows(bigint, int) IS
+'Return the events of a tenant after a position, in log order, one at a time.
+To be called in a target list: in FROM the executor would collect them all first.';
+REVOKE ALL ON FUNCTION atp_internal.log_rows(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.log_rows(bigint, int) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.read_log(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, tenant text DEFAULT NULL)
+	RETURNS TABLE (log_position bigint, published_at timestamptz, event_id uuid, stream text, stream_version bigint, event_type text,
+		schema_version int, occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
+BEGIN ATOMIC
+	SELECT (l.r).log_position, (l.r).published_at, (l.r).event_id, (l.r).stream, (l.r).stream_version, (l.r).event_type,
+		(l.r).schema_version, (l.r).occurred_at, (l.r).recorded_at, (l.r).payload, (l.r).metadata, (l.r).hash
+	FROM (SELECT atp_internal.log_rows(COALESCE(read_log.after_position, 0), (SELECT atp_internal.open_tenant(read_log.tenant))) AS r
+			WHERE (SELECT atp_internal.sequencer_attend()) >= 0
+			LIMIT read_log.max_count) l;
+END;
+COMMENT ON FUNCTION atp.read_log(bigint, int, text) IS
+'Read the events of a tenant in log order.
+Returns events after after_position (NULL or 0: from the beginning), at most max_count (NULL: all). To go on, pass the last log_position that was returned. Positions count the events of all tenants, so those of one tenant rise but have gaps. An event is returned once it is placed; see wait_for_event. tenant NULL means that of the setting atp.tenant. Documents come as they are stored: canonical JSON text, NULL once erased.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.read_log(bigint, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_log(bigint, int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.wait_for_event(event_id uuid, timeout interval DEFAULT '5 seconds', tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_readlog_wait_for_event';
+COMMENT ON FUNCTION atp.wait_for_event(uuid, interval, text) IS
+'Wait until an event has its place in the log, and return its position.
+What is built from the log by triggers shows the event from then on, on a standby too. Returns NULL when the time is over (a NULL timeout does not wait), or where event_id is NULL. Call it after the transaction that appended the event has committed. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant), 25001 (not READ COMMITTED), 55000 (the event is this transaction''s own).';
+REVOKE ALL ON FUNCTION atp.wait_for_event(uuid, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.wait_for_event(uuid, interval, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- For views and the bodies of functions; see src/stream/view.sql.
+CREATE VIEW atp_internal.log_reader AS
+	SELECT l.log_position, l.published_at, l.event_id, l.tenant AS tenant_key
+	FROM atp_internal.log l;
+COMMENT ON VIEW atp_internal.log_reader IS 'The log with its keys; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.log_reader.log_position IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.log_reader.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.log_reader.event_id IS 'The event at this position.';
+COMMENT ON COLUMN atp_internal.log_reader.tenant_key IS 'Surrogate key of the tenant.';
+GRANT SELECT ON atp_internal.log_reader TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.outbox AS
+	SELECT e.event_id, l.log_position IS NOT NULL AS published, l.published_at,
+		CASE WHEN l.log_position IS NULL THEN 0 ELSE 1 END AS attempts
+	FROM atp_internal.event_reader e
+		LEFT JOIN atp_internal.log_reader l ON l.event_id = e.event_id AND l.tenant_key = e.tenant_key
+	WHERE e.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.outbox IS
+'Show which events of the current tenant are published, that is, have their place in the log.
+No table is behind it: writing an event is all that publishing takes. Deliveries to each consumer are counted by its subscription.';
+COMMENT ON COLUMN atp.outbox.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.outbox.published IS 'True once the event has its place in the log.';
+COMMENT ON COLUMN atp.outbox.published_at IS 'When it got it; NULL: not yet.';
+COMMENT ON COLUMN atp.outbox.attempts IS 'Publications: 1 once published. A publication cannot half fail, so there never is a second one.';
+GRANT SELECT ON atp.outbox TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/verifylog.sql ====
+-- Verification of the log and of everything.
+CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_log';
+COMMENT ON FUNCTION atp.verify_log() IS
+'Verify the log: gapless positions, every event once, streams in order.
+Covers the log of all tenants under one snapshot. checked counts positions up to the first fault. An empty log is not ok. first_fault_position is NULL where the fault is an event that should have a position and has none; one whose transaction was not over at the last tick is no fault. Hashes are not recomputed: see verify_all.';
+REVOKE ALL ON FUNCTION atp.verify_log() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_log() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+		OUT first_fault_stream text, OUT first_fault_version bigint, OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_all';
+COMMENT ON FUNCTION atp.verify_all(boolean) IS
+'Verify every event of all tenants: hashes, links, versions, heads, and the log.
+Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
+REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+
+-- ==== src/log/tile.sql ====
+-- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
+CREATE TABLE atp_internal.tree (
+	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
+	size bigint NOT NULL,
+	last_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	root bytea NOT NULL,
+	peaks bytea NOT NULL,
+	halted_position bigint,
+	halted_at timestamptz,
+	halted_reason text,
+	CONSTRAINT tree_halted_whole CHECK ((halted_position IS NULL) = (halted_at IS NULL) AND (halted_at IS NULL) = (halted_reason IS NULL))
+) WITH (fillfactor = 60);
+COMMENT ON TABLE atp_internal.tree IS 'Merkle trees: one a tenant; key 0 is the root log.';
+COMMENT ON COLUMN atp_internal.tree.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree.size IS 'Leaves.';
+COMMENT ON COLUMN atp_internal.tree.last_position IS 'Log position of the last leaf; 0 in the root log.';
+COMMENT ON COLUMN atp_internal.tree.changed_at IS 'When the last leaf was appended.';
+COMMENT ON COLUMN atp_internal.tree.root IS 'Root of the tree, RFC 6962.';
+COMMENT ON COLUMN atp_internal.tree.peaks IS 'Compact range: roots of the perfect subtrees, left to right, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree.halted_position IS 'Log position of the event that does not hash to what was written; NULL: the tree grows.';
+COMMENT ON COLUMN atp_internal.tree.halted_at IS 'When the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree.halted_reason IS 'What is wrong with that event.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree', '');
+
+CREATE TABLE atp_internal.tree_edge (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_edge_pk PRIMARY KEY (tenant, level)
+) WITH (fillfactor = 60);
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of each level of a tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
+
+CREATE TABLE atp_internal.tree_tile (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	tile bigint NOT NULL,
+	first_position bigint,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
+);
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
+COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
+COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
+COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
+COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge', 'tree_tile'] LOOP
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ROW LEVEL SECURITY', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I FORCE ROW LEVEL SECURITY', name);
+		EXECUTE format('CREATE POLICY %I ON atp_internal.%I USING (atp_internal.tenant_is_visible(tenant))', name || '_tenant', name);
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge'] LOOP
+		EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change()', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ALWAYS TRIGGER guard', name);
+	END LOOP;
+END $$;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tree_tile ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/leaf.sql ====
+-- The tenants' trees: their growth, and how they stand.
+CREATE TABLE atp_internal.leaf_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT leaf_state_pk PRIMARY KEY CONSTRAINT leaf_state_one_row CHECK (singleton),
+	log_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	alarmed_at timestamptz
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.leaf_state IS 'How far the log has become leaves. Locking the row is the lock of who appends leaves.';
+COMMENT ON COLUMN atp_internal.leaf_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.leaf_state.log_position IS 'Every log row up to here is a leaf, or belongs to a tree that was stopped before it.';
+COMMENT ON COLUMN atp_internal.leaf_state.changed_at IS 'When the row was last written.';
+COMMENT ON COLUMN atp_internal.leaf_state.alarmed_at IS 'When an alarm for a late leaf was last raised; NULL: since then, none is late.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.leaf_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp.grow_trees() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
+COMMENT ON FUNCTION atp.grow_trees() IS
+'Append the leaves of all events in the log; return how many rows were taken.
+The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
+Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
+REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
+
+CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
+COMMENT ON FUNCTION atp.resume_tree(text) IS
+'Let a stopped tree grow again; return how many rows of the log were taken.
+It goes on with the event at which it was stopped. The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+Raises: TP202 (no such tenant), 25001, 25006.';
+REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
+
+CREATE FUNCTION atp.list_trees(OUT tenant text, OUT size bigint, OUT root bytea, OUT waiting bigint, OUT waiting_since timestamptz,
+		OUT changed_at timestamptz, OUT halted_position bigint, OUT halted_at timestamptz, OUT halted_reason text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT t.name, coalesce(r.size, 0), r.root, coalesce(w.waiting, 0), w.waiting_since, r.changed_at, r.halted_position, r.halted_at,
+		r.halted_reason
+	FROM atp_internal.tenant t
+		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
+		LEFT JOIN (
+			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
+			FROM atp_internal.log l
+			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			GROUP BY l.tenant) w ON w.tenant = t.tenant
+	ORDER BY t.name;
+END;
+COMMENT ON FUNCTION atp.list_trees() IS
+'List the tenants'' Merkle trees: size, root, and what waits to become a leaf.
+waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
+REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;
+
+-- ==== src/log/signkey.sql ====
+-- Keys that sign checkpoints: those of the log, and those of witnesses. Private halves are never here.
+CREATE TABLE atp_internal.signing_key (
+	vkey text NOT NULL CONSTRAINT signing_key_pk PRIMARY KEY,
+	name text NOT NULL,
+	purpose text NOT NULL CONSTRAINT signing_key_purpose_known CHECK (purpose IN ('log', 'witness')),
+	state text NOT NULL CONSTRAINT signing_key_state_known CHECK (state IN ('active', 'retired', 'compromised')),
+	until_size bigint,
+	version int NOT NULL,
+	added_at timestamptz NOT NULL,
+	changed_at timestamptz NOT NULL,
+	endorsement text,
+	CONSTRAINT signing_key_retired_size CHECK (state <> 'retired' OR until_size IS NOT NULL)
+);
+COMMENT ON TABLE atp_internal.signing_key IS 'Verifier keys of those who sign checkpoints.';
+COMMENT ON COLUMN atp_internal.signing_key.vkey IS 'C2SP verifier key: name+key id+base64.';
+COMMENT ON COLUMN atp_internal.signing_key.name IS 'Name of the key, the first part of vkey.';
+COMMENT ON COLUMN atp_internal.signing_key.purpose IS 'log: signs for this installation. witness: cosigns what it has seen.';
+COMMENT ON COLUMN atp_internal.signing_key.state IS 'active; retired: what it signed up to until_size counts; compromised: nothing that only it signed counts.';
+COMMENT ON COLUMN atp_internal.signing_key.until_size IS 'Size of the last checkpoint that a retired key may have signed.';
+COMMENT ON COLUMN atp_internal.signing_key.version IS 'Counts the changes of the row, from 1.';
+COMMENT ON COLUMN atp_internal.signing_key.added_at IS 'When the key was added.';
+COMMENT ON COLUMN atp_internal.signing_key.changed_at IS 'When its state last changed.';
+COMMENT ON COLUMN atp_internal.signing_key.endorsement IS 'Note by an older key that names this one, by which a verifier goes from the key it pinned to this one.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.signing_key', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.signing_key
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.signing_key ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.emit_key_event(vkey text, event_type text, detail jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key_name text := regexp_replace(emit_key_event.vkey, '^([^+]*)[+]([0-9a-f]{8})[+].*$', '\1+\2');
+BEGIN
+	PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default'),
+		'atp.SigningKey-' || key_name, emit_key_event.event_type, jsonb_build_object('PolicyId', 'signing-key/' || key_name) || emit_key_event.detail);
+END $$;
+COMMENT ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) IS 'Record what happens to a signing key as an event of the tenant default.';
+REVOKE ALL ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.add_signing_key(vkey text, purpose text DEFAULT 'log', endorsement text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed_text text := regexp_replace(add_signing_key.endorsement, '\n\n.*$', E'\n');
+BEGIN
+	IF (atp.vkey_is_valid(add_signing_key.vkey)
+		OR (add_signing_key.purpose = 'witness' AND atp.witness_vkey_is_valid(add_signing_key.vkey))) IS NOT TRUE THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is malformed',
+			HINT = 'A verifier key is <name>+<key id>+<base64>, of type Ed25519 or, for a witness, cosignature/v1.';
+	END IF;
+	IF add_signing_key.purpose IS NULL OR add_signing_key.purpose NOT IN ('log', 'witness') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'purpose is neither log nor witness';
+	END IF;
+	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
+		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
+			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
+	END IF;
+	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
+		VALUES (add_signing_key.vkey, split_part(add_signing_key.vkey, '+', 1), add_signing_key.purpose, 'active', 1, clock_timestamp(),
+			clock_timestamp(), add_signing_key.endorsement)
+		ON CONFLICT (vkey) DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is known already',
+			HINT = 'A key that was retired or compromised does not come back; make a new one.';
+	END IF;
+	PERFORM atp_internal.emit_key_event(add_signing_key.vkey, 'PolicyCreated', jsonb_build_object('TenantId', 'default', 'PolicyType', 'SigningKey',
+		'Rules', jsonb_build_object('VerifierKey', add_signing_key.vkey, 'Purpose', add_signing_key.purpose,
+			'Endorsed', add_signing_key.endorsement IS NOT NULL)));
+END $$;
+COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
+'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
+REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.change_signing_key(vkey text, state text, until_size bigint) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.signing_key;
+BEGIN
+	SELECT k.* INTO present FROM atp_internal.signing_key k WHERE k.vkey = change_signing_key.vkey FOR UPDATE;
+	IF NOT FOUND OR present.state = 'compromised' OR (present.state = 'retired' AND change_signing_key.state = 'retired') THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = CASE WHEN present.vkey IS NULL THEN 'no such signing key'
+			ELSE format('the signing key is %s', present.state) END;
+	END IF;
+	UPDATE atp_internal.signing_key k SET state = change_signing_key.state, until_size = change_signing_key.until_size,
+			changed_at = clock_timestamp(), version = k.version + 1
+		WHERE k.vkey = change_signing_key.vkey;
+	PERFORM atp_internal.emit_key_event(change_signing_key.vkey, 'PolicyUpdated', jsonb_build_object(
+		'Changes', jsonb_strip_nulls(jsonb_build_object('State', change_signing_key.state, 'UntilSize', change_signing_key.until_size)),
+		'UpdatedBy', session_user, 'Version', present.version + 1));
+END $$;
+COMMENT ON FUNCTION atp_internal.change_signing_key(text, text, bigint) IS
+'Change the state of a signing key and record PolicyUpdated.
+Raises: TP503 (no such key, or its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_signing_key(text, text, bigint) FROM PUBLIC;
+
+-- ==== src/log/checkpoint.sql ====
+-- The root log, whose leaves are heads of tenants' trees, and checkpoints over it.
+CREATE TABLE atp_internal.checkpoint_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT checkpoint_state_pk PRIMARY KEY CONSTRAINT checkpoint_state_one_row CHECK (singleton),
+	made_at timestamptz,
+	origin text NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.checkpoint_state IS 'Identity of the root log. Locking the row is the lock of who makes checkpoints.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.made_at IS 'When the last checkpoint was made.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.origin IS 'First line of every checkpoint: the name of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.checkpoint_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.tenant_head (
+	leaf bigint NOT NULL,
+	tenant int NOT NULL,
+	size bigint NOT NULL,
+	root bytea NOT NULL,
+	CONSTRAINT tenant_head_pk PRIMARY KEY (leaf, tenant)
+);
+CREATE INDEX tenant_head_tenant ON atp_internal.tenant_head (tenant, leaf);
+COMMENT ON TABLE atp_internal.tenant_head IS 'Leaves of the root log: a tenant''s tree at the time of a checkpoint.';
+COMMENT ON COLUMN atp_internal.tenant_head.leaf IS 'Index of the leaf in the root log, from 0.';
+COMMENT ON COLUMN atp_internal.tenant_head.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_head.size IS 'Leaves of the tenant''s tree.';
+COMMENT ON COLUMN atp_internal.tenant_head.root IS 'Root of the tenant''s tree.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_head', '');
+ALTER TABLE atp_internal.tenant_head ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_head FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_head_tenant ON atp_internal.tenant_head USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tenant_head ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint (
+	size bigint NOT NULL CONSTRAINT checkpoint_pk PRIMARY KEY,
+	made_at timestamptz NOT NULL,
+	root bytea NOT NULL
+);
+COMMENT ON TABLE atp_internal.checkpoint IS 'Checkpoints: the root log at some sizes.';
+COMMENT ON COLUMN atp_internal.checkpoint.size IS 'Leaves of the root log.';
+COMMENT ON COLUMN atp_internal.checkpoint.made_at IS 'When it was made.';
+COMMENT ON COLUMN atp_internal.checkpoint.root IS 'Root of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint_signature (
+	size bigint NOT NULL,
+	received_at timestamptz NOT NULL,
+	vkey text NOT NULL,
+	line text NOT NULL,
+	CONSTRAINT checkpoint_signature_pk PRIMARY KEY (size, vkey)
+);
+COMMENT ON TABLE atp_internal.checkpoint_signature IS 'Signatures of checkpoints, each verified before it came here.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.size IS 'Size of the checkpoint.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.received_at IS 'When the signature came.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.vkey IS 'The key that signed.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.line IS 'The signature line of the note, with its new line.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_signature', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.append_heads() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_append_heads';
+COMMENT ON FUNCTION atp_internal.append_heads() IS
+'Append the heads of the trees that have grown to the root log; return how many.
+The caller holds the row lock of checkpoint_state.
+Raises: TP504 (the stored root log does not hash to its root).';
+REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_by_key_file(body text, OUT vkey text, OUT line text) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_sign_by_key_file';
+COMMENT ON FUNCTION atp_internal.sign_by_key_file(text) IS
+'Sign a text with each key in the file of the setting atp.signing_key_file.
+No row where the setting is empty. The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
+Raises: TP503.';
+REVOKE ALL ON FUNCTION atp_internal.sign_by_key_file(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.checkpoint_body(size bigint) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT s.origin || E'\n' || c.size || E'\n' || pg_catalog.encode(c.root, 'base64') || E'\n'
+	FROM atp_internal.checkpoint c, atp_internal.checkpoint_state s WHERE c.size = checkpoint_body.size;
+END;
+COMMENT ON FUNCTION atp_internal.checkpoint_body(bigint) IS 'Return the text of a checkpoint: C2SP tlog-checkpoint, three lines.';
+REVOKE ALL ON FUNCTION atp_internal.checkpoint_body(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lock_checkpoints() RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	IF NOT FOUND THEN
+		INSERT INTO atp_internal.checkpoint_state (origin) VALUES ('atp/' || gen_random_uuid()) ON CONFLICT DO NOTHING;
+		SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	END IF;
+	RETURN name;
+END $$;
+COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin.
+The first call makes the origin.';
+REVOKE ALL ON FUNCTION atp_internal.lock_checkpoints() FROM PUBLIC;
+
+CREATE FUNCTION atp.set_origin(origin text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF coalesce(set_origin.origin, '') !~ '^[!-~]+$' OR length(set_origin.origin) > 200 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'invalid origin',
+			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
+	END IF;
+	PERFORM atp_internal.lock_checkpoints();
+	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	END IF;
+	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
+END $$;
+COMMENT ON FUNCTION atp.set_origin(text) IS
+'Set the origin, the first line of every checkpoint, before there is one.
+Without it the origin is atp/ and a random uuid.
+Raises: TP502 (malformed), TP505 (there are checkpoints).';
+REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.store_signature(size bigint, vkey text, line text) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	INSERT INTO atp_internal.checkpoint_signature (size, received_at, vkey, line)
+		VALUES (store_signature.size, pg_catalog.clock_timestamp(), store_signature.vkey, store_signature.line)
+		ON CONFLICT ON CONSTRAINT checkpoint_signature_pk DO NOTHING
+		RETURNING true;
+END;
+COMMENT ON FUNCTION atp_internal.store_signature(bigint, text, text) IS 'Store a signature that has been verified; NULL where there is one by this key.';
+REVOKE ALL ON FUNCTION atp_internal.store_signature(bigint, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_checkpoint(size bigint) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed record;
+	stored int := 0;
+BEGIN
+	FOR signed IN SELECT * FROM atp_internal.sign_by_key_file(atp_internal.checkpoint_body(sign_checkpoint.size)) LOOP
+		IF NOT EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey) THEN
+			PERFORM atp.add_signing_key(signed.vkey);
+		END IF;
+		IF EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey AND k.state = 'active') THEN
+			stored := stored + coalesce(atp_internal.store_signature(sign_checkpoint.size, signed.vkey, signed.line), false)::int;
+		END IF;
+	END LOOP;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file; return how many did.';
+REVOKE ALL ON FUNCTION atp_internal.sign_checkpoint(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.make_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	grown bigint;
+	made bigint;
+BEGIN
+	PERFORM atp_internal.lock_checkpoints();
+	grown := atp_internal.append_heads();
+	IF grown > 0 THEN
+		INSERT INTO atp_internal.checkpoint (size, made_at, root)
+			SELECT r.size, clock_timestamp(), r.root FROM atp_internal.tree r WHERE r.tenant = 0
+			RETURNING checkpoint.size INTO made;
+		UPDATE atp_internal.checkpoint_state s SET made_at = clock_timestamp();
+	ELSE
+		SELECT max(c.size) INTO made FROM atp_internal.checkpoint c;
+	END IF;
+	IF made IS NOT NULL THEN
+		PERFORM atp_internal.sign_checkpoint(made);
+	END IF;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp_internal.make_checkpoint() IS
+'Make a checkpoint if a tree has grown, and sign it where there is a key file.
+Returns the size of the newest checkpoint; NULL where there is nothing to check.';
+REVOKE ALL ON FUNCTION atp_internal.make_checkpoint() FROM PUBLIC;
+
+CREATE FUNCTION atp.create_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM atp.grow_trees();
+	RETURN atp_internal.make_checkpoint();
+END $$;
+COMMENT ON FUNCTION atp.create_checkpoint() IS
+'Bring the trees up to the log, make a checkpoint, and return its size.
+The worker does this every atp.checkpoint_interval. It is signed at once where atp.signing_key_file is set, otherwise by atp-signer. Returns the size of the newest checkpoint where nothing is new, NULL where there is none.
+Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
+REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
+
+CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH counting AS (
+		SELECT g.size, g.line, k.purpose, g.vkey
+		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
+	), chosen AS (
+		SELECT c.size FROM counting c
+		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
+		ORDER BY c.size DESC FETCH FIRST ROW ONLY
+	)
+	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
+	FROM counting c JOIN chosen USING (size)
+	GROUP BY c.size;
+END;
+COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
+'Return a signed checkpoint as a note: the newest one, or that of a size.
+C2SP tlog-checkpoint in a signed-note, with the signatures of the log and of witnesses. Signatures by compromised keys, and those that retired keys made after their time, are left out. NULL where there is none signed by a key of the log.';
+REVOKE ALL ON FUNCTION atp.get_checkpoint(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_checkpoint(bigint) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_checkpoints(OUT size bigint, OUT root bytea, OUT made_at timestamptz, OUT signatures bigint, OUT witnesses bigint) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, c.root, c.made_at, pg_catalog.count(*) FILTER (WHERE k.purpose = 'log'), pg_catalog.count(*) FILTER (WHERE k.purpose = 'witness')
+	FROM atp_internal.checkpoint c
+		LEFT JOIN atp_internal.checkpoint_signature g ON g.size = c.size
+		LEFT JOIN atp_internal.signing_key k ON k.vkey = g.vkey AND k.state <> 'compromised'
+	GROUP BY c.size, c.root, c.made_at
+	ORDER BY c.size DESC;
+END;
+COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, and how many have signed.
+signatures counts keys of the log, witnesses those of witnesses; compromised keys count as neither.';
+REVOKE ALL ON FUNCTION atp.list_checkpoints() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_checkpoints() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_signing_keys(OUT vkey text, OUT purpose text, OUT state text, OUT until_size bigint, OUT added_at timestamptz,
+		OUT changed_at timestamptz, OUT endorsement text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT k.vkey, k.purpose, k.state, k.until_size, k.added_at, k.changed_at, k.endorsement FROM atp_internal.signing_key k ORDER BY k.added_at, k.vkey;
+END;
+COMMENT ON FUNCTION atp.list_signing_keys() IS 'List the keys that sign checkpoints, in the order in which they were added.';
+REVOKE ALL ON FUNCTION atp.list_signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_signing_keys() TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.retire_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(retire_signing_key.vkey, 'retired',
+		(SELECT coalesce(pg_catalog.max(c.size), 0) FROM atp_internal.checkpoint c));
+END;
+COMMENT ON FUNCTION atp.retire_signing_key(text) IS
+'Retire a signing key: what it has signed so far counts, what comes does not.
+Records PolicyUpdated.
+Raises: TP503 (no such key, or it is retired or compromised).';
+REVOKE ALL ON FUNCTION atp.retire_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.retire_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.disown_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(disown_signing_key.vkey, 'compromised', NULL);
+END;
+COMMENT ON FUNCTION atp.disown_signing_key(text) IS
+'Declare a signing key compromised: what only it has signed counts no more.
+That holds for the past too: whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
+Raises: TP503 (no such key, or it is compromised already).';
+REVOKE ALL ON FUNCTION atp.disown_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.disown_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.get_pending_checkpoint(vkey text, OUT size bigint, OUT body text)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, atp_internal.checkpoint_body(c.size) FROM (SELECT pg_catalog.max(k.size) AS size FROM atp_internal.checkpoint k) c
+	WHERE c.size IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size = c.size AND g.vkey = get_pending_checkpoint.vkey);
+END;
+COMMENT ON FUNCTION atp.get_pending_checkpoint(text) IS
+'Return the newest checkpoint, unsigned, unless the key has signed it.
+What an outside signer asks for. NULLs where nothing is to be signed.';
+REVOKE ALL ON FUNCTION atp.get_pending_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_pending_checkpoint(text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.submit_checkpoint(note text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	body text := regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n');
+	parsed jsonb := atp.checkpoint_parse(body);
+	at_size bigint;
+	key record;
+	stored int := 0;
+	known int := 0;
+	mine text;
+BEGIN
+	IF parsed IS NULL OR submit_checkpoint.note !~ '\n\n' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the text is not a signed checkpoint';
+	END IF;
+	SELECT c.size INTO at_size FROM atp_internal.checkpoint c WHERE c.size::numeric = (parsed ->> 'size')::numeric;
+	IF NOT FOUND OR body <> atp_internal.checkpoint_body(at_size) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'the note is not about a checkpoint of this log',
+			DETAIL = format('Origin %s, size %s, root %s.', parsed ->> 'origin', parsed ->> 'size', parsed ->> 'root');
+	END IF;
+	FOR key IN
+		SELECT k.vkey, k.purpose, k.state, k.until_size, line.line || E'\n' AS line
+		FROM regexp_split_to_table(substr(submit_checkpoint.note, length(body) + 2), '\n') line
+			JOIN atp_internal.signing_key k ON split_part(line.line, ' ', 2) = k.name
+	LOOP
+		mine := body || E'\n' || key.line;
+		IF NOT atp.note_has_key(mine, key.vkey) THEN
+			CONTINUE;
+		END IF;
+		known := known + 1;
+		IF NOT atp.note_verify(mine, key.vkey) AND atp.cosignature_verify(mine, key.vkey) IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = format('the signature by %s is wrong', split_part(key.vkey, '+', 1));
+		END IF;
+		IF key.state = 'compromised' OR (key.state = 'retired' AND at_size > key.until_size) THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = format('the key %s is %s', split_part(key.vkey, '+', 1), key.state);
+		END IF;
+		stored := stored + coalesce(atp_internal.store_signature(at_size, key.vkey, key.line), false)::int;
+	END LOOP;
+	IF known = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'no signature of the note is by a key that is known here',
+			HINT = 'Add the key with atp.add_signing_key().';
+	END IF;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp.submit_checkpoint(text) IS
+'Take signatures on a checkpoint, and return how many are new.
+They come from atp-signer or a witness. note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
+Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
+REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
+
+-- ==== src/delivery/inbox.sql ====
+-- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
+--
+-- Who begins holds a transaction-level advisory lock on (tenant, handler, event), so that a second one is told `busy` at once instead
+-- of waiting for the row of the first. A handler that works over several transactions commits its beginning: then the row says
+-- `busy` until lock_duration is over, whoever died meanwhile.
+CREATE TABLE atp_internal.inbox (
+	tenant int NOT NULL,
+	event_id uuid NOT NULL,
+	handler text NOT NULL,
+	state "char" NOT NULL CONSTRAINT inbox_state_known CHECK (state IN ('b', 'd', 't', 'p')),
+	attempt int NOT NULL,
+	begun_at timestamptz NOT NULL,
+	locked_until timestamptz NOT NULL,
+	expires_at timestamptz NOT NULL,
+	fingerprint bytea,
+	result jsonb,
+	error text,
+	CONSTRAINT inbox_pk PRIMARY KEY (event_id, handler, tenant)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX inbox_expires_at ON atp_internal.inbox USING brin (expires_at);
+COMMENT ON TABLE atp_internal.inbox IS 'What each handler has made of each event, for the handler''s window.';
+COMMENT ON COLUMN atp_internal.inbox.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.inbox.event_id IS 'The event, or any id that the handler''s message carries.';
+COMMENT ON COLUMN atp_internal.inbox.handler IS 'Name of the handler.';
+COMMENT ON COLUMN atp_internal.inbox.state IS 'b begun, d done, t failed but may be tried again, p failed for good.';
+COMMENT ON COLUMN atp_internal.inbox.attempt IS 'How often the handling was begun.';
+COMMENT ON COLUMN atp_internal.inbox.begun_at IS 'When the last attempt began.';
+COMMENT ON COLUMN atp_internal.inbox.locked_until IS 'Until when a begun attempt that was committed keeps others away.';
+COMMENT ON COLUMN atp_internal.inbox.expires_at IS 'When the row may be forgotten.';
+COMMENT ON COLUMN atp_internal.inbox.fingerprint IS 'What the caller says identifies the content; NULL: nothing.';
+COMMENT ON COLUMN atp_internal.inbox.result IS 'Result of a finished handling.';
+COMMENT ON COLUMN atp_internal.inbox.error IS 'SQLSTATE and message of a failed one.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.inbox', '');
+ALTER TABLE atp_internal.inbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.inbox FORCE ROW LEVEL SECURITY;
+CREATE POLICY inbox_tenant ON atp_internal.inbox USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.sqlstate_is_transient(state text) RETURNS boolean
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.left(state, 2) IN ('08', '40', '53', '57', '58') OR state IN ('55P03', '55006', '25006', '55000', 'TP101', 'TP361', 'TP362', 'TP363');
+COMMENT ON FUNCTION atp_internal.sqlstate_is_transient(text) IS
+'Say whether a failure with this SQLSTATE may pass of itself.
+True for classes 08 (connection), 40 (serialization, deadlock), 53 (resources), 57 (operator intervention), 58 (system), for 55P03 and 55006 (locked, in use), 55000, 25006 (read only, during a failover), TP101 (version conflict) and the refusals of breakers and limits. Everything else stays wrong however often it is tried.';
+REVOKE ALL ON FUNCTION atp_internal.sqlstate_is_transient(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.begin_handling(handler text, event_id uuid, fingerprint bytea DEFAULT NULL, retention interval DEFAULT '7 days',
+		lock_duration interval DEFAULT '5 minutes', tenant text DEFAULT NULL, OUT verdict text, OUT attempt int, OUT result jsonb, OUT error text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(begin_handling.tenant);
+	moment timestamptz := clock_timestamp();
+	known atp_internal.inbox;
+BEGIN
+	IF handler IS NULL OR handler = '' OR octet_length(handler) > 255 THEN
+		RAISE EXCEPTION 'handler name has no characters or more than 255 bytes' USING ERRCODE = '22023';
+	END IF;
+	IF event_id IS NULL THEN
+		RAISE EXCEPTION 'event_id must not be null' USING ERRCODE = '22004';
+	END IF;
+	IF NOT coalesce(retention > '0' AND lock_duration >= '0', false) THEN
+		RAISE EXCEPTION 'retention must be positive and lock_duration not negative' USING ERRCODE = '22023';
+	END IF;
+	IF NOT pg_try_advisory_xact_lock(hashtextextended(handler || event_id::text, owner_key)) THEN
+		verdict := 'busy';
+		RETURN;
+	END IF;
+	SELECT * INTO known FROM atp_internal.inbox i
+		WHERE i.event_id = begin_handling.event_id AND i.handler = begin_handling.handler AND i.tenant = owner_key;
+	IF FOUND AND known.expires_at > moment THEN
+		IF known.fingerprint IS NOT NULL AND fingerprint IS NOT NULL AND known.fingerprint <> fingerprint THEN
+			RAISE EXCEPTION 'event % was handled before with other content', event_id USING ERRCODE = 'TP351',
+				DETAIL = format('Handler "%s" knows it by another fingerprint.', handler),
+				HINT = 'An event id stands for one content: give the changed event an id of its own.';
+		END IF;
+		CASE known.state
+			WHEN 'd' THEN verdict := 'done';
+			WHEN 'p' THEN verdict := 'failed';
+			WHEN 'b' THEN verdict := CASE WHEN known.locked_until > moment THEN 'busy' END;
+			ELSE NULL;
+		END CASE;
+		IF verdict IS NOT NULL THEN
+			attempt := known.attempt;
+			result := known.result;
+			error := known.error;
+			RETURN;
+		END IF;
+	END IF;
+	INSERT INTO atp_internal.inbox AS i (tenant, event_id, handler, state, attempt, begun_at, locked_until, expires_at, fingerprint)
+		VALUES (owner_key, event_id, handler, 'b', 1, moment, moment + lock_duration, moment + retention, fingerprint)
+		ON CONFLICT ON CONSTRAINT inbox_pk DO UPDATE SET state = 'b', begun_at = excluded.begun_at, locked_until = excluded.locked_until,
+			attempt = CASE WHEN i.expires_at > excluded.begun_at THEN i.attempt + 1 ELSE 1 END,
+			expires_at = excluded.expires_at, fingerprint = coalesce(excluded.fingerprint, i.fingerprint), result = NULL
+		RETURNING i.attempt INTO attempt;
+	verdict := 'new';
+END $$;
+COMMENT ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) IS
+'Begin to handle an event once, and say whether that is to be done.
+verdict: new (handle it, then call finish_handling), done (result is that of the first handling), busy (somebody is at it), failed (fail_handling called it permanent; error says why). Begun, effect and finished in one transaction is exactly once for effects in this database: a rollback takes all of it back. Over several transactions, a committed beginning keeps others away for lock_duration. fingerprint NULL: contents are not compared. retention is how long the outcome is remembered. tenant NULL means that of the setting atp.tenant.
+Raises: 22004, 22023, TP202, TP351 (same id, other fingerprint).';
+REVOKE ALL ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.finish_handling(handler text, event_id uuid, result jsonb DEFAULT NULL, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(finish_handling.tenant);
+BEGIN
+	UPDATE atp_internal.inbox i SET state = 'd', result = finish_handling.result, error = NULL
+		WHERE i.event_id = finish_handling.event_id AND i.handler = finish_handling.handler AND i.tenant = owner_key AND i.state = 'b';
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handling of event % by "%" was not begun', event_id, handler USING ERRCODE = 'TP350',
+			HINT = 'Call begin_handling first, and finish only where it answered new.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) IS
+'Finish the handling of an event and store its result.
+begin_handling returns the result to whoever asks again, for the retention it was begun with.
+Raises: TP202, TP350 (not begun, or finished already).';
+REVOKE ALL ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.fail_handling(handler text, event_id uuid, sqlstate text, message text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(fail_handling.tenant);
+	moment timestamptz := clock_timestamp();
+	transient boolean := coalesce(atp_internal.sqlstate_is_transient(fail_handling.sqlstate), false);
+BEGIN
+	IF fail_handling.sqlstate IS NULL OR fail_handling.sqlstate !~ '^[0-9A-Z]{5}$' THEN
+		RAISE EXCEPTION 'a SQLSTATE has five digits and upper-case letters' USING ERRCODE = '22023';
+	END IF;
+	-- The beginning may have been rolled back with the work: then the failure is recorded by a row of its own.
+	INSERT INTO atp_internal.inbox AS i (tenant, event_id, handler, state, attempt, begun_at, locked_until, expires_at, error)
+		VALUES (owner_key, event_id, handler, CASE WHEN transient THEN 't' ELSE 'p' END, 1, moment, moment, moment + interval '7 days',
+			fail_handling.sqlstate || coalesce(': ' || left(message, 2000), ''))
+		ON CONFLICT ON CONSTRAINT inbox_pk DO UPDATE SET state = excluded.state, locked_until = excluded.locked_until, error = excluded.error,
+			attempt = i.attempt + CASE WHEN i.state = 'b' THEN 0 ELSE 1 END
+			WHERE i.state IN ('b', 't');
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handling of event % by "%" has ended already', event_id, handler USING ERRCODE = 'TP350',
+			HINT = 'A finished handling cannot fail.';
+	END IF;
+	RETURN CASE WHEN transient THEN 'transient' ELSE 'permanent' END;
+END $$;
+COMMENT ON FUNCTION atp.fail_handling(text, uuid, text, text, text) IS
+'Record that the handling of an event failed, and say whether to try again.
+Returns transient (begin_handling answers new again) or permanent (it answers failed), by the class of the SQLSTATE: connection, serialization, resources, intervention and locks pass of themselves; everything else does not. May be called after the transaction that began was rolled back.
+Raises: 22023, TP202, TP350 (finished already).';
+REVOKE ALL ON FUNCTION atp.fail_handling(text, uuid, text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.fail_handling(text, uuid, text, text, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.forget_handling(handler text, event_id uuid, tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(forget_handling.tenant);
+BEGIN
+	DELETE FROM atp_internal.inbox i
+		WHERE i.event_id = forget_handling.event_id AND i.handler = forget_handling.handler AND i.tenant = owner_key;
+	RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION atp.forget_handling(text, uuid, text) IS
+'Forget what a handler made of an event, so that it is handled anew.
+Returns false where nothing was known. For mending by hand after a permanent failure.
+Raises: TP202.';
+REVOKE ALL ON FUNCTION atp.forget_handling(text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.forget_handling(text, uuid, text) TO atp_admin;
+
+CREATE FUNCTION atp.purge_handlings(max_count int DEFAULT 10000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	purged bigint;
+BEGIN
+	DELETE FROM atp_internal.inbox i USING (SELECT j.ctid AS place FROM atp_internal.inbox j WHERE j.expires_at < clock_timestamp()
+			LIMIT max_count FOR UPDATE SKIP LOCKED) old
+		WHERE i.ctid = old.place;
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp.purge_handlings(int) IS
+'Purge outcomes of handlings whose retention is over.
+Returns how many, at most max_count; of all tenants. The worker does this by itself.';
+REVOKE ALL ON FUNCTION atp.purge_handlings(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_handlings(int) TO atp_admin;
+
+-- ==== src/delivery/breaker.sql ====
+-- Circuit breakers. A row holds what was asked for, three sequences beside it what has happened: the sequences are made at run time and
+-- are no members of the extension, so that a dump carries them, and their values.
+CREATE TABLE atp_internal.breaker (
+	breaker_key bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	breaker text NOT NULL CONSTRAINT breaker_name_sized CHECK (pg_catalog.octet_length(breaker) BETWEEN 1 AND 255),
+	failure_ratio double precision NOT NULL CONSTRAINT breaker_failure_ratio_range CHECK (failure_ratio > 0 AND failure_ratio <= 1),
+	minimum_throughput int NOT NULL CONSTRAINT breaker_minimum_throughput_range CHECK (minimum_throughput BETWEEN 2 AND 50000),
+	sampling_duration interval NOT NULL CONSTRAINT breaker_sampling_duration_range CHECK (sampling_duration BETWEEN '500 ms' AND '24 hours'),
+	break_duration interval NOT NULL CONSTRAINT breaker_break_duration_range CHECK (break_duration BETWEEN '1 ms' AND '24 hours'),
+	probe_count int NOT NULL CONSTRAINT breaker_probe_count_range CHECK (probe_count BETWEEN 1 AND 255),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT breaker_pk PRIMARY KEY (breaker, tenant)
+);
+COMMENT ON TABLE atp_internal.breaker IS 'Circuit breakers, in the words of Polly v8. Their state is in sequences breaker_KEY_current, _earlier and _state.';
+COMMENT ON COLUMN atp_internal.breaker.breaker_key IS 'Surrogate key, part of the names of the sequences.';
+COMMENT ON COLUMN atp_internal.breaker.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.breaker.breaker IS 'Name, of the endpoint that is protected.';
+COMMENT ON COLUMN atp_internal.breaker.failure_ratio IS 'Share of failures from which it opens, over 0, at most 1.';
+COMMENT ON COLUMN atp_internal.breaker.minimum_throughput IS 'Outcomes within the sampling duration before the ratio counts.';
+COMMENT ON COLUMN atp_internal.breaker.sampling_duration IS 'Length of the sliding window.';
+COMMENT ON COLUMN atp_internal.breaker.break_duration IS 'How long it stays open before it gives probes.';
+COMMENT ON COLUMN atp_internal.breaker.probe_count IS 'Probes given at once when half-open, all of which have to succeed.';
+COMMENT ON COLUMN atp_internal.breaker.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.breaker', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.breaker_breaker_key_seq', '');
+ALTER TABLE atp_internal.breaker ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.breaker FORCE ROW LEVEL SECURITY;
+CREATE POLICY breaker_tenant ON atp_internal.breaker USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.make_breaker_cells(breaker_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_make_cells';
+COMMENT ON FUNCTION atp_internal.make_breaker_cells(bigint) IS 'Make the sequences that hold a breaker''s state.';
+REVOKE ALL ON FUNCTION atp_internal.make_breaker_cells(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.drop_breaker_cells(breaker_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_drop_cells';
+COMMENT ON FUNCTION atp_internal.drop_breaker_cells(bigint) IS 'Drop the sequences that hold a breaker''s state.';
+REVOKE ALL ON FUNCTION atp_internal.drop_breaker_cells(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.acquire_breaker(tenant int, breaker text) RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_acquire_permit';
+COMMENT ON FUNCTION atp_internal.acquire_breaker(int, text) IS 'Take a permit of a breaker; true for a probe.';
+REVOKE ALL ON FUNCTION atp_internal.acquire_breaker(int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.release_breaker(tenant int, breaker text, success boolean) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_release_permit';
+COMMENT ON FUNCTION atp_internal.release_breaker(int, text, boolean) IS 'Report the outcome of permitted work.';
+REVOKE ALL ON FUNCTION atp_internal.release_breaker(int, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.force_breaker(tenant int, breaker text, isolated boolean) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_force';
+COMMENT ON FUNCTION atp_internal.force_breaker(int, text, boolean) IS 'Isolate or close a breaker by hand.';
+REVOKE ALL ON FUNCTION atp_internal.force_breaker(int, text, boolean) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.read_breaker(tenant int, breaker text, OUT state text, OUT since timestamptz, OUT throughput double precision,
+		OUT failures double precision)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_breaker_read';
+COMMENT ON FUNCTION atp_internal.read_breaker(int, text) IS 'Read the state and the counts of a breaker.';
+REVOKE ALL ON FUNCTION atp_internal.read_breaker(int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.read_breaker(int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.create_breaker(breaker text, failure_ratio double precision DEFAULT 0.1, minimum_throughput int DEFAULT 100,
+		sampling_duration interval DEFAULT '30 seconds', break_duration interval DEFAULT '5 seconds', probe_count int DEFAULT 1,
+		tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_breaker.tenant);
+	made bigint;
+BEGIN
+	INSERT INTO atp_internal.breaker AS b (tenant, breaker, failure_ratio, minimum_throughput, sampling_duration, break_duration, probe_count)
+		VALUES (owner_key, breaker, failure_ratio, minimum_throughput, sampling_duration, break_duration, probe_count)
+		ON CONFLICT ON CONSTRAINT breaker_pk DO NOTHING
+		RETURNING b.breaker_key INTO made;
+	IF made IS NULL THEN
+		RAISE EXCEPTION 'circuit breaker "%" exists', breaker USING ERRCODE = '42710';
+	END IF;
+	PERFORM atp_internal.make_breaker_cells(made);
+END $$;
+COMMENT ON FUNCTION atp.create_breaker(text, double precision, int, interval, interval, int, text) IS
+'Create a circuit breaker; it starts closed.
+It opens when, of at least minimum_throughput (2 to 50,000) outcomes in the sliding window of sampling_duration (0.5 s to 24 h), a share of failure_ratio (over 0, at most 1) failed. After break_duration it is half-open and gives probe_count (1 to 255) permits at once: when all of them succeed it closes, at the first failure it opens again. Terms and defaults of Polly v8. tenant NULL means that of the setting atp.tenant.
+Raises: 42710 (it exists), 23514 (a value out of its range), 23502 (a NULL), TP202.';
+REVOKE ALL ON FUNCTION atp.create_breaker(text, double precision, int, interval, interval, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_breaker(text, double precision, int, interval, interval, int, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_breaker(breaker text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_breaker.tenant);
+	dropped bigint;
+BEGIN
+	DELETE FROM atp_internal.breaker b WHERE b.breaker = drop_breaker.breaker AND b.tenant = owner_key RETURNING b.breaker_key INTO dropped;
+	IF dropped IS NULL THEN
+		RAISE EXCEPTION 'circuit breaker "%" does not exist', breaker USING ERRCODE = 'TP360';
+	END IF;
+	PERFORM atp_internal.drop_breaker_cells(dropped);
+END $$;
+COMMENT ON FUNCTION atp.drop_breaker(text, text) IS
+'Drop a circuit breaker.
+Raises: TP202, TP360 (no such breaker).';
+REVOKE ALL ON FUNCTION atp.drop_breaker(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_breaker(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.acquire_permit(breaker text, tenant text DEFAULT NULL) RETURNS text
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT CASE WHEN atp_internal.acquire_breaker(atp_internal.open_tenant(acquire_permit.tenant), acquire_permit.breaker)
+		THEN 'half-open' ELSE 'closed' END;
+END;
+COMMENT ON FUNCTION atp.acquire_permit(text, text) IS
+'Acquire a permit of a circuit breaker, or be refused.
+Returns closed, or half-open when the permit is a probe. Report how the work ended with release_permit. A probe that is never reported counts as lost after the break duration.
+Raises: TP360 (no such breaker), TP361 (open or isolated; DETAIL gives the milliseconds to wait), TP202.';
+REVOKE ALL ON FUNCTION atp.acquire_permit(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.acquire_permit(text, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.release_permit(breaker text, success boolean, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.release_breaker(atp_internal.open_tenant(release_permit.tenant), release_permit.breaker, release_permit.success);
+END;
+COMMENT ON FUNCTION atp.release_permit(text, boolean, text) IS
+'Release a permit of a circuit breaker and say whether the work succeeded.
+What is reported stays, though the transaction rolls back: call it in the exception handler of the work that failed.
+Raises: TP360 (no such breaker), TP202.';
+REVOKE ALL ON FUNCTION atp.release_permit(text, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.release_permit(text, boolean, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.isolate_breaker(breaker text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.force_breaker(atp_internal.open_tenant(isolate_breaker.tenant), isolate_breaker.breaker, true);
+END;
+COMMENT ON FUNCTION atp.isolate_breaker(text, text) IS
+'Isolate a circuit breaker by hand: it gives no permits until it is closed.
+Raises: TP360 (no such breaker), TP202.';
+REVOKE ALL ON FUNCTION atp.isolate_breaker(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.isolate_breaker(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.close_breaker(breaker text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.force_breaker(atp_internal.open_tenant(close_breaker.tenant), close_breaker.breaker, false);
+END;
+COMMENT ON FUNCTION atp.close_breaker(text, text) IS
+'Close a circuit breaker by hand and forget what it counted.
+Raises: TP360 (no such breaker), TP202.';
+REVOKE ALL ON FUNCTION atp.close_breaker(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.close_breaker(text, text) TO atp_admin;
+
+CREATE VIEW atp.breaker_status WITH (security_barrier) AS
+	SELECT t.name AS tenant, b.breaker, s.state, s.since, s.throughput, s.failures, b.failure_ratio, b.minimum_throughput,
+		b.sampling_duration, b.break_duration, b.probe_count
+	FROM atp_internal.breaker b
+		JOIN atp_internal.tenant t ON t.tenant = b.tenant,
+		LATERAL atp_internal.read_breaker(b.tenant, b.breaker) s;
+COMMENT ON VIEW atp.breaker_status IS 'List the circuit breakers and their state now.';
+COMMENT ON COLUMN atp.breaker_status.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.breaker_status.breaker IS 'Name of the breaker.';
+COMMENT ON COLUMN atp.breaker_status.state IS 'closed, open, half-open or isolated. An open one whose break is over shows as open until somebody asks for a permit.';
+COMMENT ON COLUMN atp.breaker_status.since IS 'When it came into this state; NULL: it has never left closed.';
+COMMENT ON COLUMN atp.breaker_status.throughput IS 'Outcomes in the sliding window, the part of the earlier window that it covers taken as evenly spread.';
+COMMENT ON COLUMN atp.breaker_status.failures IS 'Failures among them.';
+COMMENT ON COLUMN atp.breaker_status.failure_ratio IS 'Share of failures from which it opens.';
+COMMENT ON COLUMN atp.breaker_status.minimum_throughput IS 'Outcomes before the ratio counts.';
+COMMENT ON COLUMN atp.breaker_status.sampling_duration IS 'Length of the sliding window.';
+COMMENT ON COLUMN atp.breaker_status.break_duration IS 'How long it stays open before it gives probes.';
+COMMENT ON COLUMN atp.breaker_status.probe_count IS 'Probes given at once when half-open.';
+GRANT SELECT ON atp.breaker_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/limit.sql ====
+-- Rate limits and bulkheads. A rate limit's bucket is a sequence beside its row, made at run time: see src/pg/cell.h.
+CREATE TABLE atp_internal.rate_limit (
+	rate_limit_key bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	rate_limit text NOT NULL CONSTRAINT rate_limit_name_sized CHECK (pg_catalog.octet_length(rate_limit) BETWEEN 1 AND 255),
+	rate double precision NOT NULL CONSTRAINT rate_limit_rate_range CHECK (rate BETWEEN 0.001 AND 1000000),
+	burst int NOT NULL CONSTRAINT rate_limit_burst_range CHECK (burst BETWEEN 1 AND 1000000),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT rate_limit_pk PRIMARY KEY (rate_limit, tenant)
+);
+COMMENT ON TABLE atp_internal.rate_limit IS 'Rate limits. The bucket of each is in a sequence rate_limit_KEY.';
+COMMENT ON COLUMN atp_internal.rate_limit.rate_limit_key IS 'Surrogate key, part of the name of the sequence.';
+COMMENT ON COLUMN atp_internal.rate_limit.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.rate_limit.rate_limit IS 'Name.';
+COMMENT ON COLUMN atp_internal.rate_limit.rate IS 'Tokens a second.';
+COMMENT ON COLUMN atp_internal.rate_limit.burst IS 'Tokens that an idle limit gives at once.';
+COMMENT ON COLUMN atp_internal.rate_limit.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.rate_limit', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.rate_limit_rate_limit_key_seq', '');
+ALTER TABLE atp_internal.rate_limit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.rate_limit FORCE ROW LEVEL SECURITY;
+CREATE POLICY rate_limit_tenant ON atp_internal.rate_limit USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.bulkhead (
+	bulkhead_key bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	bulkhead text NOT NULL CONSTRAINT bulkhead_name_sized CHECK (pg_catalog.octet_length(bulkhead) BETWEEN 1 AND 255),
+	max_in_flight int NOT NULL CONSTRAINT bulkhead_max_in_flight_range CHECK (max_in_flight BETWEEN 1 AND 10000),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT bulkhead_pk PRIMARY KEY (bulkhead, tenant)
+);
+COMMENT ON TABLE atp_internal.bulkhead IS 'Bulkheads: how many transactions may be inside at once. Who is inside is in the lock table.';
+COMMENT ON COLUMN atp_internal.bulkhead.bulkhead_key IS 'Surrogate key, part of the lock.';
+COMMENT ON COLUMN atp_internal.bulkhead.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.bulkhead.bulkhead IS 'Name.';
+COMMENT ON COLUMN atp_internal.bulkhead.max_in_flight IS 'Transactions inside at once.';
+COMMENT ON COLUMN atp_internal.bulkhead.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.bulkhead', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.bulkhead_bulkhead_key_seq', '');
+ALTER TABLE atp_internal.bulkhead ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.bulkhead FORCE ROW LEVEL SECURITY;
+CREATE POLICY bulkhead_tenant ON atp_internal.bulkhead USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.make_rate_limit_cell(rate_limit_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_make_cell';
+COMMENT ON FUNCTION atp_internal.make_rate_limit_cell(bigint) IS 'Make the sequence that holds the bucket of a rate limit.';
+REVOKE ALL ON FUNCTION atp_internal.make_rate_limit_cell(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.drop_rate_limit_cell(rate_limit_key bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_drop_cell';
+COMMENT ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) IS 'Drop the sequence that holds the bucket of a rate limit.';
+REVOKE ALL ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.take_tokens(tenant int, rate_limit text, token_count int) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
+COMMENT ON FUNCTION atp_internal.take_tokens(int, text, int) IS 'Take tokens of a rate limit.';
+REVOKE ALL ON FUNCTION atp_internal.take_tokens(int, text, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.take_slot(tenant int, bulkhead text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
+COMMENT ON FUNCTION atp_internal.take_slot(int, text) IS 'Take a slot of a bulkhead until the transaction ends.';
+REVOKE ALL ON FUNCTION atp_internal.take_slot(int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_rate_limit(rate_limit text, rate double precision, burst int DEFAULT NULL, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_rate_limit.tenant);
+	made bigint;
+BEGIN
+	INSERT INTO atp_internal.rate_limit AS r (tenant, rate_limit, rate, burst)
+		VALUES (owner_key, rate_limit, rate, coalesce(burst, greatest(1, least(ceil(rate), 1000000))::int))
+		ON CONFLICT ON CONSTRAINT rate_limit_pk DO NOTHING
+		RETURNING r.rate_limit_key INTO made;
+	IF made IS NULL THEN
+		RAISE EXCEPTION 'rate limit "%" exists', rate_limit USING ERRCODE = '42710';
+	END IF;
+	PERFORM atp_internal.make_rate_limit_cell(made);
+END $$;
+COMMENT ON FUNCTION atp.create_rate_limit(text, double precision, int, text) IS
+'Create a rate limit of so many tokens a second.
+rate is between 0.001 and 1,000,000; burst, what an idle limit gives at once, between 1 and 1,000,000; NULL: what one second gives, at least 1. tenant NULL means that of the setting atp.tenant.
+Raises: 42710 (it exists), 23514 (a value out of its range), 23502 (a NULL), TP202.';
+REVOKE ALL ON FUNCTION atp.create_rate_limit(text, double precision, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_rate_limit(text, double precision, int, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_rate_limit(rate_limit text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_rate_limit.tenant);
+	dropped bigint;
+BEGIN
+	DELETE FROM atp_internal.rate_limit r WHERE r.rate_limit = drop_rate_limit.rate_limit AND r.tenant = owner_key
+		RETURNING r.rate_limit_key INTO dropped;
+	IF dropped IS NULL THEN
+		RAISE EXCEPTION 'rate limit "%" does not exist', rate_limit USING ERRCODE = 'TP364';
+	END IF;
+	PERFORM atp_internal.drop_rate_limit_cell(dropped);
+END $$;
+COMMENT ON FUNCTION atp.drop_rate_limit(text, text) IS
+'Drop a rate limit.
+Raises: TP202, TP364 (no such limit).';
+REVOKE ALL ON FUNCTION atp.drop_rate_limit(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_rate_limit(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.acquire_tokens(rate_limit text, token_count int DEFAULT 1, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.take_tokens(atp_internal.open_tenant(acquire_tokens.tenant), acquire_tokens.rate_limit, acquire_tokens.token_count);
+END;
+COMMENT ON FUNCTION atp.acquire_tokens(text, int, text) IS
+'Acquire tokens of a rate limit, or be refused.
+What was taken stays taken when the transaction rolls back; a refusal takes nothing.
+Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst), TP202.';
+REVOKE ALL ON FUNCTION atp.acquire_tokens(text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.acquire_tokens(text, int, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.create_bulkhead(bulkhead text, max_in_flight int, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_bulkhead.tenant);
+BEGIN
+	INSERT INTO atp_internal.bulkhead (tenant, bulkhead, max_in_flight) VALUES (owner_key, bulkhead, max_in_flight)
+		ON CONFLICT ON CONSTRAINT bulkhead_pk DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'bulkhead "%" exists', bulkhead USING ERRCODE = '42710';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.create_bulkhead(text, int, text) IS
+'Create a bulkhead: at most so many transactions inside at once, 1 to 10,000.
+tenant NULL means that of the setting atp.tenant.
+Raises: 42710 (it exists), 23514 (out of range), 23502 (a NULL), TP202.';
+REVOKE ALL ON FUNCTION atp.create_bulkhead(text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_bulkhead(text, int, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_bulkhead(bulkhead text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_bulkhead.tenant);
+BEGIN
+	DELETE FROM atp_internal.bulkhead b WHERE b.bulkhead = drop_bulkhead.bulkhead AND b.tenant = owner_key;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'bulkhead "%" does not exist', bulkhead USING ERRCODE = 'TP364';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.drop_bulkhead(text, text) IS
+'Drop a bulkhead; who is inside stays inside.
+Raises: TP202, TP364 (no such bulkhead).';
+REVOKE ALL ON FUNCTION atp.drop_bulkhead(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_bulkhead(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.acquire_slot(bulkhead text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.take_slot(atp_internal.open_tenant(acquire_slot.tenant), acquire_slot.bulkhead);
+END;
+COMMENT ON FUNCTION atp.acquire_slot(text, text) IS
+'Acquire a slot of a bulkhead until the transaction ends, or be refused.
+Never waits. The slot goes with the transaction (or the savepoint), however that ends; each call takes another one.
+Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
+REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
+
+-- ==== src/tooling/housekeeping.sql ====
+-- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
+CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
+COMMENT ON FUNCTION atp.run_housekeeping() IS
+'Run the housekeeping and return what was done.
+Makes the partitions of the next atp.partition_premake periods and purges what is kept for a while only. The worker does this every minute; where it is switched off, let pg_cron do it: SELECT cron.schedule(''atp housekeeping'', ''* * * * *'', ''SELECT atp.run_housekeeping()'').
+Raises: 25006 (read only).';
+REVOKE ALL ON FUNCTION atp.run_housekeeping() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.run_housekeeping() TO atp_admin;
+
+-- ==== src/tooling/selfmanifest.sql ====
+-- The manifest: what the installation is made of, as sorted lines of text. Two fresh installations of one version on one major
+-- version of the server have the same; the library carries the hash of it (docs/reference/manifest.md), out of reach of SQL.
+CREATE FUNCTION atp_internal.manifest_acl(acl aclitem[], kind "char", owner oid) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT coalesce(string_agg(CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END || ' ' || a.privilege_type ||
+			CASE WHEN a.is_grantable THEN ' with grant option' ELSE '' END, ', '
+			ORDER BY (CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END) COLLATE "C", a.privilege_type COLLATE "C"), 'nobody')
+		FROM aclexplode(coalesce(manifest_acl.acl, acldefault(manifest_acl.kind, manifest_acl.owner))) a
+		WHERE a.grantee <> manifest_acl.owner;
+END;
+COMMENT ON FUNCTION atp_internal.manifest_acl(aclitem[], "char", oid) IS 'Write privileges in a fixed order, those of the owner left out.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_acl(aclitem[], "char", oid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.leaf_faults() RETURNS TABLE (leaf regclass, fault text)
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH leaf AS (SELECT c.* FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+		WHERE i.inhparent = 'atp_internal.event'::regclass)
+	SELECT l.oid::regclass, f.fault FROM leaf l CROSS JOIN LATERAL (
+		SELECT 'its owner is ' || l.relowner::regrole AS fault WHERE l.relowner <> to_regrole('atp_owner')
+		UNION ALL SELECT 'it is no permanent table of schema atp_internal' WHERE l.relpersistence <> 'p' OR l.relkind <> 'r'
+			OR l.relnamespace <> 'atp_internal'::regnamespace
+		UNION ALL SELECT 'row level security is not enabled and forced' WHERE NOT (l.relrowsecurity AND l.relforcerowsecurity)
+		UNION ALL SELECT 'its trigger guard is missing or not ENABLE ALWAYS' WHERE NOT EXISTS (SELECT FROM pg_trigger t
+			WHERE t.tgrelid = l.oid AND t.tgname = 'guard' AND t.tgenabled = 'A' AND t.tgfoid = 'atp_internal.refuse_change()'::regprocedure
+			AND t.tgtype = (SELECT p.tgtype FROM pg_trigger p WHERE p.tgrelid = 'atp_internal.event'::regclass AND p.tgname = 'guard')
+			AND t.tgqual IS NULL)
+		UNION ALL SELECT 'it has a trigger ' || t.tgname FROM pg_trigger t WHERE t.tgrelid = l.oid AND t.tgname <> 'guard' AND NOT t.tgisinternal
+		UNION ALL SELECT 'it has a rule ' || r.rulename FROM pg_rewrite r WHERE r.ev_class = l.oid
+		UNION ALL SELECT 'its policy event_tenant is missing' WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = l.oid
+			AND p.polname = 'event_tenant' AND p.polcmd = '*' AND p.polpermissive AND p.polwithcheck IS NULL
+			AND pg_get_expr(p.polqual, p.polrelid) = 'atp_internal.tenant_is_visible(tenant)')
+		UNION ALL SELECT 'it has a policy ' || p.polname FROM pg_policy p WHERE p.polrelid = l.oid AND p.polname <> 'event_tenant'
+		UNION ALL SELECT 'its column ' || a.attname || ' differs from the parent''s' FROM pg_attribute a
+			WHERE a.attrelid = 'atp_internal.event'::regclass AND a.attnum > 0 AND NOT a.attisdropped AND NOT EXISTS (SELECT FROM pg_attribute o
+				WHERE o.attrelid = l.oid AND o.attname = a.attname AND o.atttypid = a.atttypid AND o.attnotnull = a.attnotnull)
+		UNION ALL SELECT 'it lacks its unique index on (' || array_to_string(u.names, ', ') || ')'
+			FROM (VALUES (ARRAY['event_id', 'tenant']), (ARRAY['stream', 'stream_version', 'tenant'])) AS u(names)
+			WHERE NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = l.oid AND i.indisunique AND i.indisvalid AND i.indisready
+				AND i.indpred IS NULL AND i.indexprs IS NULL AND u.names = ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k(number, place)
+					JOIN pg_attribute a ON a.attrelid = l.oid AND a.attnum = k.number ORDER BY k.place))
+		UNION ALL SELECT 'privileges: ' || atp_internal.manifest_acl(l.relacl, 'r', l.relowner)
+			WHERE atp_internal.manifest_acl(l.relacl, 'r', l.relowner) <> 'nobody'
+	) AS f;
+END;
+COMMENT ON FUNCTION atp_internal.leaf_faults() IS
+'List in what a leaf of the event table is not as the append makes it.
+Leaves are no members of the extension: the manifest says of them what deviates, and nothing of those that are in order.';
+REVOKE ALL ON FUNCTION atp_internal.leaf_faults() FROM PUBLIC;
+
+-- Objects that stand in the schemas and are not ours, and functions that would run as atp_owner.
+CREATE FUNCTION atp_internal.manifest_strangers() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH ours AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+		schema AS (SELECT oid FROM pg_namespace WHERE nspname IN ('atp', 'atp_internal'))
+	SELECT format('stranger: function %s, owner %s', p.oid::regprocedure, p.proowner::regrole) FROM pg_proc p
+		WHERE (p.pronamespace IN (SELECT oid FROM schema) OR p.proowner = to_regrole('atp_owner'))
+			AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_proc'::regclass AND o.objid = p.oid)
+	UNION ALL
+	SELECT format('stranger: relation %s, kind %s', c.oid::regclass, c.relkind) FROM pg_class c
+		WHERE c.relnamespace IN (SELECT oid FROM schema) AND c.relkind NOT IN ('i', 'I', 't', 'c')
+			AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_class'::regclass AND o.objid = c.oid)
+			AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid AND i.inhparent = 'atp_internal.event'::regclass)
+	UNION ALL
+	SELECT format('stranger: type %s', format_type(t.oid, NULL)) FROM pg_type t
+		WHERE t.typnamespace IN (SELECT oid FROM schema) AND t.typelem = 0 AND t.typtype <> 'm'
+			AND (t.typrelid = 0 OR (SELECT c.relkind FROM pg_class c WHERE c.oid = t.typrelid) = 'c')
+			AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_type'::regclass AND o.objid = t.oid)
+	UNION ALL
+	SELECT format('stranger: operator %s', p.oid::regoperator) FROM pg_operator p WHERE p.oprnamespace IN (SELECT oid FROM schema)
+		AND NOT EXISTS (SELECT FROM ours o WHERE o.classid = 'pg_operator'::regclass AND o.objid = p.oid)
+	UNION ALL
+	SELECT format('leaf %s: %s', f.leaf, f.fault) FROM atp_internal.leaf_faults() f;
+END;
+COMMENT ON FUNCTION atp_internal.manifest_strangers() IS 'List strangers in the schemas of the event store, and leaves that deviate.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_strangers() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.manifest_members() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH ours AS (SELECT d.classid, d.objid FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+			WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'),
+		relation AS (SELECT c.* FROM pg_class c JOIN ours o ON o.classid = 'pg_class'::regclass AND o.objid = c.oid)
+	SELECT format('member: %s %s', i.type, i.identity) FROM ours o, pg_identify_object(o.classid, o.objid, 0) i WHERE i.schema IS DISTINCT FROM 'pg_toast'
+	UNION ALL
+	SELECT format('function %s: owner %s, language %s, library %s, definer %s, volatility %s, strict %s, parallel %s, settings %s, execute %s, sha256 %s',
+			p.oid::regprocedure, p.proowner::regrole, l.lanname, p.probin, p.prosecdef, p.provolatile, p.proisstrict, p.proparallel, p.proconfig,
+			atp_internal.manifest_acl(p.proacl, 'f', p.proowner),
+			encode(sha256(convert_to(CASE WHEN p.prokind = 'a' THEN p.prosrc ELSE pg_get_functiondef(p.oid) END, 'UTF8')), 'hex'))
+		FROM pg_proc p JOIN ours o ON o.classid = 'pg_proc'::regclass AND o.objid = p.oid JOIN pg_language l ON l.oid = p.prolang
+	UNION ALL
+	SELECT format('relation %s: kind %s, owner %s, row security %s, forced %s, persistence %s, partitioned %s, privileges %s', c.oid::regclass, c.relkind,
+			c.relowner::regrole, c.relrowsecurity, c.relforcerowsecurity, c.relpersistence, pg_get_partkeydef(c.oid),
+			atp_internal.manifest_acl(c.relacl, (CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END)::"char", c.relowner)) FROM relation c
+	UNION ALL
+	SELECT format('column %s.%s: %s, not null %s, default %s, identity %s, generated %s, privileges %s', c.oid::regclass, a.attname,
+			format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid), a.attidentity, a.attgenerated, a.attacl)
+		FROM relation c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+			LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+		WHERE c.relkind <> 'S'
+	UNION ALL
+	SELECT format('view %s: options %s, sha256 %s', c.oid::regclass, c.reloptions, encode(sha256(convert_to(pg_get_viewdef(c.oid), 'UTF8')), 'hex'))
+		FROM relation c WHERE c.relkind IN ('v', 'm')
+	UNION ALL
+	SELECT format('constraint %s on %s: %s', n.conname, n.conrelid::regclass, pg_get_constraintdef(n.oid)) FROM pg_constraint n
+		JOIN relation c ON c.oid = n.conrelid WHERE n.contype NOT IN ('n', 't')
+	UNION ALL
+	SELECT format('unique index %s', pg_get_indexdef(i.indexrelid)) FROM pg_index i JOIN relation c ON c.oid = i.indrelid WHERE i.indisunique
+	UNION ALL
+	SELECT format('trigger, enabled %s: %s', t.tgenabled, pg_get_triggerdef(t.oid)) FROM pg_trigger t JOIN relation c ON c.oid = t.tgrelid
+		WHERE NOT t.tgisinternal
+	UNION ALL
+	SELECT format('policy %s on %s: command %s, permissive %s, roles %s, using %s, check %s', p.polname, p.polrelid::regclass, p.polcmd, p.polpermissive,
+			ARRAY(SELECT CASE r WHEN 0 THEN 'PUBLIC' ELSE r::regrole::text END COLLATE "C" FROM unnest(p.polroles) AS r ORDER BY 1),
+			pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+		FROM pg_policy p JOIN relation c ON c.oid = p.polrelid
+	UNION ALL
+	SELECT format('rule: %s', pg_get_ruledef(r.oid)) FROM pg_rewrite r JOIN relation c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN'
+	UNION ALL
+	SELECT format('type %s: owner %s, kind %s, base %s, not null %s, default %s, usage %s', format_type(t.oid, NULL), t.typowner::regrole, t.typtype,
+			format_type(nullif(t.typbasetype, 0), t.typtypmod), t.typnotnull, t.typdefault, atp_internal.manifest_acl(t.typacl, 'T', t.typowner))
+		FROM pg_type t JOIN ours o ON o.classid = 'pg_type'::regclass AND o.objid = t.oid
+		WHERE t.typtype <> 'm' AND t.typelem = 0
+	UNION ALL
+	SELECT format('domain constraint %s on %s: %s', n.conname, format_type(n.contypid, NULL), pg_get_constraintdef(n.oid)) FROM pg_constraint n
+		JOIN ours o ON o.classid = 'pg_type'::regclass AND o.objid = n.contypid
+	UNION ALL
+	SELECT format('sequence %s: %s, start %s, increment %s, cache %s, cycle %s', c.oid::regclass, s.seqtypid::regtype, s.seqstart, s.seqincrement,
+			s.seqcache, s.seqcycle) FROM pg_sequence s JOIN relation c ON c.oid = s.seqrelid
+	UNION ALL
+	SELECT format('dumped %s %s', t.relation::regclass, t.condition) FROM pg_extension e, unnest(e.extconfig, e.extcondition) AS t(relation, condition)
+		WHERE e.extname = 'atp';
+END;
+COMMENT ON FUNCTION atp_internal.manifest_members() IS 'List the facts of the extension''s own objects.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_members() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.manifest_surroundings() RETURNS SETOF text
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('extension atp: version %s, owner is superuser %s', e.extversion, r.rolsuper) FROM pg_extension e JOIN pg_roles r ON r.oid = e.extowner
+		WHERE e.extname = 'atp'
+	UNION ALL
+	SELECT format('event trigger %s: on %s, function %s, enabled %s, tags %s, owner is superuser %s', t.evtname, t.evtevent, t.evtfoid::regprocedure, t.evtenabled,
+			t.evttags, r.rolsuper)
+		FROM pg_event_trigger t JOIN pg_roles r ON r.oid = t.evtowner
+		WHERE t.evtname LIKE 'atp\_%' OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = t.evtfoid AND p.pronamespace = 'atp_internal'::regnamespace)
+	UNION ALL
+	SELECT format('schema %s: %s', n.nspname, atp_internal.manifest_acl(n.nspacl, 'n', n.nspowner)) FROM pg_namespace n
+		WHERE n.nspname IN ('atp', 'atp_internal')
+	UNION ALL
+	SELECT format('role %s: superuser %s, login %s, createrole %s, bypassrls %s, members %s', r.rolname, r.rolsuper, r.rolcanlogin, r.rolcreaterole, r.rolbypassrls,
+			CASE r.rolname WHEN 'atp_owner' THEN (SELECT count(*) FROM pg_auth_members m WHERE m.roleid = r.oid)::text ELSE 'anybody' END)
+		FROM pg_roles r WHERE r.rolname IN ('atp_owner', 'atp_reader', 'atp_writer', 'atp_auditor', 'atp_admin')
+	UNION ALL
+	SELECT format('setting %s: default %s%s', s.name, s.boot_val, CASE WHEN s.name IN ('atp.guard', 'atp.allow_drop') THEN ', now ' || s.setting ELSE '' END)
+		FROM pg_settings s WHERE s.name LIKE 'atp.%'
+	UNION ALL
+	SELECT format('default privileges of atp_owner: %s', a.defaclacl) FROM pg_default_acl a WHERE a.defaclrole = to_regrole('atp_owner')
+		OR a.defaclnamespace IN (SELECT n.oid FROM pg_namespace n WHERE n.nspname IN ('atp', 'atp_internal'));
+END;
+COMMENT ON FUNCTION atp_internal.manifest_surroundings() IS 'List the facts around the extension: event triggers, schemas, roles, settings.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_surroundings() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.manifest_baseline() RETURNS text
+	LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_selfmanifest_baseline';
+COMMENT ON FUNCTION atp_internal.manifest_baseline() IS
+'Return the hash of a fresh installation''s manifest, which the library carries.
+NULL where the library was built without one for this major version of the server.';
+REVOKE ALL ON FUNCTION atp_internal.manifest_baseline() FROM PUBLIC;
+
+CREATE FUNCTION atp.self_manifest() RETURNS text
+	LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	manifest text;
+BEGIN
+	PERFORM atp_internal.manifest_baseline();	-- the library's settings are known once it is loaded
+	SELECT string_agg(f.fact, E'\n' ORDER BY f.fact COLLATE "C") || E'\n' INTO manifest
+		FROM (SELECT * FROM atp_internal.manifest_members() UNION ALL SELECT * FROM atp_internal.manifest_surroundings()
+			UNION ALL SELECT * FROM atp_internal.manifest_strangers()) AS f(fact);
+	RETURN manifest;
+END $$;
+COMMENT ON FUNCTION atp.self_manifest() IS
+'Write down what the installation is made of, one fact a line, sorted by bytes.
+Functions with the hash of their definition, privileges, owners, tables, constraints, triggers, event triggers, policies, views, roles, settings, and what does not belong there. Equal for two fresh installations of a version on one major version of the server. Grants that an administrator has made on functions show as differences. It speaks for the catalogs as this server presents them: whoever can change the server can change what it says.';
+REVOKE ALL ON FUNCTION atp.self_manifest() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.self_manifest() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.self_manifest_hash() RETURNS text
+	LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT encode(sha256(convert_to(atp.self_manifest(), 'UTF8')), 'hex');
+END;
+COMMENT ON FUNCTION atp.self_manifest_hash() IS
+'Return the SHA-256 of atp.self_manifest() in UTF-8, as hexadecimal text.
+docs/reference/manifest.md has the value of a fresh installation; atp.doctor() compares with the one in the library.';
+REVOKE ALL ON FUNCTION atp.self_manifest_hash() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.self_manifest_hash() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/doctor.sql ====
+-- The doctor: what is wrong with the installation, and what to do about it. A check is a function of schema atp_internal that belongs to
+-- the extension, can be called without arguments and returns SETOF atp.finding; every room may have some. atp.doctor() finds them.
+CREATE FUNCTION atp_internal.library_version() RETURNS text
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_doctor_library_version';
+COMMENT ON FUNCTION atp_internal.library_version() IS 'Return the version of the loaded library.';
+REVOKE ALL ON FUNCTION atp_internal.library_version() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.library_is_preloaded() RETURNS boolean
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_doctor_library_is_preloaded';
+COMMENT ON FUNCTION atp_internal.library_is_preloaded() IS 'Say whether the library is in shared_preload_libraries.';
+REVOKE ALL ON FUNCTION atp_internal.library_is_preloaded() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_library() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'library', CASE WHEN v.sql = v.library THEN 'ok' ELSE 'error' END,
+		format('The library is %s, the SQL objects are %s.', v.library, v.sql),
+		CASE WHEN v.sql <> v.library THEN 'ALTER EXTENSION atp UPDATE; reconnect sessions that have loaded an older library.' END
+	FROM (SELECT e.extversion, atp_internal.library_version() FROM pg_extension e WHERE e.extname = 'atp') AS v(sql, library);
+END;
+COMMENT ON FUNCTION atp_internal.check_library() IS 'Check that library and SQL objects are of one version.';
+
+CREATE FUNCTION atp_internal.check_guard() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'preload', CASE WHEN atp_internal.library_is_preloaded() THEN 'ok' ELSE 'warning' END,
+		CASE WHEN atp_internal.library_is_preloaded() THEN 'The library is preloaded: the hooks guard every session.'
+			ELSE 'The library is not preloaded: a superuser''s session that loads nothing of it can change the catalogs and the event triggers.' END,
+		CASE WHEN NOT atp_internal.library_is_preloaded() THEN 'Add atp to shared_preload_libraries and restart the server.' END
+	UNION ALL
+	SELECT 'guard', CASE current_setting('atp.guard', true) WHEN 'on' THEN 'ok' ELSE 'error' END,
+		CASE current_setting('atp.guard', true) WHEN 'on' THEN 'The guard stands.'
+			ELSE 'The guard stands down: objects of the event store can be altered and dropped.' END,
+		CASE WHEN current_setting('atp.guard', true) IS DISTINCT FROM 'on' THEN 'Remove atp.guard = off from the configuration and restart the server.' END
+	UNION ALL
+	SELECT 'allow_drop', 'warning', 'The setting atp.allow_drop is on: DROP EXTENSION atp removes every event.',
+		'RESET atp.allow_drop; ALTER ROLE or ALTER DATABASE ... RESET atp.allow_drop.'
+		WHERE current_setting('atp.allow_drop', true) = 'on'
+	UNION ALL
+	SELECT 'replication_role', CASE current_setting('session_replication_role') WHEN 'origin' THEN 'ok' ELSE 'warning' END,
+		format('session_replication_role is %s%s', current_setting('session_replication_role'),
+			CASE current_setting('session_replication_role') WHEN 'origin' THEN '.' ELSE ': the guard''s triggers fire all the same, others may not.' END),
+		CASE WHEN current_setting('session_replication_role') <> 'origin' THEN 'RESET session_replication_role; see ALTER ROLE and ALTER DATABASE ... RESET.' END;
+END;
+COMMENT ON FUNCTION atp_internal.check_guard() IS 'Check which level of the guard holds.';
+
+CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH fault AS (
+		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
+		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
+			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+		UNION ALL
+		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
+		UNION ALL
+		SELECT format('Trigger %s on %s is not ENABLE ALWAYS.', t.tgname, t.tgrelid::regclass) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+			WHERE c.relnamespace = to_regnamespace('atp_internal') AND c.relkind IN ('r', 'p') AND NOT t.tgisinternal AND t.tgname <> 'guard' AND t.tgenabled <> 'A'
+		UNION ALL
+		SELECT format('Rule %s on %s does not belong there.', r.rulename, r.ev_class::regclass) FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+			WHERE c.relnamespace = to_regnamespace('atp_internal') AND r.rulename <> '_RETURN' AND NOT c.relispartition)
+	SELECT 'triggers', 'error', f.fault, 'Find out who changed it. With atp.guard = off: ALTER TABLE ... ENABLE ALWAYS TRIGGER, or restore from a dump; then SELECT * FROM atp.verify_all().'
+		FROM fault f
+	UNION ALL
+	SELECT 'triggers', 'ok', 'The triggers of tables and partitions stand.', NULL WHERE NOT EXISTS (SELECT FROM fault);
+END;
+COMMENT ON FUNCTION atp_internal.check_triggers() IS 'Check that every table and partition has its triggers, and none beside.';
+
+CREATE FUNCTION atp_internal.check_event_triggers() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'event_triggers', CASE WHEN count(t.oid) = 3 THEN 'ok' ELSE 'error' END,
+		CASE WHEN count(t.oid) = 3 THEN 'The event triggers stand.'
+			ELSE format('Missing or not ENABLE ALWAYS: %s.', string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE t.oid IS NULL)) END,
+		CASE WHEN count(t.oid) <> 3 THEN 'ALTER EVENT TRIGGER ... ENABLE ALWAYS; find out who changed it, and verify the store.' END
+	FROM (VALUES ('atp_guard_command_start', 'ddl_command_start', 'atp_internal.guard_command_start()'),
+			('atp_guard_command_end', 'ddl_command_end', 'atp_internal.guard_command_end()'),
+			('atp_guard_drop', 'sql_drop', 'atp_internal.guard_drop()')) AS n(name, event, function)
+		LEFT JOIN pg_event_trigger t ON t.evtname = n.name AND t.evtevent = n.event AND t.evtenabled = 'A'
+			AND t.evtfoid = to_regprocedure(n.function) AND t.evttags IS NULL;
+END;
+COMMENT ON FUNCTION atp_internal.check_event_triggers() IS 'Check that the guard''s event triggers are enabled.';
+
+CREATE FUNCTION atp_internal.check_manifest() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'manifest', CASE WHEN m.baseline IS NULL THEN 'note' WHEN m.present = m.baseline THEN 'ok' ELSE 'warning' END,
+		CASE WHEN m.baseline IS NULL THEN 'The library carries no manifest for this major version of the server.'
+			WHEN m.present = m.baseline THEN 'Functions, triggers, policies, owners and privileges are as installed.'
+			ELSE 'Functions, triggers, policies, owners, privileges or roles differ from a fresh installation.' END,
+		CASE WHEN m.present IS DISTINCT FROM m.baseline THEN
+			'Compare SELECT atp.self_manifest() with that of a fresh installation (diff): grants of your own show too, nothing else should.' END
+	FROM (SELECT atp_internal.manifest_baseline(), atp.self_manifest_hash()) AS m(baseline, present)
+	UNION ALL
+	SELECT 'manifest', 'error', s.fact, 'Find out who made it, and drop it with atp.guard = off.' FROM atp_internal.manifest_strangers() AS s(fact)
+		WHERE s.fact LIKE 'stranger%';
+END;
+COMMENT ON FUNCTION atp_internal.check_manifest() IS 'Check that the objects of the extension are as a fresh installation has them.';
+
+CREATE FUNCTION atp_internal.check_roles() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH fault AS (
+		SELECT format('Role atp_owner has the member %s, who can act as the owner of the store.', m.member::regrole) AS fault,
+				format('REVOKE atp_owner FROM %s, with atp.guard = off where the guard refuses it.', m.member::regrole) AS remedy
+			FROM pg_auth_members m WHERE m.roleid = to_regrole('atp_owner')
+		UNION ALL
+		SELECT format('Role atp_owner is %s.', concat_ws(', ', CASE WHEN r.rolcanlogin THEN 'LOGIN' END, CASE WHEN r.rolsuper THEN 'SUPERUSER' END,
+				CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END, CASE WHEN r.rolcreaterole THEN 'CREATEROLE' END)),
+				'ALTER ROLE atp_owner NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEROLE.'
+			FROM pg_roles r WHERE r.rolname = 'atp_owner' AND (r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR r.rolcreaterole)
+		UNION ALL
+		SELECT format('Role %s is a superuser or bypasses row level security.', r.rolname), format('ALTER ROLE %s NOSUPERUSER NOBYPASSRLS.', r.rolname)
+			FROM pg_roles r WHERE r.rolname IN ('atp_reader', 'atp_writer', 'atp_auditor', 'atp_admin') AND (r.rolsuper OR r.rolbypassrls)
+		UNION ALL
+		SELECT format('Role %s does not exist.', n.name), format('CREATE ROLE %s NOLOGIN; then grant it what docs/reference/functions.md says.', n.name)
+			FROM (VALUES ('atp_owner'), ('atp_reader'), ('atp_writer'), ('atp_auditor'), ('atp_admin')) AS n(name) WHERE to_regrole(n.name) IS NULL)
+	SELECT 'roles', 'error', f.fault, f.remedy FROM fault f
+	UNION ALL
+	SELECT 'roles', 'ok', 'Nobody is or can become atp_owner.', NULL WHERE NOT EXISTS (SELECT FROM fault);
+END;
+COMMENT ON FUNCTION atp_internal.check_roles() IS 'Check that nobody can act as atp_owner and that the roles exist.';
+
+CREATE FUNCTION atp_internal.check_row_security() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH fault AS (SELECT c.oid::regclass AS name FROM pg_class c
+		WHERE c.relnamespace = to_regnamespace('atp_internal') AND c.relkind IN ('r', 'p') AND c.relname <> 'tenant'
+			AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant' AND NOT a.attisdropped)
+			AND NOT (c.relrowsecurity AND c.relforcerowsecurity AND EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid)))
+	SELECT 'row_security', 'error', format('Table %s: row level security is not enabled and forced, or has no policy.', f.name),
+		format('With atp.guard = off: ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY.', f.name) FROM fault f
+	UNION ALL
+	SELECT 'row_security', 'ok', 'Row level security is forced on every table and partition that holds a tenant''s rows.', NULL WHERE NOT EXISTS (SELECT FROM fault);
+END;
+COMMENT ON FUNCTION atp_internal.check_row_security() IS 'Check that row level security is forced on every table and partition.';
+
+CREATE FUNCTION atp_internal.check_partitions(at timestamptz DEFAULT NULL) RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH bound AS (SELECT regexp_match(pg_get_expr(c.relpartbound, c.oid), 'FROM \(''([^'']*)''\) TO \(''([^'']*)''\)') AS pair
+			FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass('atp_internal.event')),
+		moment AS (SELECT m.name, (lpad(to_hex((extract(epoch FROM coalesce(check_partitions.at, clock_timestamp()) + m.ahead) * 1000)::bigint), 12, '0') ||
+				repeat('0', 20))::uuid AS id
+			FROM (VALUES ('now', interval '0'), ('tomorrow', interval '1 day')) AS m(name, ahead)),
+		missing AS (SELECT m.name FROM moment m WHERE EXISTS (SELECT FROM bound)
+			AND NOT EXISTS (SELECT FROM bound b WHERE (b.pair)[1]::uuid <= m.id AND m.id < (b.pair)[2]::uuid))
+	SELECT 'partitions', 'warning', format('No partition for %s: the append that needs one makes it, and the others wait meanwhile.', m.name),
+		'SELECT atp.create_partitions(); and see to it that the worker runs.' FROM missing m
+	UNION ALL
+	SELECT 'partitions', 'ok', format('%s partitions; those that appends need next are there.', (SELECT count(*) FROM bound)), NULL
+		WHERE NOT EXISTS (SELECT FROM missing);
+END;
+COMMENT ON FUNCTION atp_internal.check_partitions(timestamptz) IS 'Check that partitions are made for a time, now by default, and the day after.';
+
+CREATE FUNCTION atp_internal.check_sequencer(delay interval DEFAULT '1 minute') RETURNS SETOF atp.finding
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'sequencer', 'error', s.fault, 'SELECT atp.resequence();' FROM atp_internal.sequencer_state() s WHERE s.fault IS NOT NULL
+	UNION ALL
+	SELECT 'sequencer', CASE WHEN w.waiting IS NULL THEN 'ok' ELSE 'warning' END,
+		CASE WHEN w.waiting IS NULL THEN 'The log is up to date.'
+			ELSE format('Events recorded at %s are not in the log yet.', w.waiting) END,
+		CASE WHEN w.waiting IS NOT NULL THEN 'See the check worker; SELECT atp.tick() places them by hand. A transaction that is still open or prepared keeps its own events back.' END
+	FROM (SELECT (SELECT e.recorded_at FROM atp_internal.event e
+			WHERE e.event_id >= (lpad(to_hex((extract(epoch FROM clock_timestamp() - interval '1 day') * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+				AND e.recorded_at < clock_timestamp() - check_sequencer.delay
+				AND NOT EXISTS (SELECT FROM atp_internal.log l WHERE l.event_id = e.event_id AND l.tenant = e.tenant)
+			LIMIT 1)) AS w(waiting);
+END;
+COMMENT ON FUNCTION atp_internal.check_sequencer(interval) IS 'Check that the log keeps up with the events of the last day.';
+
+CREATE FUNCTION atp_internal.check_worker() RETURNS SETOF atp.finding
+	LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'worker', CASE WHEN w.alive THEN 'ok' WHEN NOT w.enabled THEN 'warning' WHEN n.waiting AND NOT pg_is_in_recovery() THEN 'warning' ELSE 'ok' END,
+		CASE WHEN w.alive THEN format('The background worker is process %s.', w.pid)
+			WHEN NOT w.enabled THEN 'The background worker is switched off: readers and atp.tick() place events.'
+			WHEN pg_is_in_recovery() THEN 'A standby has no worker.'
+			WHEN n.waiting THEN 'No background worker is alive although events wait: probably every slot of max_worker_processes is taken.'
+			ELSE 'No background worker is alive; the next append starts one.' END,
+		CASE WHEN NOT w.enabled AND NOT w.alive THEN 'Remove atp.worker_enabled = off from the configuration.'
+			WHEN NOT w.alive AND n.waiting AND NOT pg_is_in_recovery() THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
+	FROM atp_internal.worker_status() w,
+		(SELECT EXISTS (SELECT FROM atp_internal.check_sequencer('5 seconds') c WHERE c.level <> 'ok')) AS n(waiting)
+	UNION ALL
+	SELECT 'scheduler', CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'ok' ELSE 'note' END,
+		CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'pg_cron is installed in this database.'
+			ELSE 'pg_cron is not installed in this database: the background worker runs the scheduled jobs.' END,
+		CASE WHEN NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'Nothing is needed; CREATE EXTENSION pg_cron lets schedules be seen and changed there.' END;
+END;
+COMMENT ON FUNCTION atp_internal.check_worker() IS 'Check that the background worker lives or can be started.';
+
+CREATE FUNCTION atp_internal.check_prepared(age interval DEFAULT '1 hour') RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'prepared_transactions', 'warning', format('Transaction "%s" has stood prepared since %s; its streams are locked, its events are not in the log.', p.gid, p.prepared),
+		format('COMMIT PREPARED %L or ROLLBACK PREPARED %L.', p.gid, p.gid)
+		FROM pg_prepared_xacts p WHERE p.database = current_database() AND p.prepared < clock_timestamp() - check_prepared.age
+	UNION ALL
+	SELECT 'prepared_transactions', 'ok', 'No transaction has stood prepared for long.', NULL
+		WHERE NOT EXISTS (SELECT FROM pg_prepared_xacts p WHERE p.database = current_database() AND p.prepared < clock_timestamp() - check_prepared.age);
+END;
+COMMENT ON FUNCTION atp_internal.check_prepared(interval) IS 'Check that no prepared transaction is older than an age.';
+
+CREATE FUNCTION atp_internal.check_server() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.name, CASE WHEN s.bad THEN s.level ELSE 'ok' END, format('%s is %s%s', s.name, s.value, CASE WHEN s.bad THEN ': ' || s.reason ELSE '.' END),
+		CASE WHEN s.bad THEN s.remedy END
+	FROM (SELECT n.name, current_setting(n.name), current_setting(n.name) = ANY (n.bad_values), n.level, n.reason, n.remedy FROM (VALUES
+		('fsync', ARRAY['off'], 'error', 'a crash of the machine can destroy acknowledged events and the database.', 'Set fsync = on and reload.'),
+		('full_page_writes', ARRAY['off'], 'error', 'a crash of the machine can tear pages.', 'Set full_page_writes = on and reload.'),
+		('synchronous_commit', ARRAY['off'], 'warning', 'a crash can lose the last acknowledged events.', 'Set synchronous_commit = on for whoever appends.'),
+		('data_checksums', ARRAY['off'], 'warning', 'rot on disk is found by verification only.', 'Stop the server and run pg_checksums --enable.'),
+		('wal_level', ARRAY['minimal'], 'warning', 'no replica and no point-in-time recovery.', 'Set wal_level = replica and restart.'),
+		('autovacuum', ARRAY['off'], 'warning', 'stream heads leave dead rows behind.', 'Set autovacuum = on and reload.'),
+		('track_counts', ARRAY['off'], 'warning', 'autovacuum does not run.', 'Set track_counts = on and reload.')
+		) AS n(name, bad_values, level, reason, remedy)
+	UNION ALL
+	SELECT 'server_encoding', current_setting('server_encoding'), current_setting('server_encoding') <> 'UTF8', 'error',
+		'JSON texts can hold characters that this encoding cannot.', 'Dump, and restore into a database with ENCODING UTF8.'
+	) AS s(name, value, bad, level, reason, remedy);
+END;
+COMMENT ON FUNCTION atp_internal.check_server() IS 'Check the settings of the server on which durability and housekeeping rest.';
+
+CREATE FUNCTION atp_internal.check_tables() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'autovacuum', 'warning', format('Autovacuum is disabled for table %s.', c.oid::regclass), format('ALTER TABLE %s RESET (autovacuum_enabled).', c.oid::regclass)
+		FROM pg_class c WHERE c.relnamespace = to_regnamespace('atp_internal')
+			AND EXISTS (SELECT FROM unnest(c.reloptions) AS o(option) WHERE o.option IN ('autovacuum_enabled=false', 'autovacuum_enabled=off'));
+END;
+COMMENT ON FUNCTION atp_internal.check_tables() IS 'Check that autovacuum is not disabled for a table of the store.';
+
+CREATE FUNCTION atp_internal.check_tenants() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'tenants', CASE WHEN count(*) FILTER (WHERE t.status = 'suspended') > 0 THEN 'note' ELSE 'ok' END,
+		format('%s tenants; suspended: %s.', count(*), coalesce(string_agg(t.name, ', ' ORDER BY t.name) FILTER (WHERE t.status = 'suspended'), 'none')),
+		CASE WHEN count(*) FILTER (WHERE t.status = 'suspended') > 0 THEN 'SELECT atp.reactivate_tenant(...) where the reason is gone.' END
+	FROM atp_internal.tenant t;
+END;
+COMMENT ON FUNCTION atp_internal.check_tenants() IS 'Check whether tenants are suspended.';
+
+CREATE FUNCTION atp_internal.check_overrides() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'overrides', 'note', format('%s%s has %s.', coalesce('Role ' || nullif(s.setrole, 0)::regrole, 'Every role'),
+			coalesce(' in database ' || d.datname, ''), o.option), 'Nothing where it is meant; otherwise ALTER ROLE or ALTER DATABASE ... RESET.'
+		FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS o(option)
+		WHERE (s.setdatabase = 0 OR d.datname = current_database()) AND (o.option LIKE 'atp.%' OR o.option LIKE 'session\_replication\_role=%');
+END;
+COMMENT ON FUNCTION atp_internal.check_overrides() IS 'List settings of atp that a role or the database has of its own.';
+
+REVOKE ALL ON FUNCTION atp_internal.check_library(), atp_internal.check_guard(), atp_internal.check_triggers(), atp_internal.check_event_triggers(),
+	atp_internal.check_manifest(), atp_internal.check_roles(), atp_internal.check_row_security(), atp_internal.check_partitions(timestamptz),
+	atp_internal.check_sequencer(interval), atp_internal.check_worker(), atp_internal.check_prepared(interval), atp_internal.check_server(),
+	atp_internal.check_tables(), atp_internal.check_tenants(), atp_internal.check_overrides() FROM PUBLIC;
+
+CREATE FUNCTION atp.doctor() RETURNS SETOF atp.finding
+	LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	room record;
+	found atp.finding;
+	findings atp.finding[] := '{}';
+BEGIN
+	FOR room IN
+		SELECT p.oid::regproc AS name FROM pg_proc p
+			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
+			JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
+		WHERE p.proretset AND p.prorettype = 'atp.finding'::regtype AND p.pronamespace = 'atp_internal'::regnamespace
+			AND p.pronargs = p.pronargdefaults AND p.proowner = 'atp_owner'::regrole
+	LOOP
+		BEGIN
+			FOR found IN EXECUTE format('SELECT * FROM %s()', room.name) LOOP
+				findings := findings || found;
+			END LOOP;
+		EXCEPTION WHEN others THEN
+			findings := findings || ROW(room.name::text, 'error', format('The check failed: %s (%s).', sqlerrm, sqlstate),
+				'See the message; the check could not look.')::atp.finding;
+		END;
+	END LOOP;
+	RETURN QUERY SELECT f.* FROM unnest(findings) f
+		ORDER BY array_position(ARRAY['error', 'warning', 'note', 'ok'], f.level), f.check_name COLLATE "C", f.finding COLLATE "C";
+END $$;
+COMMENT ON FUNCTION atp.doctor() IS
+'Examine the installation: one row a finding, the worst first, with its remedy.
+level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
+REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

@@ -1,5 +1,5 @@
 -- CREATE EXTENSION turns check_function_bodies off, so a mistake in a body would install silently. Every SQL and plpgsql
--- function of the extension is made again with the check on; what fails is listed.
+-- function of the extension is made again with the check on, as a temporary one; what fails is listed.
 SET check_function_bodies = on;
 CREATE FUNCTION pg_temp.body_faults() RETURNS TABLE (function text, fault text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -14,7 +14,7 @@ BEGIN
 		ORDER BY p.oid::regprocedure::text
 	LOOP
 		BEGIN
-			EXECUTE pg_get_functiondef(f.oid);
+			EXECUTE regexp_replace(pg_get_functiondef(f.oid), '^CREATE OR REPLACE (\w+) atp(_internal)?\.', 'CREATE OR REPLACE \1 pg_temp.');
 		EXCEPTION WHEN others THEN
 			function := f.oid::regprocedure;
 			fault := sqlerrm;

@@ -15,16 +15,16 @@ SELECT stream_version FROM atp.append_event('order-1', 'OrderPlaced', '{"of": "d
 SELECT atp.append_event('order-1', 'OrderPlaced', '{}', tenant => 'nobody');
 SELECT atp.append_event('order-1', 'OrderPlaced', '{}', tenant => 'no body');
 -- one tenant does not see the other
-SELECT tenant, stream, payload FROM atp.events;
+SELECT tenant, stream, payload FROM atp.events WHERE stream = 'order-1';
 SET atp.tenant = 'acme';
-SELECT tenant, stream, payload FROM atp.events;
+SELECT tenant, stream, payload FROM atp.events WHERE stream = 'order-1';
 SELECT stream_version FROM atp.append_event('order-1', 'OrderPaid', '{"of": "acme"}');
 SET atp.tenant = 'no such';
 SET atp.tenant = 'nobody';
 SELECT count(*) FROM atp.events;
 RESET atp.tenant;
 
-SELECT atp.suspend_tenant('acme');
+SELECT atp.suspend_tenant('acme', 'invoice overdue');
 SELECT atp.append_event('order-1', 'OrderPaid', '{}', tenant => 'acme');
 SELECT atp.suspend_tenant('acme');
 SELECT atp.reactivate_tenant('acme');
@@ -47,3 +47,8 @@ SELECT * FROM atp_internal.tenant;
 RESET ROLE;
 RESET atp.tenant_allowed;
 DROP ROLE regress_bound;
+
+-- each step is an event of the tenant's own log, the first of which commits its name
+SELECT stream_version, event_type, p.payload - '{LogUid,OnboardedAt,UpdatedAt,SuspendedAt,ReactivatedAt,DeletedAt}'::text[]
+		- '{OnboardedBy,UpdatedBy,SuspendedBy,ReactivatedBy,DeletedBy}'::text[] AS payload
+	FROM atp.read_stream('atp.Tenant-acme', tenant => 'acme') r, LATERAL (SELECT r.payload::jsonb) AS p (payload);

@@ -22,6 +22,12 @@ override with_llvm = no
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+# The hash of a fresh installation's manifest on this major version, which `make docs` wrote down; empty where it has not.
+SERVER_MAJOR := $(shell $(PG_CONFIG) --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+MANIFEST_HASH := $(shell sed -n 's/^| $(SERVER_MAJOR) | `\([0-9a-f]*\)` |$$/\1/p' docs/reference/manifest.md 2>/dev/null)
+src/tooling/selfmanifest.o: override CPPFLAGS += $(if $(MANIFEST_HASH),-DATP_MANIFEST_HASH=\"$(MANIFEST_HASH)\")
+src/tooling/selfmanifest.o: $(wildcard docs/reference/manifest.md)
+
 all sql: atp--$(ATP_VERSION).sql
 $(OBJS): src/pg/errors.h src/build.mk $(wildcard src/*/*.h src/*/*/*.h)
 src/pg/errors.h: src/errors.txt src/tools/errors

@@ -10,10 +10,10 @@ SELECT is((SELECT count(*) FROM atp_internal.event_type WHERE NOT builtin AND ev
 SELECT throws_ok($$SELECT atp.append_event('atp.Tenant-default', 'OrderPlaced', '{}')$$, 'TP251');
 SELECT throws_ok($$INSERT INTO atp.events (stream, event_type) VALUES ('atp.Tenant-default', 'OrderPlaced')$$, 'TP251');
 
-SELECT isnt(atp_internal.emit_event(1, 'atp.Service-worker', 'ServiceStarted', '{"Component": "test"}'), NULL);
+SELECT isnt(atp_internal.emit_event(1, 'atp.Service-worker', 'ServiceStarted', (SELECT example FROM atp.event_type_catalog WHERE event_type = 'ServiceStarted')), NULL);
 SELECT is((SELECT flags FROM atp_internal.event), 1::smallint, 'the record says that it is an event of the platform');
 SAVEPOINT before;
-SELECT atp_internal.emit_event(1, 'atp.Service-worker', 'ServiceStarted', '{"Component": "taken back"}');
+SELECT atp_internal.emit_event(1, 'atp.Service-worker', 'ServiceStarted', (SELECT example FROM atp.event_type_catalog WHERE event_type = 'ServiceStarted'));
 ROLLBACK TO before;
 SELECT is((SELECT count(*) FROM atp.events), 1::bigint, 'an event goes with its transaction');
 

@@ -4,6 +4,7 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
@@ -12,6 +13,17 @@
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
+
+/* 18: a scan may report its index searches. */
+static inline IndexScanDesc
+atp_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int key_count)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, key_count, 0);
+#else
+	return index_beginscan(heap, index, snapshot, key_count, 0);
+#endif
+}
 
 /* The local transaction id of this backend: changes with every transaction. */
 static inline LocalTransactionId
@@ -57,5 +69,18 @@ atp_compat_check_index_constraints(ResultRelInfo *info, TupleTableSlot *slot, ES
 	return ExecCheckIndexConstraints(info, slot, state, conflict, NIL);
 #endif
 }
+
+/* What ExecutorCheckPerms_hook is given: up to 15 the range table, from 16 its permissions beside it. */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo AtpPermission;
+#define ATP_COMPAT_CHECK_PERMS_ARGS List *range_table, List *permissions, bool raise
+#define ATP_COMPAT_CHECK_PERMS_PASS range_table, permissions, raise
+#define ATP_COMPAT_CHECK_PERMS_LIST permissions
+#else
+typedef RangeTblEntry AtpPermission;
+#define ATP_COMPAT_CHECK_PERMS_ARGS List *range_table, bool raise
+#define ATP_COMPAT_CHECK_PERMS_PASS range_table, raise
+#define ATP_COMPAT_CHECK_PERMS_LIST range_table
+#endif
 
 #endif

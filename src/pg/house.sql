@@ -19,3 +19,10 @@ BEGIN
 END $$;
 
 GRANT USAGE ON SCHEMA atp TO PUBLIC;
+
+CREATE TYPE atp.finding AS (check_name text, level text, finding text, remedy text);
+COMMENT ON TYPE atp.finding IS 'What a check of atp.doctor() found; see src/tooling/doctor.sql for how a room adds a check.';
+COMMENT ON COLUMN atp.finding.check_name IS 'Name of the check.';
+COMMENT ON COLUMN atp.finding.level IS 'error, warning, note or ok.';
+COMMENT ON COLUMN atp.finding.finding IS 'What is the case.';
+COMMENT ON COLUMN atp.finding.remedy IS 'What to do about it; NULL where nothing is to be done.';

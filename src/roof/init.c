@@ -7,31 +7,57 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "log/checkpoint.h"
+#include "log/leaf.h"
+#include "log/sequencer.h"
+#include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
 #include "record/schema.h"
 #include "record/tenant.h"
 #include "record/validator.h"
 #include "stream/append.h"
+#include "stream/guard.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
+#include "tooling/doctor.h"
+#include "tooling/housekeeping.h"
 
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
 
+/* Without a worker, readers place the events: a commit is never refused for it. */
+static void
+require_worker(void)
+{
+	(void) atp_worker_require();
+}
+
 void
 _PG_init(void)
 {
+	atp_worker_init();
 	atp_tenant_init();
 	atp_eventtype_init();
 	atp_envelope_init();
 	atp_validator_init();
+	atp_guard_init();
 	atp_schema_init();
 	atp_partition_init();
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_sequencer_init();
+	atp_leaf_init();
+	atp_checkpoint_init();
+	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_worker_add_job("leaf", 500, atp_leaf_work);
+	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
+	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
+	atp_append_hooks.pre_commit = require_worker;
+	atp_append_hooks.committed = atp_worker_wake;
+	atp_doctor_init();
 	MarkGUCPrefixReserved("atp");
 }

@@ -230,6 +230,31 @@ fill_slot(TupleTableSlot *slot, Row *row, int64 stream, int32 tenant, const Prep
 	ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * A caller's id that another stream's append, not yet committed when this one looked, has stored meanwhile: the index on it is what
+ * finds that. The version's index cannot be violated under the stream lock.
+ */
+static void
+insert_given_ids(Relation leaf, TupleTableSlot **slots, int count)
+{
+	MemoryContext before = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		atp_relation_insert_rows(leaf, slots, count);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(before);
+		FlushErrorState();
+		ereport(ERROR, errcode(ATP_ERR_IDEMPOTENCY_CONFLICT), errmsg("event id was used before for other content"),
+				errdetail("Another stream has an event of this id."));
+	}
+	PG_END_TRY();
+}
+
 /* Stores consecutive events that belong into one leaf; returns how many of those given it has stored. */
 static int
 store_slice(const AtpTenant *tenant, int64 stream, const Prepared *prepared, const AtpReceipt *receipts, int count)
@@ -238,15 +263,20 @@ store_slice(const AtpTenant *tenant, int64 stream, const Prepared *prepared, con
 	Relation	leaf = atp_partition_open(&prepared->event_id, &range);
 	TupleTableSlot *slots[SLICE];
 	Row			rows[SLICE];
+	bool		given = false;
 	int			n = 0;
 
 	do
 	{
 		slots[n] = MakeSingleTupleTableSlot(RelationGetDescr(leaf), &TTSOpsVirtual);
 		fill_slot(slots[n], &rows[n], stream, tenant->tenant, &prepared[n], &receipts[n]);
+		given = given || prepared[n].given_id;
 		n++;
 	} while (n < count && n < SLICE && atp_partition_contains(&range, &prepared[n].event_id));
-	atp_relation_insert_rows(leaf, slots, n);
+	if (given)
+		insert_given_ids(leaf, slots, n);
+	else
+		atp_relation_insert_rows(leaf, slots, n);
 	for (int i = 0; i < n; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	table_close(leaf, NoLock);

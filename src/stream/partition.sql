@@ -46,7 +46,7 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.event', '');
 ALTER TABLE atp_internal.event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.event FORCE ROW LEVEL SECURITY;
 CREATE POLICY event_tenant ON atp_internal.event USING (atp_internal.tenant_is_visible(tenant));
-CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.event
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
 ALTER TABLE atp_internal.event ENABLE ALWAYS TRIGGER guard;
 

@@ -14,3 +14,9 @@ COMMENT ON FUNCTION atp_internal.event_time(timestamptz) IS
 'Write a time as the payloads of platform events carry it.
 RFC 3339 in UTC with microseconds: 2026-01-31T12:00:00.000000Z.';
 REVOKE ALL ON FUNCTION atp_internal.event_time(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.current_actor() RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+	RETURN COALESCE(NULLIF(pg_catalog.current_setting('atp.actor', true), ''), SESSION_USER::text);
+COMMENT ON FUNCTION atp_internal.current_actor() IS 'Return who acts: the setting atp.actor, or the user of the session.';
+REVOKE ALL ON FUNCTION atp_internal.current_actor() FROM PUBLIC;

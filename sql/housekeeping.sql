@@ -1,0 +1,9 @@
+-- Housekeeping: done once, and not again.
+SELECT chore FROM atp.run_housekeeping();
+SELECT * FROM atp.run_housekeeping();
+-- in one transaction, so that the worker does not come first
+BEGIN;
+SELECT verdict FROM atp.begin_handling('housekeeping', '0193c2a0-0000-7000-8000-000000000001', retention => '1 ms');
+SELECT pg_sleep(0.005);
+SELECT * FROM atp.run_housekeeping();
+COMMIT;

@@ -1,0 +1,165 @@
+/*
+ * Rate limits and bulkheads; see limit.h.
+ *
+ * Rate limit: the generic cell rate algorithm (ITU-T I.371), which is a token bucket in one number, the theoretical arrival time: with
+ * an emission interval T = 1 / rate, n tokens move it on by n T, and are refused where it would lie more than burst T ahead of the clock.
+ * The number lives in a cell (pg/cell): what was taken stays taken when the transaction rolls back, and no lock is held to its end.
+ *
+ * Bulkhead: max_in_flight advisory locks of a class of our own, of which a transaction takes one that is free. It goes with the
+ * transaction, however that ends, and a crash leaves nothing to clean up.
+ */
+#include "delivery/limit.h"
+
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "pg/cell.h"
+#include "pg/errors.h"
+#include "pg/query.h"
+
+PG_FUNCTION_INFO_V1(atp_limit_make_cell);
+PG_FUNCTION_INFO_V1(atp_limit_drop_cell);
+PG_FUNCTION_INFO_V1(atp_limit_take_tokens);
+PG_FUNCTION_INFO_V1(atp_limit_take_slot);
+
+#define SLOT_CLASS 0x6176		/* no advisory lock function of SQL uses this class */
+
+typedef struct Allowance			/* a row of atp_internal.rate_limit or atp_internal.bulkhead */
+{
+	int64		key;
+	double		rate;			/* tokens a second */
+	int			size;			/* burst, or slots */
+} Allowance;
+
+typedef struct Take
+{
+	const Allowance *limit;
+	int64		now;			/* microseconds since 1970 */
+	int			count;
+	int64		wait;			/* out: microseconds until it would be granted; 0: it is */
+} Take;
+
+static char *
+cell_name(int64 key)
+{
+	return psprintf("rate_limit_" INT64_FORMAT, key);
+}
+
+static void
+take(int64 *cells, void *context)
+{
+	Take	   *request = context;
+	double		interval = 1e6 / request->limit->rate;
+	int64		arrival = Max(cells[0], request->now) + (int64) (interval * request->count);
+	int64		ahead = arrival - request->now - (int64) (interval * request->limit->size);
+
+	request->wait = Max(ahead, 0);
+	if (request->wait == 0)
+		cells[0] = arrival;
+}
+
+static void
+find(AtpQuery *query, int32 tenant, const char *name, const char *kind, Allowance *limit)
+{
+	Datum		arguments[] = {CStringGetTextDatum(name), Int32GetDatum(tenant)};
+	bool		null;
+
+	SPI_connect();
+	(void) atp_query(query, arguments, NULL, true, 1);
+	if (SPI_processed == 0)
+		ereport(ERROR, errcode(ATP_ERR_LIMIT_NOT_FOUND), errmsg("%s \"%s\" does not exist", kind, name));
+	limit->key = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	limit->size = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
+	limit->rate = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null));
+	SPI_finish();
+}
+
+void
+atp_limit_acquire_tokens(int32 tenant, const char *name, int count)
+{
+	static AtpQuery query = {
+		"SELECT rate_limit_key, burst, rate FROM atp_internal.rate_limit r WHERE r.rate_limit = $1 AND r.tenant = $2", 2, {TEXTOID, INT4OID}
+	};
+	Allowance		limit;
+	Take		request = {.limit = &limit, .count = count};
+	Oid			cell;
+
+	find(&query, tenant, name, "rate limit", &limit);
+	if (count < 1 || count > limit.size)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%d tokens can never be had of rate limit \"%s\"", count, name),
+				errdetail("Its burst is %d.", limit.size));
+	cell = atp_cell_oid(cell_name(limit.key));
+	request.now = GetCurrentTimestamp() + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	atp_cell_change(&cell, 1, take, &request);
+	if (request.wait > 0)
+		ereport(ERROR, errcode(ATP_ERR_RATE_LIMITED), errmsg("rate limit \"%s\" is reached", name),
+				errdetail("%d of them may be had in %lld ms.", count, (long long) (request.wait + 999) / 1000),
+				errhint("Try again after that time."));
+}
+
+void
+atp_limit_acquire_slot(int32 tenant, const char *name)
+{
+	static AtpQuery query = {
+		"SELECT bulkhead_key, max_in_flight, 0::float8 FROM atp_internal.bulkhead b WHERE b.bulkhead = $1 AND b.tenant = $2",
+		2, {TEXTOID, INT4OID}
+	};
+	Allowance		limit;
+	int			first;
+
+	find(&query, tenant, name, "bulkhead", &limit);
+	first = (int) pg_prng_uint64_range(&pg_global_prng_state, 0, limit.size - 1);
+	for (int i = 0; i < limit.size; i++)
+	{
+		LOCKTAG		tag;
+		LockAcquireResult result;
+
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) limit.key, (uint32) ((first + i) % limit.size), SLOT_CLASS);
+		result = LockAcquire(&tag, ExclusiveLock, false, true);
+		if (result == LOCKACQUIRE_OK)
+			return;
+		if (result == LOCKACQUIRE_ALREADY_HELD)
+			LockRelease(&tag, ExclusiveLock, false);	/* this transaction's: it wants another one */
+		CHECK_FOR_INTERRUPTS();
+	}
+	ereport(ERROR, errcode(ATP_ERR_BULKHEAD_FULL), errmsg("bulkhead \"%s\" is full", name),
+			errdetail("%d transactions are inside.", limit.size), errhint("Try again when one of them has ended."));
+}
+
+/* make_rate_limit_cell(rate_limit_key) */
+Datum
+atp_limit_make_cell(PG_FUNCTION_ARGS)
+{
+	atp_cell_create(cell_name(PG_GETARG_INT64(0)));
+	PG_RETURN_VOID();
+}
+
+/* drop_rate_limit_cell(rate_limit_key) */
+Datum
+atp_limit_drop_cell(PG_FUNCTION_ARGS)
+{
+	atp_cell_drop(cell_name(PG_GETARG_INT64(0)));
+	PG_RETURN_VOID();
+}
+
+/* take_tokens(tenant, rate_limit, count) */
+Datum
+atp_limit_take_tokens(PG_FUNCTION_ARGS)
+{
+	atp_limit_acquire_tokens(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_INT32(2));
+	PG_RETURN_VOID();
+}
+
+/* take_slot(tenant, bulkhead) */
+Datum
+atp_limit_take_slot(PG_FUNCTION_ARGS)
+{
+	atp_limit_acquire_slot(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,110 @@
+/* Cells; see cell.h. */
+#include "pg/cell.h"
+
+#include "catalog/namespace.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "pg/query.h"
+
+#define LOCK_CLASS 0x6175		/* no advisory lock function of SQL uses this class */
+
+static void
+run(const char *sql, const char *name)
+{
+	SPI_connect();
+	atp_query_text(psprintf(sql, quote_identifier(name)));
+	SPI_finish();
+}
+
+void
+atp_cell_create(const char *name)
+{
+	run("CREATE SEQUENCE atp_internal.%s AS bigint MINVALUE 0 START 0", name);
+}
+
+void
+atp_cell_drop(const char *name)
+{
+	run("DROP SEQUENCE atp_internal.%s", name);
+}
+
+Oid
+atp_cell_oid(const char *name)
+{
+	Oid			cell = get_relname_relid(name, get_namespace_oid("atp_internal", false));
+
+	if (!OidIsValid(cell))
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("sequence \"atp_internal.%s\" does not exist", name),
+				errhint("The extension is damaged; drop the object that used it and make it again."));
+	return cell;
+}
+
+static int64
+read_value(Oid cell)
+{
+	LOCAL_FCINFO(call, 1);
+	FmgrInfo	function;
+	Datum		value;
+
+	fmgr_info(F_PG_SEQUENCE_LAST_VALUE, &function);
+	InitFunctionCallInfoData(*call, &function, 1, InvalidOid, NULL, NULL);
+	call->args[0].value = ObjectIdGetDatum(cell);
+	call->args[0].isnull = false;
+	value = FunctionCallInvoke(call);
+	return call->isnull ? 0 : DatumGetInt64(value);	/* NULL: never written */
+}
+
+int64
+atp_cell_read(Oid cell)
+{
+	AtpIdentity before;
+	int64		value;
+
+	atp_owner_begin(&before);
+	value = read_value(cell);
+	atp_owner_end(&before);
+	return value;
+}
+
+static void
+change_locked(const Oid *cells, int count, AtpCellChange change, void *context)
+{
+	int64		old[ATP_CELLS_MAX];
+	int64		values[ATP_CELLS_MAX];
+
+	for (int i = 0; i < count; i++)
+		old[i] = values[i] = read_value(cells[i]);
+	change(values, context);
+	for (int i = 0; i < count; i++)
+		if (values[i] != old[i])
+			(void) OidFunctionCall2(F_SETVAL_REGCLASS_INT8, ObjectIdGetDatum(cells[i]), Int64GetDatum(values[i]));
+}
+
+void
+atp_cell_change(const Oid *cells, int count, AtpCellChange change, void *context)
+{
+	LOCKTAG		tag;
+	AtpIdentity before;
+
+	Assert(count <= ATP_CELLS_MAX);
+	PreventCommandIfReadOnly("changing a counter");
+	atp_owner_begin(&before);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, cells[0], LOCK_CLASS);
+	(void) LockAcquire(&tag, ExclusiveLock, true, false);
+	PG_TRY();
+	{
+		change_locked(cells, count, change, context);
+	}
+	PG_FINALLY();
+	{
+		LockRelease(&tag, ExclusiveLock, true);
+	}
+	PG_END_TRY();
+	atp_owner_end(&before);
+}

@@ -1,0 +1,641 @@
+/*
+ * The background worker; see worker.h.
+ *
+ * Leaving. An idle worker leaves after atp.worker_idle_timeout, so that it does not hold a slot for ever, but must not leave
+ * behind a commit that counts on it. It gives up its lock first, so that every look at the lock from then on starts another
+ * worker; lingers for longer than a look is remembered (LOOK_INTERVAL); then looks for transactions in progress. One that counts
+ * on this worker has looked at the lock by then, after it got its id: so either it has committed, and the last round of jobs sees what it
+ * did, or it is in progress, prepared or not, and the worker takes the lock back and stays.
+ *
+ * An exclusive lock on the database (DROP DATABASE, CREATE DATABASE ... TEMPLATE, ALTER DATABASE ... SET TABLESPACE) makes it leave
+ * in the same manner, within three seconds: those commands wait five for other sessions to go.
+ *
+ * A worker that somebody terminates starts its successor as its last act, because a commit may have woken it just before. One
+ * that is killed takes the server's processes along (as any backend does), and after that the launcher, the next append or the next
+ * read of the log starts another.
+ */
+#include "pg/worker.h"
+
+#include <time.h>
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/twophase.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#define ATP_LOCK_CLASS 0x6174	/* no advisory lock function of SQL uses this class */
+#define WORKER_TYPE "atp worker"
+#define LOOK_INTERVAL 1000		/* ms for which a look at the lock is remembered */
+#define LINGER 1500				/* ms between giving up the lock and the last look, > LOOK_INTERVAL */
+#define POLL_INTERVAL 1000		/* ms between rounds of an idle worker */
+#define MAX_JOBS 16
+#define MAX_BACKOFF 30000
+#define SAME_ERROR_INTERVAL 60000	/* ms for which a repeated error is not logged again */
+
+static int	worker_idle_timeout = 60;
+static bool worker_enabled = true;
+static double worker_delay = 1.0;
+
+typedef struct Job
+{
+	const char *name;
+	int			period;
+	AtpWorkerJob run;
+	AtpWork		last;			/* what the last call returned */
+	int64		due;			/* not called before */
+	int			backoff;		/* ms added by errors; 0: the last call succeeded */
+	int			logged_code;	/* SQLSTATE of the error that was logged last */
+	int64		logged_at;
+} Job;
+
+static Job	jobs[MAX_JOBS];
+static int	job_count = 0;
+
+/* What this backend knows of its database's worker. */
+static struct
+{
+	PGPROC	   *proc;			/* NULL: unknown */
+	int			pid;
+	int64		looked_at;		/* when the lock was last seen held */
+	int64		started_at;		/* when this backend last got a worker started */
+	int64		refused_at;		/* when no slot was free */
+	int64		searched_at;	/* when the processes were last searched for the latch */
+}			known;
+
+static bool serving = false;	/* this process is a worker in its main loop */
+
+PGDLLEXPORT void atp_worker_main(Datum database);
+PGDLLEXPORT void atp_launcher_main(Datum unused);
+
+/* Milliseconds of a clock that is never set back; starts above any interval used here. */
+static int64
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000 + INT64CONST(1000000);
+}
+
+void
+atp_lock_tag(LOCKTAG *tag, AtpLock which)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, (uint32) which, ATP_LOCK_CLASS);
+}
+
+void
+atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run)
+{
+	if (job_count == MAX_JOBS)
+		elog(ERROR, "too many worker jobs");
+	jobs[job_count].name = name;
+	jobs[job_count].period = period_ms;
+	jobs[job_count].run = run;
+	job_count++;
+}
+
+/* ==== For those who need a worker ==== */
+
+/* Says whether a worker holds this database's lock now. */
+static bool
+lock_is_held(void)
+{
+	LOCKTAG		tag;
+
+	atp_lock_tag(&tag, ATP_LOCK_WORKER);
+	return LockWaiterCount(&tag) > 0;	/* holders count, too */
+}
+
+/* A process that has ended has disowned its latch. */
+static bool
+known_is_current(void)
+{
+	return known.proc != NULL && known.proc->procLatch.owner_pid == known.pid && known.proc->databaseId == MyDatabaseId;
+}
+
+/* Searches the server's processes for the worker's latch. Reads shared memory without a lock: a mistake costs a wake-up. */
+static void
+search_worker(int64 now)
+{
+	known.proc = NULL;
+	known.searched_at = now;
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		int			pid = proc->procLatch.owner_pid;
+		const char *type;
+
+		if (pid == 0 || pid == MyProcPid || proc->databaseId != MyDatabaseId)
+			continue;
+		type = GetBackgroundWorkerTypeByPid(pid);
+		if (type != NULL && strcmp(type, WORKER_TYPE) == 0)
+		{
+			known.proc = proc;
+			known.pid = pid;
+			return;
+		}
+	}
+}
+
+/* Asks the postmaster for a worker of a database; false when no slot is free. */
+static bool
+start_worker(Oid database, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "atp", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "atp_worker_main", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "atp worker of database %u", database);
+	strlcpy(worker.bgw_type, WORKER_TYPE, BGW_MAXLEN);
+	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = handle != NULL ? MyProcPid : 0;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* The slow way of atp_worker_require: looks at the lock, then for the latch, or starts a worker. */
+static bool
+look_for_worker(int64 now)
+{
+	if (lock_is_held())
+	{
+		if (!known_is_current())
+			search_worker(now);
+		known.looked_at = now;
+		return true;
+	}
+	known.proc = NULL;
+	if (!worker_enabled || RecoveryInProgress() || now - known.refused_at < LOOK_INTERVAL)
+		return false;
+	if (now - known.started_at < LOOK_INTERVAL)
+		return true;
+	if (!start_worker(MyDatabaseId, NULL))
+	{
+		known.refused_at = now;
+		return false;
+	}
+	known.started_at = now;
+	return true;
+}
+
+bool
+atp_worker_require(void)
+{
+	int64		now = now_ms();
+
+	if (known_is_current() && now - known.looked_at < LOOK_INTERVAL)
+		return true;
+	return look_for_worker(now);
+}
+
+/*
+ * A worker that has just been started is searched for at each wake: what commits before it is found among the processes is
+ * seen by its first round. Where none is found, and none is on its way, the search is not repeated for a second.
+ */
+void
+atp_worker_wake(void)
+{
+	if (!known_is_current())
+	{
+		int64		now = now_ms();
+
+		if (now - known.started_at < LOOK_INTERVAL || now - known.searched_at >= LOOK_INTERVAL)
+			search_worker(now);
+	}
+	if (known_is_current())
+		SetLatch(&known.proc->procLatch);
+}
+
+/* ==== The worker: locks, transactions ==== */
+
+/* Takes the lock that makes this process the worker; false when another has it. */
+static bool
+take_worker_lock(void)
+{
+	LOCKTAG		tag;
+
+	atp_lock_tag(&tag, ATP_LOCK_WORKER);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+release_worker_lock(void)
+{
+	LOCKTAG		tag;
+
+	atp_lock_tag(&tag, ATP_LOCK_WORKER);
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/* Says whether someone holds or awaits a lock on the database that sessions stand in the way of. */
+static bool
+database_is_wanted(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	LockRelease(&tag, RowExclusiveLock, true);
+	return false;
+}
+
+/* DROP EXTENSION locks the extension first and its tables after: whoever locks the tables meanwhile would deadlock with it. */
+bool
+atp_worker_begin(void)
+{
+	Oid			extension;
+
+	StartTransactionCommand();
+	extension = get_extension_oid("atp", true);
+	if (OidIsValid(extension))
+	{
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		if (get_extension_oid("atp", true) == extension)
+			return true;
+	}
+	CommitTransactionCommand();
+	return false;
+}
+
+/*
+ * Says whether a transaction of this database that writes is in progress, prepared or not. A snapshot cannot tell: it does not list ids
+ * beyond the youngest that has ended. A process gives its id to the prepared transaction before it forgets it, so the
+ * prepared ones are looked at last. An entry may be stale: hence the second question.
+ */
+static bool
+writers_in_progress(void)
+{
+	for (uint32 i = 0; i < ProcGlobal->allProcCount + max_prepared_xacts; i++)
+	{
+		PGPROC	   *proc = i < ProcGlobal->allProcCount ? &ProcGlobal->allProcs[i] : &PreparedXactProcs[i - ProcGlobal->allProcCount];
+		TransactionId xid = proc->xid;
+
+		if (proc->databaseId == MyDatabaseId && TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid))
+			return true;
+	}
+	return false;
+}
+
+/* ==== The worker: jobs ==== */
+
+/* Reports the error that a job raised, not the same one more than once a minute, ends its transaction, and puts the job off. */
+static void
+recover_from_error(Job *job, MemoryContext context)
+{
+	ErrorData  *error;
+	int64		now = now_ms();
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	if (error->sqlerrcode != job->logged_code || now - job->logged_at >= SAME_ERROR_INTERVAL)
+	{
+		EmitErrorReport();
+		job->logged_code = error->sqlerrcode;
+		job->logged_at = now;
+	}
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(context);
+	FlushErrorState();
+	RESUME_INTERRUPTS();
+	job->backoff = Min(Max(job->backoff * 2, 1000), MAX_BACKOFF);
+	job->due = now + job->backoff;
+}
+
+static AtpWork
+run_job(Job *job, MemoryContext context)
+{
+	volatile AtpWork work = ATP_WORK_LATER; /* after an error the job has to be tried again */
+
+	job->due = now_ms() + job->period;
+	PG_TRY();
+	{
+		work = job->run();
+		job->backoff = 0;
+		if (work == ATP_WORK_MORE)
+			job->due = 0;
+	}
+	PG_CATCH();
+	{
+		recover_from_error(job, context);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	MemoryContextReset(context);
+	job->last = work;
+	return work;
+}
+
+/* Runs every job that is due. Returns the most urgent result; of jobs that were not due, the wish to stay. */
+static AtpWork
+run_jobs(MemoryContext context)
+{
+	AtpWork		result = ATP_WORK_NONE;
+	int64		now = now_ms();
+
+	for (int i = 0; i < job_count && result != ATP_WORK_GONE; i++)
+	{
+		AtpWork		work = jobs[i].last == ATP_WORK_LATER ? ATP_WORK_LATER : ATP_WORK_NONE;
+
+		if (now >= jobs[i].due)
+			work = run_job(&jobs[i], context);
+		result = Max(result, work);
+	}
+	return result;
+}
+
+static void
+attend_to_signals(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+static bool
+wait_for_latch(long ms)
+{
+	int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
+
+	return (events & WL_LATCH_SET) != 0;
+}
+
+/*
+ * Leaves unless someone counts on this worker; see the top of the file. Returns true to leave. Jobs that failed, or have something
+ * due later, keep an idle worker, but not one whose database is `wanted`.
+ */
+static bool
+may_leave(MemoryContext context, bool wanted)
+{
+	release_worker_lock();
+	for (int64 until = now_ms() + LINGER; now_ms() < until;)
+	{
+		if (wait_for_latch(100))
+			return !take_worker_lock();
+		attend_to_signals();
+	}
+	if (!writers_in_progress())
+	{
+		AtpWork		work = run_jobs(context);
+
+		if (work == ATP_WORK_NONE || work == ATP_WORK_DONE || (wanted && work != ATP_WORK_MORE))
+			return true;
+	}
+	return !take_worker_lock();
+}
+
+/*
+ * Between rounds. After a round that did something the next one does not come before atp.worker_delay is over, and commits
+ * in the meantime find the latch set and send no signal.
+ */
+static void
+pause_between_rounds(bool busy)
+{
+	static instr_time last_end;
+
+	if (busy)
+		INSTR_TIME_SET_CURRENT(last_end);
+	(void) wait_for_latch(POLL_INTERVAL);
+	if (!INSTR_TIME_IS_ZERO(last_end))
+	{
+		instr_time	since;
+		double		rest;
+
+		INSTR_TIME_SET_CURRENT(since);
+		INSTR_TIME_SUBTRACT(since, last_end);
+		rest = worker_delay * 1000.0 - (double) INSTR_TIME_GET_MICROSEC(since);
+		if (rest > 0)
+			pg_usleep((long) rest);
+	}
+	ResetLatch(MyLatch);
+}
+
+/* ==== The worker: life ==== */
+
+static void
+set_up_session(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"}, {"statement_timeout", "0"}, {"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"}, {"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"}, {"session_replication_role", "origin"}, {"jit", "off"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* Registered before the session is set up, so it runs after the session's transaction and locks are gone. */
+static void
+start_successor(int code, Datum database)
+{
+	if (code != 0 && serving && !database_is_wanted())
+		(void) start_worker(DatumGetObjectId(database), NULL);
+}
+
+static void
+serve(MemoryContext context)
+{
+	int64		busy_at = now_ms();
+	int64		probed_at = busy_at;
+
+	for (;;)
+	{
+		AtpWork		work;
+		bool		wanted;
+
+		attend_to_signals();
+		work = run_jobs(context);
+		if (work == ATP_WORK_GONE || !worker_enabled)
+			return;
+		if (work != ATP_WORK_NONE)
+			busy_at = now_ms();
+		if (now_ms() - probed_at >= POLL_INTERVAL)
+		{
+			wanted = database_is_wanted();
+			if ((wanted || now_ms() - busy_at >= worker_idle_timeout * INT64CONST(1000)) && may_leave(context, wanted))
+				return;
+			probed_at = now_ms();
+		}
+		if (work != ATP_WORK_MORE)
+		{
+			pgstat_report_stat(false);
+			pause_between_rounds(work == ATP_WORK_DONE);
+		}
+	}
+}
+
+void
+atp_worker_main(Datum database)
+{
+	MemoryContext context;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	before_shmem_exit(start_successor, database);
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
+	set_up_session();
+	if (!worker_enabled || !take_worker_lock())
+		return;
+	context = AllocSetContextCreate(TopMemoryContext, "atp worker", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	if (!atp_worker_begin())
+		return;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	serving = true;
+	serve(context);
+	serving = false;
+}
+
+/* ==== The launcher ==== */
+
+/* Lists the databases that can be connected to, templates aside, in the caller's memory context. */
+static List *
+list_databases(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *result = NIL;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && !database->datistemplate)
+		{
+			MemoryContext old = MemoryContextSwitchTo(context);
+
+			result = lappend_oid(result, database->oid);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return result;
+}
+
+/*
+ * Starts a worker in each database once; where the extension is not installed it ends at once. Then stays, connected to no
+ * database and asleep: a launcher that ended for good would not be started again after a crash of the server.
+ */
+void
+atp_launcher_main(Datum unused)
+{
+	ListCell   *cell;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	MemoryContextSwitchTo(TopMemoryContext);
+	foreach(cell, list_databases())
+	{
+		BackgroundWorkerHandle *handle;
+		pid_t		pid;
+
+		while (worker_enabled && !start_worker(lfirst_oid(cell), &handle))
+		{
+			(void) wait_for_latch(1000);
+			ResetLatch(MyLatch);
+			attend_to_signals();
+		}
+		if (worker_enabled)
+			(void) WaitForBackgroundWorkerStartup(handle, &pid);
+	}
+	for (;;)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		attend_to_signals();
+	}
+}
+
+void
+atp_worker_init(void)
+{
+	BackgroundWorker launcher;
+
+	DefineCustomIntVariable("atp.worker_idle_timeout", "Sets the time after which an idle worker ends.",
+							"The next append, or read of the log, starts it again.",
+							&worker_idle_timeout, 60, 1, INT_MAX / 1000, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("atp.worker_enabled", "Lets appends and the launcher start a background worker.",
+							 "Without one, events are placed in the log by readers, or by atp.tick().",
+							 &worker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("atp.worker_delay", "Sets the least time between two rounds of a busy worker.",
+							 "An idle worker starts at once when a transaction commits; under load its rounds share their fixed cost.",
+							 &worker_delay, 1.0, 0, 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	memset(&launcher, 0, sizeof(launcher));
+	launcher.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	launcher.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	launcher.bgw_restart_time = 10;
+	strlcpy(launcher.bgw_library_name, "atp", BGW_MAXLEN);
+	strlcpy(launcher.bgw_function_name, "atp_launcher_main", BGW_MAXLEN);
+	strlcpy(launcher.bgw_name, "atp launcher", BGW_MAXLEN);
+	strlcpy(launcher.bgw_type, "atp launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&launcher);
+}
+
+PG_FUNCTION_INFO_V1(atp_worker_status);
+
+/* Whether the library was preloaded shows in the list of preloaded libraries. */
+Datum
+atp_worker_status(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
+	const char *preloaded = GetConfigOption("shared_preload_libraries", false, false);
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!known_is_current())
+		search_worker(now_ms());
+	values[0] = BoolGetDatum(lock_is_held());
+	values[1] = Int32GetDatum(known.pid);
+	nulls[1] = !known_is_current();
+	values[2] = BoolGetDatum(preloaded != NULL && strstr(preloaded, "atp") != NULL);
+	values[3] = BoolGetDatum(worker_enabled);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}

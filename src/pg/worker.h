@@ -1,0 +1,61 @@
+/*
+ * The background worker of a database: runs the jobs that the rooms above hang on it, and is woken by latch.
+ *
+ * At most one worker serves a database. The truth of that is a session lock in the lock table (tag: the database and a class
+ * that no SQL function can take), which goes with the process however that ends. Its latch is found among the server's
+ * processes; a backend remembers it, and a glance at the latch's owner tells whether it is still that process.
+ *
+ * A worker is started by whoever needs one and finds none, and by the launcher at boot where the library is preloaded.
+ */
+#ifndef ATP_WORKER_H
+#define ATP_WORKER_H
+
+#include "postgres.h"
+
+#include "storage/lock.h"
+
+typedef enum AtpWork			/* what a job did, in order of urgency */
+{
+	ATP_WORK_NONE,				/* nothing was to be done */
+	ATP_WORK_LATER,				/* nothing now, but something is due later: the worker stays although it is idle */
+	ATP_WORK_DONE,				/* something was done, nothing is left as far as one knows */
+	ATP_WORK_MORE,				/* something was done and more waits: call again at once */
+	ATP_WORK_GONE				/* the extension is not there: the worker leaves */
+} AtpWork;
+
+/*
+ * A job is called outside of a transaction; it begins one with atp_worker_begin and commits it itself. It is called every
+ * `period_ms` while there is a worker; 0: whenever somebody has woken the worker, and at least once a second.
+ * An error ends its transaction, is logged, and delays the next call of this job.
+ */
+typedef AtpWork (*AtpWorkerJob) (void);
+extern void atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run);
+
+/*
+ * Starts a transaction in which the extension cannot be dropped. False: the extension is not there, no transaction is open,
+ * return ATP_WORK_GONE.
+ */
+extern bool atp_worker_begin(void);
+
+/*
+ * Sees to it that a worker is alive or being started. False: none is, and none can be had now. Looks at shared memory only, and
+ * costs a clock reading while all is well. A transaction that relies on the worker calls it after it has got its transaction
+ * id and before it commits; see "Leaving" in worker.c.
+ */
+extern bool atp_worker_require(void);
+
+/* Wakes the worker. Never raises; needs no transaction. */
+extern void atp_worker_wake(void);
+
+/* Locks of atp in this database. */
+typedef enum AtpLock
+{
+	ATP_LOCK_WORKER,			/* held by the worker for its life */
+	ATP_LOCK_TICK				/* held to the end of the transaction by whoever places events in the log */
+} AtpLock;
+
+extern void atp_lock_tag(LOCKTAG *tag, AtpLock which);
+
+extern void atp_worker_init(void);
+
+#endif
