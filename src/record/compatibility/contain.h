@@ -9,24 +9,7 @@
 
 #include "postgres.h"
 
-#include "nodes/pg_list.h"
-
-#include "record/validator/tree.h"
-
-typedef struct AtpDifference
-{
-	char	   *location;		/* JSON pointer into the schema that should accept, through $ref */
-	const char *kind;
-	char	   *why;
-} AtpDifference;
-
-typedef struct AtpContainment
-{
-	const char *from;			/* what the sentences call the two: "the old schema" */
-	const char *to;
-	bool		lenient;		/* instances of `from` have no members but those that it declares */
-	List	   *differences;	/* of AtpDifference, in the current memory context */
-} AtpContainment;
+#include "record/compatibility/contain/proof.h"
 
 /* Is every instance of `from` one of `to`? Lists the differences where not. The trees have no dynamic references. */
 extern bool atp_contained(const AtpNode *from, const AtpNode *to, AtpContainment *containment);
