@@ -198,7 +198,8 @@ prove_by_choice(AtpProof *proof, const AtpFacts *facts, const AtpOp *choice, con
 
 		if (choice->branch.then != NULL)
 			then = atp_facts_with(then, choice->branch.then, NULL);
-		return prove_op(proof, then, op, where) & prove_op(proof, otherwise, op, where);
+		proved = prove_op(proof, then, op, where);
+		return prove_op(proof, otherwise, op, where) && proved;
 	}
 	for (int i = 0; i < choice->list.n && (proved || !proof->quiet); i++)
 		proved &= prove_op(proof, atp_facts_with(facts, choice->list.nodes[i], choice), op, where);
