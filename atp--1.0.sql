@@ -3549,7 +3549,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "system",
 		"description": "A part of the platform started.",
 		"emitted": "when it happens",
-		"producers": ["the background worker", "atp.record_service_start"],
+		"producers": ["the background worker", "atp_internal.record_service_start"],
 		"consumers": ["platform operators"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3558,7 +3558,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"description": "A part of the platform started.",
 			"type": "object",
 			"properties": {
-				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: worker, signer, relay."},
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: server, worker, signer, relay."},
 				"Version": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Its version."},
 				"Database": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Name of the database that it serves."},
 				"StartedAt": {
@@ -3566,7 +3566,9 @@ SELECT atp_internal.seed_catalog($catalog$
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
 					"description": "When. RFC 3339, UTC."
-				}
+				},
+				"Guard": {"enum": ["on", "off"], "description": "The setting atp.guard; off: objects of the store could be changed."},
+				"Preloaded": {"type": "boolean", "description": "Whether the library was in shared_preload_libraries."}
 			},
 			"required": ["Component", "Version", "Database", "StartedAt"],
 			"additionalProperties": false
@@ -5889,7 +5891,7 @@ BEGIN
 			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
 			JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
 		WHERE p.proretset AND p.prorettype = 'atp.finding'::regtype AND p.pronamespace = 'atp_internal'::regnamespace
-			AND p.pronargs = p.pronargdefaults AND p.proowner = 'atp_owner'::regrole
+			AND p.pronargs = p.pronargdefaults
 	LOOP
 		BEGIN
 			FOR found IN EXECUTE format('SELECT * FROM %s()', room.name) LOOP
@@ -5908,6 +5910,37 @@ COMMENT ON FUNCTION atp.doctor() IS
 level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
 REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/servicestart.sql ====
+-- Start-ups on record: which version serves the database, and whether the guard stood. The background worker asks once a minute.
+CREATE FUNCTION atp_internal.record_service_start() RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	version text := atp_internal.library_version();	-- first: the library brings its settings
+	home int := (SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default');
+	started text := atp_internal.event_time(pg_postmaster_start_time());
+	guard text := current_setting('atp.guard');
+	latest jsonb;
+BEGIN
+	-- A store that was first used since is not worth a record while it is guarded, and an unused one stays empty.
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE guard <> 'on' OR s.created_at < pg_postmaster_start_time()) THEN
+		RETURN false;
+	END IF;
+	SELECT e.payload::jsonb INTO latest FROM atp_internal.event e
+		JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant AND s.version = e.stream_version
+		WHERE s.tenant = home AND s.name = 'atp.Service-server';
+	IF latest ->> 'StartedAt' = started AND latest ->> 'Guard' = guard THEN
+		RETURN false;
+	END IF;
+	PERFORM atp_internal.emit_event(home, 'atp.Service-server', 'ServiceStarted', jsonb_build_object('Component', 'server',
+		'Version', version, 'Database', current_database(), 'StartedAt', started,
+		'Guard', guard, 'Preloaded', atp_internal.library_is_preloaded()));
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp_internal.record_service_start() IS
+'Record the start of the server in the stream atp.Service-server, once.
+The event ServiceStarted says the version of the library, whether it is preloaded, and whether atp.guard is on; it is recorded again when that changes by a reload. Nothing is recorded of a server that was started before the store was first used, unless atp.guard is off.';
+REVOKE ALL ON FUNCTION atp_internal.record_service_start() FROM PUBLIC;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

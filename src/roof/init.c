@@ -21,6 +21,7 @@
 #include "stream/stream.h"
 #include "tooling/doctor.h"
 #include "tooling/housekeeping.h"
+#include "tooling/servicestart.h"
 
 PG_MODULE_MAGIC;
 
@@ -49,6 +50,7 @@ _PG_init(void)
 	atp_append_init();
 	atp_sequencer_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
