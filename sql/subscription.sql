@@ -96,8 +96,8 @@ SELECT atp.suspend_tenant('default');
 SELECT count(*) FROM atp.claim_events('changes', 2);
 SELECT state, condition FROM atp.subscription_status WHERE subscription = 'changes';
 SELECT atp.reactivate_tenant('default');
-SELECT count(*) FROM atp.claim_events('changes', 100);
-SELECT state, lag_events, in_flight FROM atp.subscription_status WHERE subscription = 'changes';
+SELECT count(*) BETWEEN 1 AND 6 AS goes_on FROM atp.claim_events('changes', 100);
+SELECT state, lag_events, in_flight BETWEEN 3 AND 8 AS in_flight FROM atp.subscription_status WHERE subscription = 'changes';
 -- a limit on what is in flight
 SELECT atp.seek_subscription('changes', :base) = :base AS sought, atp.alter_subscription('changes', max_in_flight => 3);
 SELECT count(*) FROM atp.claim_events('changes', 2);

@@ -41,7 +41,11 @@ typedef struct Lookup			/* a table, an index of it and a scan that is started ov
 struct AtpFeed
 {
 	Snapshot	snapshot;
-	Lookup		log;			/* by position; positioned at the next row */
+	Lookup		log;			/* by position */
+	TableScanDesc pages;		/* the log in physical order, from a row that the index found; NULL until it is used */
+	TupleTableSlot *page_slot;
+	bool		sought;			/* the next row has to be found by the index */
+	int64		last;			/* position of the last row returned, or sought */
 	Lookup		by_event;		/* the log by event id; opened at first use */
 	Lookup		leaf;			/* the partition used last */
 };
@@ -91,6 +95,11 @@ atp_feed_end(AtpFeed *feed)
 {
 	close_lookup(&feed->leaf);
 	close_lookup(&feed->by_event);
+	if (feed->pages != NULL)
+	{
+		table_endscan(feed->pages);
+		ExecDropSingleTupleTableSlot(feed->page_slot);
+	}
 	close_lookup(&feed->log);
 	pfree(feed);
 }
@@ -98,10 +107,8 @@ atp_feed_end(AtpFeed *feed)
 void
 atp_feed_seek(AtpFeed *feed, int64 after)
 {
-	ScanKeyData key;
-
-	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
-	index_rescan(feed->log.scan, &key, 1, NULL, 0);
+	feed->last = after;
+	feed->sought = true;
 }
 
 static void
@@ -116,13 +123,67 @@ read_log_row(TupleTableSlot *slot, AtpLogRow *row)
 	row->event_type = DatumGetInt32(slot->tts_values[COLUMN_EVENT_TYPE - 1]);
 }
 
+/* Asks the index for the first row after feed->last. */
+static bool
+find_next(AtpFeed *feed, AtpLogRow *row)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(feed->last));
+	index_rescan(feed->log.scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(feed->log.scan, ForwardScanDirection, feed->log.slot))
+		return false;
+	read_log_row(feed->log.slot, row);
+	return true;
+}
+
+/* Puts the physical scan on the row after the one that the index found last. */
+static void
+start_pages(AtpFeed *feed)
+{
+	ItemPointerData from = feed->log.slot->tts_tid;
+	ItemPointerData until;
+
+	ItemPointerSet(&until, MaxBlockNumber, MaxOffsetNumber);
+	ItemPointerSet(&from, ItemPointerGetBlockNumber(&from), ItemPointerGetOffsetNumber(&from) + 1);
+	if (feed->pages == NULL)
+	{
+		feed->page_slot = table_slot_create(feed->log.relation, NULL);
+		feed->pages = table_beginscan_tidrange(feed->log.relation, feed->snapshot, &from, &until);
+	}
+	else
+		table_rescan_tidrange(feed->pages, &from, &until);
+}
+
+/*
+ * The log is insert-only and its positions have no gaps, so the row that follows nearly always follows physically, too. Its position
+ * says whether it does; whenever it does not, the index is asked, and what the index says counts.
+ */
 bool
 atp_feed_next(AtpFeed *feed, AtpLogRow *row)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (!index_getnext_slot(feed->log.scan, ForwardScanDirection, feed->log.slot))
+	if (!feed->sought)
+	{
+		while (table_scan_getnextslot_tidrange(feed->pages, ForwardScanDirection, feed->page_slot))
+		{
+			read_log_row(feed->page_slot, row);
+			if (row->log_position <= feed->last)
+				continue;
+			if (row->log_position > feed->last + 1)
+				break;
+			feed->last++;
+			return true;
+		}
+	}
+	if (!find_next(feed, row))
+	{
+		feed->sought = true;
 		return false;
-	read_log_row(feed->log.slot, row);
+	}
+	feed->last = row->log_position;
+	feed->sought = false;
+	start_pages(feed);
 	return true;
 }
 

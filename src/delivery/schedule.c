@@ -64,7 +64,7 @@ atp_schedule_check(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("stream, event type and payload must not be null"));
 	atp_envelope_require_stream_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	atp_eventtype_require_valid(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	(void) atp_envelope_payload(PG_GETARG_JSONB_P(2));
+	(void) atp_envelope_payload(PG_GETARG_JSONB_P(2), true);
 	if (!PG_ARGISNULL(3))
 		(void) atp_envelope_metadata(PG_GETARG_JSONB_P(3));
 	(void) GetCurrentTransactionId();	/* whoever relies on the worker has one when it asks for it */
