@@ -33,7 +33,8 @@ atp_status_init(void)
 {
 	DefineCustomIntVariable("atp.subscription_lag_events", "Events behind the log from which on a subscription counts as lagging.", NULL,
 							&setting_lag_events, 100000, 1, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("atp.subscription_lag_time", "Age of the oldest event not acked from which on a subscription counts as lagging.",
+	DefineCustomIntVariable("atp.subscription_lag_time",
+							"Age of the oldest event not acked from which on a subscription counts as lagging.",
 							NULL, &setting_lag_time, 60, 1, INT_MAX / 1000, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
