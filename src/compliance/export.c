@@ -259,6 +259,8 @@ write_front(Export *export)
 	const AtpBundleManifest *manifest = &export->manifest;
 	AtpBundleProof head = {.kind = ATP_PROOF_HEAD, .leaf = export->cover.head_leaf, .size = manifest->tree_size};
 	AtpTileReader *root = atp_tile_read(ATP_ROOT_LOG, CurrentMemoryContext);
+	uint64		growths[2];
+	int			count = 0;
 
 	atp_bundle_write_manifest(&export->lines, manifest);
 	end_line(export);
@@ -270,13 +272,21 @@ write_front(Export *export)
 	atp_bundle_write_proof(&export->lines, &head);
 	end_line(export);
 	write_growth(export, root, ATP_PROOF_ROOT, export->known_size, manifest->checkpoint_size);
-	write_growth(export, export->tree, ATP_PROOF_TENANT, export->known_tree, manifest->tree_size);
-	if (manifest->completeness == ATP_BUNDLE_PROOFS)
-		return;
-	if (manifest->from > 0)
+	if (manifest->completeness != ATP_BUNDLE_PROOFS && manifest->from > 0)
 		write_peaks(export);
-	if (manifest->until < manifest->tree_size)
-		write_growth(export, export->tree, ATP_PROOF_TENANT, manifest->until, manifest->tree_size);
+	if (manifest->completeness != ATP_BUNDLE_PROOFS && manifest->until < manifest->tree_size)
+		growths[count++] = manifest->until;
+	if (export->known_tree > 0 && (count == 0 || growths[0] != (uint64) export->known_tree))
+		growths[count++] = (uint64) export->known_tree;
+	if (count == 2 && growths[0] > growths[1])
+	{
+		uint64		larger = growths[0];
+
+		growths[0] = growths[1];
+		growths[1] = larger;
+	}
+	for (int i = 0; i < count; i++)
+		write_growth(export, export->tree, ATP_PROOF_TENANT, growths[i], manifest->tree_size);
 }
 
 /* ---- the events ---- */

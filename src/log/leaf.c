@@ -66,9 +66,8 @@ static int	setting_merge_delay = 60000;
 
 /* ---- one row ---- */
 
-/* Recomputes the hash of a row's event. Returns what is wrong, or NULL. */
-static const char *
-recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
+const char *
+atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link)
 {
 	AtpPredecessor *known;
 	AtpChainWalk walk = {0};
@@ -80,7 +79,7 @@ recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
 	if (fault == NULL && link->version < 1)
 		fault = "event has no version";
 	if (fault == NULL)
-		fault = atp_predecessor_find(growing->known, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant,
+		fault = atp_predecessor_find(table, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant,
 									 link->version, &known);
 	if (fault != NULL)
 		return fault;
@@ -184,7 +183,7 @@ take_row(void *context, TupleTableSlot *row)
 	growing->last_position = position;
 	if (open->tree == NULL)
 		return true;
-	fault = recompute(growing, row, &link);
+	fault = atp_leaf_recompute(growing->known, row, &link);
 	if (fault == NULL)
 		atp_tile_append(open->tree, link.hash, position);
 	else
