@@ -21,6 +21,7 @@
 #include "log/alert.h"
 #include "log/predecessor.h"
 #include "log/tile.h"
+#include "pg/nested.h"
 #include "pg/query.h"
 #include "pg/scan.h"
 #include "record/tenant.h"
@@ -225,16 +226,12 @@ begin(Growing *growing)
 static void
 scan_log(AtpScan *scan, Datum *arguments, Growing *growing)
 {
-	int			level = NewGUCNestLevel();
+	int			level = atp_nested_begin();
 
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	atp_scan(scan, arguments, take_row, growing);
 	PopActiveSnapshot();
-	AtEOXact_GUC(true, level);
+	atp_nested_end(level);
 	save_trees(growing);
 	known_are_right = true;
 }

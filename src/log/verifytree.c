@@ -11,7 +11,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/uuid.h"
 
@@ -19,6 +18,7 @@
 #include "log/leaf.h"
 #include "log/predecessor.h"
 #include "log/tile.h"
+#include "pg/nested.h"
 #include "pg/query.h"
 #include "pg/scan.h"
 #include "record/tenant.h"
@@ -331,11 +331,8 @@ verify(int64 since, Walk *result)
 	int			count;
 	int32	   *tenants;
 	int64		checked = 0;
-	int			level = NewGUCNestLevel();
+	int			level = atp_nested_begin();
 
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	tenants = list_tenants(memory, &count);
 	for (int i = -1; i < count; i++)
@@ -360,7 +357,7 @@ verify(int64 since, Walk *result)
 		result->fault = since == 0 ? count_leaves() : NULL;
 	}
 	SPI_finish();
-	AtEOXact_GUC(true, level);
+	atp_nested_end(level);
 	MemoryContextDelete(memory);
 	result->checked = checked;
 }
