@@ -120,6 +120,33 @@ load_roots(Walk *walk, AtpQuery *query, MemoryContext memory)
 	SPI_freetuptable(SPI_tuptable);
 }
 
+/* Compares what is stored of the whole tree with what was walked. */
+static void
+compare_state(Walk *walk)
+{
+	static AtpQuery query = {"SELECT peaks, root FROM atp_internal.tree WHERE tenant = $1", 1, {INT4OID}};
+	Datum		argument = Int32GetDatum(walk->tenant);
+	uint8		peaks[ATP_TREE_LEVELS * ATP_HASH_SIZE];
+	uint8		root[ATP_HASH_SIZE];
+	size_t		size = atp_range_save(&walk->range, peaks);
+	bytea	   *stored[2];
+	bool		null;
+
+	if (walk->fault != NULL)
+		return;
+	atp_query(&query, &argument, NULL, true, 1);
+	if (SPI_processed == 0)
+		return;
+	for (int i = 0; i < 2; i++)
+		stored[i] = DatumGetByteaPP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, i + 1, &null));
+	if (VARSIZE_ANY_EXHDR(stored[0]) != size || memcmp(VARDATA_ANY(stored[0]), peaks, size) != 0)
+		fail(walk, "the compact range is not that of the leaves", 0);
+	else if (!atp_range_root(&walk->range, root) || VARSIZE_ANY_EXHDR(stored[1]) != ATP_HASH_SIZE ||
+			 memcmp(VARDATA_ANY(stored[1]), root, ATP_HASH_SIZE) != 0)
+		fail(walk, "the root is not that of the leaves", 0);
+	SPI_freetuptable(SPI_tuptable);
+}
+
 /* The compact range up to a leaf, from stored nodes. */
 static bool
 load_range(Walk *walk, uint64 size)
@@ -229,8 +256,7 @@ static void
 walk_tenant(Walk *walk, int64 since, MemoryContext memory)
 {
 	static AtpQuery roots = {
-		"SELECT size, root FROM (SELECT h.size, h.root FROM atp_internal.tenant_head h WHERE h.tenant = $1"
-		" UNION ALL SELECT r.size, r.root FROM atp_internal.tree r WHERE r.tenant = $1) stated ORDER BY size", 1, {INT4OID}
+		"SELECT h.size, h.root FROM atp_internal.tenant_head h WHERE h.tenant = $1 ORDER BY h.size", 1, {INT4OID}
 	};
 
 	load_roots(walk, &roots, memory);
@@ -241,6 +267,7 @@ walk_tenant(Walk *walk, int64 since, MemoryContext memory)
 			return;
 	if (walk->root_count > 0 && walk->root_sizes[walk->root_count - 1] > (int64) walk->range.size)
 		fail(walk, "the tree is smaller than a head that was stated", 0);
+	compare_state(walk);
 }
 
 /* ---- the root log ---- */
@@ -271,8 +298,7 @@ static void
 walk_root(Walk *walk, MemoryContext memory)
 {
 	static AtpQuery roots = {
-		"SELECT size, root FROM (SELECT c.size, c.root FROM atp_internal.checkpoint c"
-		" UNION ALL SELECT r.size, r.root FROM atp_internal.tree r WHERE r.tenant = $1) stated ORDER BY size", 1, {INT4OID}
+		"SELECT c.size, c.root FROM atp_internal.checkpoint c WHERE $1 IS NOT NULL ORDER BY c.size", 1, {INT4OID}
 	};
 	static AtpScan scan = {
 		"SELECT h.leaf, t.log_uid, h.size, h.root FROM atp_internal.tenant_head h"
@@ -285,6 +311,7 @@ walk_root(Walk *walk, MemoryContext memory)
 		fail(walk, "the root log has more leaves than heads", 0);
 	if (walk->fault == NULL && walk->next_root < walk->root_count)
 		fail(walk, "the root log is smaller than a checkpoint", 0);
+	compare_state(walk);
 }
 
 /* ---- all ---- */
