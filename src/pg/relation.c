@@ -38,6 +38,7 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_EVENT_SEQ] = "event_seq",
 	[ATP_REL_STREAM] = "stream",
 	[ATP_REL_STREAM_NAME_UNIQUE] = "stream_name_unique",
+	[ATP_REL_STREAM_PK] = "stream_pk",
 	[ATP_REL_STREAM_SEQ] = "stream_stream_seq",
 	[ATP_REL_IDEMPOTENCY] = "idempotency",
 	[ATP_REL_IDEMPOTENCY_PK] = "idempotency_pk",
@@ -45,6 +46,9 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_LOG_PK] = "log_pk",
 	[ATP_REL_LOG_EVENT_UNIQUE] = "log_event_unique",
 	[ATP_REL_SEQUENCER] = "sequencer",
+	[ATP_REL_AUDIT_EVENT_PROJECTION] = "audit_event_projection",
+	[ATP_REL_EVENT_STREAM_PROJECTION] = "event_stream_projection",
+	[ATP_REL_EVENT_STREAM_PROJECTION_PK] = "event_stream_projection_pk",
 };
 
 typedef struct Store			/* what inserting into one table needs */
