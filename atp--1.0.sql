@@ -53,6 +53,7 @@ GRANT SELECT ON atp.error_code TO PUBLIC;
 
 INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP101', 'version_conflict', 'The stream is not at the expected version (or exists, or does not); DETAIL gives the actual one.'),
+	('TP103', 'stream_not_found', 'No stream has this name, and the function needs one.'),
 	('TP104', 'idempotency_conflict', 'The idempotency key or event id was used before for different content.'),
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
@@ -75,8 +76,17 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
 	('TP214', 'pattern_limit', 'A regular expression went over its match limit.'),
 	('TP215', 'schema_document_not_found', 'A reference names a schema document that is not in the registry.'),
+	('TP300', 'subscription_not_found', 'No subscription of the tenant has this name.'),
+	('TP301', 'invalid_filter', 'A subscription''s filter, pattern or correlation does not parse.'),
+	('TP302', 'stale_lease', 'The lease has expired, was given back, or is another subscription''s.'),
+	('TP303', 'ack_beyond_lease', 'The acknowledged position lies beyond what the lease holds.'),
+	('TP304', 'event_not_leased', 'The event is not in the lease, or was settled already.'),
+	('TP305', 'subscription_exists', 'A subscription of this name exists.'),
+	('TP306', 'invalid_subscription', 'An option of the subscription has a value that is not allowed.'),
+	('TP308', 'event_not_in_log', 'No event of the tenant has this id and a place in the log.'),
 	('TP220', 'schema_not_found', 'The event type has no schema of this version.'),
 	('TP221', 'payload_refused', 'The payload is not valid against the schema of its event type; DETAIL lists the errors.'),
+	('TP222', 'schema_incompatible', 'The schema is not compatible with the versions before it; DETAIL lists the differences.'),
 	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
 	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
@@ -89,6 +99,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP362', 'rate_limited', 'The rate limit has no tokens left; DETAIL says when it will.'),
 	('TP363', 'bulkhead_full', 'The bulkhead has no free slot.'),
 	('TP364', 'limit_not_found', 'No rate limit or bulkhead has this name.'),
+	('TP252', 'invalid_item', 'Code of a fault in an item handed to ingestion: a member is missing, malformed or unknown.'),
+	('TP253', 'quarantine_item_not_found', 'No item in quarantine has this event id.'),
 	('TP260', 'policy_exists', 'A policy of this name is in force.'),
 	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
 	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
@@ -96,7 +108,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP270', 'invalid_documentation', 'What is said of an event type is malformed, or its example does not fit its schema.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
-	('TP503', 'invalid_key', 'A key is malformed or unusable.');
+	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
+	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -266,6 +280,24 @@ COMMENT ON FUNCTION atp.note_verify(text, text) IS
 'Verify that a signed note is signed by a verifier key.
 C2SP signed-note. False where note or key is malformed, no line is by the key, or any line by the key has a wrong signature. Lines
 by other keys are skipped but have to be well formed. At most 1 MiB and 100 signatures.';
+
+CREATE FUNCTION atp.note_has_key(note text, vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_has_key';
+COMMENT ON FUNCTION atp.note_has_key(text, text) IS
+'Tell whether a line of a signed note names a verifier key, right or wrong.
+The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or key is malformed.';
+
+CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
+COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
+C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
+
+CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_witness_vkey_is_valid';
+COMMENT ON FUNCTION atp.witness_vkey_is_valid(text) IS
+'Tell whether a text is the verifier key of a witness.
+C2SP signed-note: name+key id+base64, of type cosignature/v1 (0x04), with the key id that name and key give.';
 
 CREATE FUNCTION atp.note_sign(text text, skey text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_sign';
@@ -545,6 +577,24 @@ schemas and bytes: what is in it now, at most atp.schema_cache_size; compilation
 REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
+-- ==== src/record/compatibility.sql ====
+-- Compatibility of schemas: a proof, not a list of changes. What cannot be proved is not compatible.
+CREATE FUNCTION atp.schema_compatibility(old jsonb, new jsonb, mode text DEFAULT 'BACKWARD') RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_compatibility_schema_compatibility';
+COMMENT ON FUNCTION atp.schema_compatibility(jsonb, jsonb, text) IS
+'Tell whether a schema is compatible with the one before it.
+mode BACKWARD: every instance that old accepts, new accepts; FORWARD: the other way round; FULL: both; NONE: anything. The suffix _STRICT takes that to the letter. Without it, or with _LENIENT, instances are taken to have no members but those that the schema they were written by declares: so an open object may grow properties and may close. _TRANSITIVE, before that suffix, means the same here: a pair has no history.
+True is proved, whatever atp.schema_format_assertion says; what cannot be proved counts as incompatible.
+Raises: TP213, TP215 (a schema does not compile), 22023 (unknown mode).';
+
+CREATE FUNCTION atp.schema_differences(old jsonb, new jsonb, mode text DEFAULT 'BACKWARD',
+	OUT location text, OUT kind text, OUT why text) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_compatibility_schema_differences';
+COMMENT ON FUNCTION atp.schema_differences(jsonb, jsonb, text) IS
+'List what makes two schemas incompatible; no row where they are compatible.
+location is a JSON pointer into the schema that should accept (the new one for BACKWARD, the old one for FORWARD), through $ref; kind is one of type, value, range, multiple, size, pattern, format, required, property_added, closed, property_names, contains, unique, false, or undecided (not proved, though perhaps true); why is a sentence. Modes are those of schema_compatibility.
+Raises: TP213, TP215 (a schema does not compile), 22023 (unknown mode).';
+
 -- ==== src/record/schema.sql ====
 -- The schema registry: the schemas of event types, version by version. What is active decides what appends are validated against.
 -- A version's document never changes. Registrations of one type are serial: each holds the row of the type to its commit. Appends
@@ -726,6 +776,38 @@ COMMENT ON FUNCTION atp_internal.activate_schema(int, int, text) IS
 The caller holds the row of the event type and has checked the change.';
 REVOKE ALL ON FUNCTION atp_internal.activate_schema(int, int, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_compatible_schema(event_type_key int, schema jsonb, mode text, until_version int) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	before record;
+	differences text;
+BEGIN
+	FOR before IN
+		SELECT s.version, s.document FROM atp_internal.event_schema s
+			WHERE s.event_type = require_compatible_schema.event_type_key AND s.status <> 'draft'
+				AND s.version <> require_compatible_schema.until_version
+			ORDER BY s.status = 'active' DESC, s.status = 'retired', s.version DESC
+			LIMIT CASE WHEN require_compatible_schema.mode LIKE '%\_TRANSITIVE%' THEN NULL ELSE 1 END
+	LOOP
+		SELECT pg_catalog.string_agg(pg_catalog.format('At "%s": %s (%s).', pg_catalog.left(d.location, 500), d.why, d.kind), E'\n')
+				|| CASE WHEN pg_catalog.count(*) > 10 THEN E'\nFurther differences are not listed.' ELSE '' END
+			INTO differences
+			FROM (SELECT * FROM atp.schema_differences(before.document, require_compatible_schema.schema, require_compatible_schema.mode) LIMIT 11) d;
+		IF differences IS NOT NULL THEN
+			RAISE EXCEPTION 'schema is not compatible with version % of event type "%"', before.version,
+					(SELECT y.name FROM atp_internal.event_type y WHERE y.event_type = require_compatible_schema.event_type_key)
+				USING ERRCODE = 'TP222', DETAIL = pg_catalog.format(E'The mode is %s.\n%s', require_compatible_schema.mode, differences),
+					HINT = 'Register a breaking change as a type of its own, with a version suffix, or name another mode.';
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_compatible_schema(int, jsonb, text, int) IS
+'Refuse a schema that is not compatible with the versions before it.
+Those are the active one, or the newest that is no draft where none is active; under _TRANSITIVE all but drafts, retired ones too, for their events are kept. until_version is the version of the schema itself, 0 while it has none.
+Raises: TP222.';
+REVOKE ALL ON FUNCTION atp_internal.require_compatible_schema(int, jsonb, text, int) FROM PUBLIC;
+
 CREATE FUNCTION atp.register_schema(event_type text, schema jsonb, compatibility text DEFAULT NULL, status text DEFAULT 'active',
 		description text DEFAULT NULL, changelog text DEFAULT NULL) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -753,6 +835,7 @@ BEGIN
 		PERFORM atp.register_event_type(register_schema.event_type, compatibility => register_schema.compatibility);
 	END IF;
 	mode := COALESCE(register_schema.compatibility, type.compatibility);
+	PERFORM atp_internal.require_compatible_schema(type.event_type, register_schema.schema, mode, 0);
 	UPDATE atp_internal.event_type y SET latest_version = y.latest_version + 1
 		WHERE y.event_type = type.event_type RETURNING y.latest_version INTO type.latest_version;
 	INSERT INTO atp_internal.event_schema (event_type, version, status, document, compatibility, description, changelog)
@@ -769,7 +852,7 @@ COMMENT ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) IS
 'Register a schema of an event type as its next version and return that.
 The type is registered too if it is not. status: active (appends are validated against it from the commit on; the version that was active becomes deprecated) or draft. compatibility: the mode to check it under; NULL: the type''s; given with the first schema of a type, it becomes the type''s. A schema equal to one that the type has and that is not retired returns its version and changes nothing.
 Registrations of one type wait for each other until the transaction ends.
-Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
+Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP222 (not compatible), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
 REVOKE ALL ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) TO atp_admin;
 
@@ -814,6 +897,10 @@ BEGIN
 			HINT = 'Set an earlier sunset first: status deprecated with another sunset_at.';
 	END IF;
 	IF set_schema_status.status = 'active' AND version.status <> 'active' THEN
+		-- What was active meanwhile may be another version than the draft was checked against.
+		IF version.status = 'draft' THEN
+			PERFORM atp_internal.require_compatible_schema(type.event_type, version.document, version.compatibility, version.version);
+		END IF;
 		PERFORM atp_internal.activate_schema(type.event_type, version.version, set_schema_status.reason);
 	ELSE
 		PERFORM atp_internal.change_schema_status(type.event_type, version.version, set_schema_status.status,
@@ -823,7 +910,7 @@ END $$;
 COMMENT ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) IS
 'Set the status of a schema version: draft, active, deprecated or retired.
 Activating a version deprecates the one that was active. A deprecated version is accepted where a writer names it, and served to readers who ask for it, until sunset_at (NULL: leave the date that stands). A retired version is accepted no more, for good. The active version cannot step down without a successor.
-Raises: TP207, TP220 (no such version), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
+Raises: TP207, TP220 (no such version), TP222 (a draft is not compatible with what is active now), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
 REVOKE ALL ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) TO atp_admin;
 
@@ -3550,7 +3637,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "system",
 		"description": "A part of the platform started.",
 		"emitted": "when it happens",
-		"producers": ["the background worker", "atp.record_service_start"],
+		"producers": ["the background worker", "atp_internal.record_service_start"],
 		"consumers": ["platform operators"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3559,7 +3646,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"description": "A part of the platform started.",
 			"type": "object",
 			"properties": {
-				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: worker, signer, relay."},
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: server, worker, signer, relay."},
 				"Version": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Its version."},
 				"Database": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Name of the database that it serves."},
 				"StartedAt": {
@@ -3567,7 +3654,9 @@ SELECT atp_internal.seed_catalog($catalog$
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
 					"description": "When. RFC 3339, UTC."
-				}
+				},
+				"Guard": {"enum": ["on", "off"], "description": "The setting atp.guard; off: objects of the store could be changed."},
+				"Preloaded": {"type": "boolean", "description": "Whether the library was in shared_preload_libraries."}
 			},
 			"required": ["Component", "Version", "Database", "StartedAt"],
 			"additionalProperties": false
@@ -4410,6 +4499,332 @@ REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_config
 GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
 	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) TO atp_admin;
 
+-- ==== src/stream/seal.sql ====
+-- Sealing of streams.
+CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant text DEFAULT NULL,
+		OUT event_id uuid, OUT final_event_count bigint, OUT merkle_root bytea, OUT sealed_at timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_seal_stream';
+COMMENT ON FUNCTION atp.seal_stream(text, text, text) IS
+'Seal a stream: the last event says how many came before, and their Merkle root.
+The stream is verified first, and takes no events afterwards. Appends EventStreamSealed with StreamId, FinalEventCount (the events before it), MerkleRoot (RFC 6962 over their chain links in order, hexadecimal) and SealedAt; reason goes into its metadata. There is no unsealing. tenant NULL means that of the setting atp.tenant.
+Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
+REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
+
+-- ==== src/stream/ingest.sql ====
+-- Ingestion: reports of who did what to which resource. What is sound becomes AuditEventReceived in the resource's stream; what is not
+-- becomes AuditEventValidationFailed in quarantine, and nothing is raised for it.
+CREATE TABLE atp_internal.ingest_batch (
+	tenant int NOT NULL,
+	batch_id uuid NOT NULL,
+	event_count int NOT NULL,
+	source text NOT NULL,
+	digest bytea NOT NULL,
+	started_at timestamptz NOT NULL,
+	completed_at timestamptz,
+	failed int[],
+	event_ids uuid[],
+	CONSTRAINT ingest_batch_pk PRIMARY KEY (batch_id, tenant)
+);
+COMMENT ON TABLE atp_internal.ingest_batch IS 'Batches that were ingested, and which event each item became. Inserting the row is the lock against the same batch.';
+COMMENT ON COLUMN atp_internal.ingest_batch.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.ingest_batch.batch_id IS 'Identity of the batch: the caller''s, or derived from source and content.';
+COMMENT ON COLUMN atp_internal.ingest_batch.event_count IS 'Items in it.';
+COMMENT ON COLUMN atp_internal.ingest_batch.source IS 'Where the items came from, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.ingest_batch.digest IS 'SHA-256 of the canonical records: a repetition has to agree.';
+COMMENT ON COLUMN atp_internal.ingest_batch.started_at IS 'When its ingestion began.';
+COMMENT ON COLUMN atp_internal.ingest_batch.completed_at IS 'When it ended; NULL only inside the transaction.';
+COMMENT ON COLUMN atp_internal.ingest_batch.failed IS 'Numbers, from 1, of the items that went into quarantine.';
+COMMENT ON COLUMN atp_internal.ingest_batch.event_ids IS 'The event that each item became, in the order of the items.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.ingest_batch', '');
+ALTER TABLE atp_internal.ingest_batch ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.ingest_batch FORCE ROW LEVEL SECURITY;
+CREATE POLICY ingest_batch_tenant ON atp_internal.ingest_batch USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.quarantine (
+	tenant int NOT NULL,
+	event_id uuid NOT NULL,
+	batch_id uuid,
+	item int NOT NULL,
+	attempts int NOT NULL DEFAULT 1,
+	quarantined_at timestamptz NOT NULL,
+	resolved_at timestamptz,
+	resolved_by uuid,
+	stream text NOT NULL,
+	CONSTRAINT quarantine_pk PRIMARY KEY (event_id, tenant)
+);
+COMMENT ON TABLE atp_internal.quarantine IS 'Items that ingestion refused. The items themselves are events; this is the list of them, and what became of each.';
+COMMENT ON COLUMN atp_internal.quarantine.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.quarantine.event_id IS 'The AuditEventValidationFailed that holds the item.';
+COMMENT ON COLUMN atp_internal.quarantine.batch_id IS 'The batch that it came with; NULL: it came alone.';
+COMMENT ON COLUMN atp_internal.quarantine.item IS 'Its number in the batch, from 1.';
+COMMENT ON COLUMN atp_internal.quarantine.attempts IS 'How often it was refused.';
+COMMENT ON COLUMN atp_internal.quarantine.quarantined_at IS 'When it was refused first.';
+COMMENT ON COLUMN atp_internal.quarantine.resolved_at IS 'When it was re-ingested; NULL while it is open.';
+COMMENT ON COLUMN atp_internal.quarantine.resolved_by IS 'The AuditEventReceived that it became.';
+COMMENT ON COLUMN atp_internal.quarantine.stream IS 'The quarantine stream.';
+CREATE INDEX quarantine_open ON atp_internal.quarantine (tenant, event_id) WHERE resolved_at IS NULL;
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.quarantine', '');
+ALTER TABLE atp_internal.quarantine ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.quarantine FORCE ROW LEVEL SECURITY;
+CREATE POLICY quarantine_tenant ON atp_internal.quarantine USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TYPE atp.ingest_result AS (
+	item int,
+	accepted boolean,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	hash bytea,
+	recorded_at timestamptz,
+	deduplicated boolean,
+	errors jsonb,
+	batch_id uuid
+);
+COMMENT ON TYPE atp.ingest_result IS 'What became of an item that was handed to ingestion.';
+COMMENT ON COLUMN atp.ingest_result.item IS 'Number of the item in its batch, from 1.';
+COMMENT ON COLUMN atp.ingest_result.accepted IS 'True: it was stored. False: it was put into quarantine.';
+COMMENT ON COLUMN atp.ingest_result.event_id IS 'The event that it became: AuditEventReceived, or AuditEventValidationFailed.';
+COMMENT ON COLUMN atp.ingest_result.stream IS 'The stream of that event: the resource''s, or the quarantine''s.';
+COMMENT ON COLUMN atp.ingest_result.stream_version IS 'Its place in the stream.';
+COMMENT ON COLUMN atp.ingest_result.hash IS 'Its chain link, SHA-256.';
+COMMENT ON COLUMN atp.ingest_result.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.ingest_result.deduplicated IS 'True when it was there already; the rest is the original result.';
+COMMENT ON COLUMN atp.ingest_result.errors IS 'Array of {Code, Location, Keyword, Message}; NULL for an item that was accepted.';
+COMMENT ON COLUMN atp.ingest_result.batch_id IS 'The batch; NULL for an item that came alone.';
+
+CREATE FUNCTION atp.ingest_event(
+	actor text,
+	action text,
+	resource text,
+	payload jsonb DEFAULT '{}',
+	occurred_at timestamptz DEFAULT NULL,
+	event_id uuid DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	payload_type text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS atp.ingest_result
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_ingest_event';
+COMMENT ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) IS
+'Record who did what to which resource, or put the report into quarantine.
+Stored as AuditEventReceived in the stream of the resource: the resource itself where it is a stream name {Type}-{Id}, otherwise Resource- and the resource, bytes that a name cannot have as %XX (or its SHA-256 where that is too long). payload_type: a registered event type whose active schema the payload has to meet. event_id or idempotency_key: the same one with the same content returns the original result. A report that is not valid raises nothing: it becomes AuditEventValidationFailed in a quarantine stream, and its errors are returned.
+Raises: TP202, TP203 (tenant), 25006, 40001, 42501.';
+REVOKE ALL ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) TO atp_writer;
+
+CREATE FUNCTION atp_internal.ingest_items(tenant int, records jsonb, batch_id uuid, quarantine text, causation text) RETURNS SETOF atp.ingest_result
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_ingest_items';
+COMMENT ON FUNCTION atp_internal.ingest_items(int, jsonb, uuid, text, text) IS
+'Ingest an array of items and return what became of each.
+batch_id: its row says afterwards which event each item became. quarantine: the stream for what is refused; NULL: a new one, and the list of the quarantine gets it. causation goes into the metadata.
+Raises: TP203 (tenant), 22023 (records is no array), 54000 (too many).';
+REVOKE ALL ON FUNCTION atp_internal.ingest_items(int, jsonb, uuid, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.ingest_digest(records jsonb) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_ingest_digest';
+COMMENT ON FUNCTION atp_internal.ingest_digest(jsonb) IS 'Return the SHA-256 of the canonical form of a document.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_digest(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.ingest_batch_id(source text, digest bytea) RETURNS uuid
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT pg_catalog.encode(pg_catalog.set_byte(pg_catalog.set_byte(d.h, 6, (pg_catalog.get_byte(d.h, 6) & 15) | 128), 8,
+			(pg_catalog.get_byte(d.h, 8) & 63) | 128), 'hex')::uuid
+		FROM (SELECT pg_catalog.substr(pg_catalog.sha256('\x6174702f62617463682f763100'::bytea
+			|| pg_catalog.convert_to(ingest_batch_id.source, 'UTF8') || ingest_batch_id.digest), 1, 16)) AS d (h);
+END;
+COMMENT ON FUNCTION atp_internal.ingest_batch_id(text, bytea) IS 'Derive the identity of a batch: a version 8 UUID of source and digest.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_batch_id(text, bytea) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.batch_results(tenant_key int, batch_id uuid) RETURNS SETOF atp.ingest_result
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
+BEGIN ATOMIC
+	SELECT n.item::int, NOT n.item::int = ANY (b.failed), n.event_id, s.name, e.stream_version, e.hash, e.recorded_at, true,
+			CASE WHEN n.item::int = ANY (b.failed) THEN e.payload::jsonb -> 'ValidationErrors' END, b.batch_id
+		FROM atp_internal.ingest_batch b
+			CROSS JOIN LATERAL pg_catalog.unnest(b.event_ids) WITH ORDINALITY AS n (event_id, item)
+			LEFT JOIN atp_internal.event e ON e.event_id = n.event_id AND e.tenant = b.tenant
+			LEFT JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+		WHERE b.batch_id = batch_results.batch_id AND b.tenant = batch_results.tenant_key
+		ORDER BY n.item;
+END;
+COMMENT ON FUNCTION atp_internal.batch_results(int, uuid) IS 'List what became of each item of a batch.';
+REVOKE ALL ON FUNCTION atp_internal.batch_results(int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp.ingest_batch(records jsonb, source text, batch_id uuid DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF atp.ingest_result
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(ingest_batch.tenant);
+	fingerprint bytea := atp_internal.ingest_digest(ingest_batch.records);
+	id uuid := coalesce(ingest_batch.batch_id, atp_internal.ingest_batch_id(ingest_batch.source, fingerprint));
+	tenant_name text := (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = opened);
+	known atp_internal.ingest_batch;
+	started timestamptz := clock_timestamp();
+BEGIN
+	IF ingest_batch.records IS NULL OR ingest_batch.source IS NULL THEN
+		RAISE EXCEPTION 'records and source must not be null' USING ERRCODE = '22004';
+	ELSIF jsonb_typeof(ingest_batch.records) <> 'array' THEN
+		RAISE EXCEPTION 'records is not a JSON array' USING ERRCODE = '22023',
+			HINT = 'For example [{"actor": "alice", "action": "document.updated", "resource": "document-42", "payload": {}}].';
+	ELSIF length(ingest_batch.source) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'source must have 1 to 255 characters' USING ERRCODE = '22023';
+	END IF;
+	INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
+		VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
+		ON CONFLICT (batch_id, tenant) DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened;
+		IF known.digest <> fingerprint THEN
+			RAISE EXCEPTION 'batch id was used before for other content' USING ERRCODE = 'TP104',
+				DETAIL = format('Batch %s was ingested at %s from "%s".', id, known.started_at, known.source),
+				HINT = 'Give another batch its own id, or none: it is derived then.';
+		END IF;
+		RETURN QUERY SELECT * FROM atp_internal.batch_results(opened, id);
+		RETURN;
+	END IF;
+	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionStarted', jsonb_build_object(
+		'BatchId', id, 'TenantId', tenant_name, 'EventCount', jsonb_array_length(ingest_batch.records), 'Source', ingest_batch.source));
+	RETURN QUERY SELECT * FROM atp_internal.ingest_items(opened, ingest_batch.records, id, NULL, NULL);
+	UPDATE atp_internal.ingest_batch b SET completed_at = clock_timestamp() WHERE b.batch_id = id AND b.tenant = opened RETURNING b.* INTO known;
+	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionCompleted', jsonb_build_object(
+		'BatchId', id, 'TenantId', tenant_name, 'SuccessCount', known.event_count - cardinality(known.failed),
+		'FailureCount', cardinality(known.failed),
+		'Duration', format('PT%sS', trim_scale(extract(epoch FROM known.completed_at - started)))));
+END $$;
+COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
+'Ingest an array of items: keep the good, quarantine the bad, list each.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
+Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
+REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) TO atp_writer;
+
+CREATE VIEW atp.ingest_batches AS
+	SELECT b.batch_id, b.source, b.event_count, b.event_count - pg_catalog.cardinality(b.failed) AS success_count,
+		pg_catalog.cardinality(b.failed) AS failure_count, b.started_at, b.completed_at
+	FROM atp_internal.ingest_batch b
+	WHERE b.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.ingest_batches IS 'List the batches that were ingested for the current tenant.';
+COMMENT ON COLUMN atp.ingest_batches.batch_id IS 'Identity of the batch; atp.get_batch lists its items.';
+COMMENT ON COLUMN atp.ingest_batches.source IS 'Where the items came from.';
+COMMENT ON COLUMN atp.ingest_batches.event_count IS 'Items in it.';
+COMMENT ON COLUMN atp.ingest_batches.success_count IS 'Items that are stored.';
+COMMENT ON COLUMN atp.ingest_batches.failure_count IS 'Items that went into quarantine.';
+COMMENT ON COLUMN atp.ingest_batches.started_at IS 'When its ingestion began.';
+COMMENT ON COLUMN atp.ingest_batches.completed_at IS 'When it ended.';
+GRANT SELECT ON atp.ingest_batches TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.get_batch(batch_id uuid, tenant text DEFAULT NULL) RETURNS SETOF atp.ingest_result
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT * FROM atp_internal.batch_results(atp_internal.open_tenant(get_batch.tenant), get_batch.batch_id);
+END;
+COMMENT ON FUNCTION atp.get_batch(uuid, text) IS
+'List what became of each item of a batch, in the order of the items.
+No row where there is no such batch. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_batch(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_batch(uuid, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_quarantine(max_count int DEFAULT 100, after_event_id uuid DEFAULT NULL, batch uuid DEFAULT NULL,
+		include_resolved boolean DEFAULT false, tenant text DEFAULT NULL)
+	RETURNS TABLE (event_id uuid, batch_id uuid, item int, attempts int, errors jsonb, original jsonb, quarantined_at timestamptz,
+		resolved_at timestamptz, resolved_by uuid, stream text)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_quarantine.tenant);
+BEGIN
+	RETURN QUERY SELECT q.event_id, q.batch_id, q.item, q.attempts, e.payload::jsonb -> 'ValidationErrors', e.payload::jsonb -> 'OriginalPayload',
+			q.quarantined_at, q.resolved_at, q.resolved_by, q.stream
+		FROM (SELECT * FROM atp_internal.quarantine w
+				WHERE w.tenant = opened AND (list_quarantine.include_resolved OR w.resolved_at IS NULL)
+					AND (list_quarantine.after_event_id IS NULL OR w.event_id > list_quarantine.after_event_id)
+					AND (list_quarantine.batch IS NULL OR w.batch_id = list_quarantine.batch)
+				ORDER BY w.event_id LIMIT list_quarantine.max_count) q
+			LEFT JOIN atp_internal.event e ON e.event_id = q.event_id AND e.tenant = q.tenant
+		ORDER BY q.event_id;
+END $$;
+COMMENT ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) IS
+'List the items in quarantine, oldest first.
+errors and original are those of the first refusal; attempts counts the refusals. after_event_id: only later ones, for the next page. batch: only those of a batch. include_resolved: those that were re-ingested too, with the event that they became.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.reingest_event(event_id uuid, record jsonb DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.ingest_result
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(reingest_event.tenant);
+	known atp_internal.quarantine;
+	answer atp.ingest_result;
+BEGIN
+	SELECT q.* INTO known FROM atp_internal.quarantine q WHERE q.event_id = reingest_event.event_id AND q.tenant = opened FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no item in quarantine has this event id' USING ERRCODE = 'TP253',
+			DETAIL = format('It is %s.', reingest_event.event_id), HINT = 'atp.list_quarantine() lists them.';
+	END IF;
+	IF known.resolved_at IS NOT NULL THEN
+		SELECT known.item, true, e.event_id, s.name, e.stream_version, e.hash, e.recorded_at, true, NULL, known.batch_id INTO answer
+			FROM atp_internal.event e
+				JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+			WHERE e.event_id = known.resolved_by AND e.tenant = opened;
+		RETURN answer;
+	END IF;
+	SELECT r.* INTO answer
+		FROM atp_internal.ingest_items(opened, jsonb_build_array(coalesce(reingest_event.record,
+			(SELECT e.payload::jsonb -> 'OriginalPayload' FROM atp_internal.event e WHERE e.event_id = known.event_id AND e.tenant = opened))),
+			NULL, known.stream, atp.ulid_from_uuid(known.event_id)) r;
+	IF answer.accepted THEN
+		UPDATE atp_internal.quarantine q SET resolved_at = clock_timestamp(), resolved_by = answer.event_id
+			WHERE q.event_id = known.event_id AND q.tenant = opened;
+	ELSE
+		UPDATE atp_internal.quarantine q SET attempts = q.attempts + 1 WHERE q.event_id = known.event_id AND q.tenant = opened;
+	END IF;
+	answer.item := known.item;
+	answer.batch_id := known.batch_id;
+	RETURN answer;
+END $$;
+COMMENT ON FUNCTION atp.reingest_event(uuid, jsonb, text) IS
+'Ingest an item of the quarantine again, corrected or as it was.
+event_id names the AuditEventValidationFailed; record is the corrected item, NULL: the original (a cause outside it has gone). Accepted, it names the failure as its causation_id, and the item is resolved: doing it again returns the same result with deduplicated = true. Refused, its quarantine stream gets a further AuditEventValidationFailed, and the item stays open.
+Raises: TP253 (no such item), TP202, TP203 (tenant).';
+REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+-- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
+CREATE VIEW atp.ingest AS
+	SELECT NULL::text AS actor, NULL::text AS action, NULL::text AS resource, NULL::text AS payload, NULL::text AS occurred_at,
+		NULL::text AS event_id, NULL::text AS idempotency_key, NULL::text AS payload_type, NULL::text AS metadata, NULL::text AS source,
+		NULL::text AS tenant
+	WHERE false;
+COMMENT ON VIEW atp.ingest IS
+'Take rows by COPY FROM or INSERT and ingest them in batches; has no rows of its own.
+Rows of one statement are ingested at its end, or when atp.ingest_batch_size of one source and tenant have come together, as ingest_batch does it: what is not valid goes into quarantine, and the same file again is recognised batch by batch, provided that every row says when (occurred_at) or which (event_id, idempotency_key): rows that do not may be equal and yet two acts. Results: atp.ingest_batches, atp.get_batch, atp.list_quarantine.';
+COMMENT ON COLUMN atp.ingest.actor IS 'Who acted.';
+COMMENT ON COLUMN atp.ingest.action IS 'What was done.';
+COMMENT ON COLUMN atp.ingest.resource IS 'What it was done to.';
+COMMENT ON COLUMN atp.ingest.payload IS 'Details, text of a JSON object; NULL: none.';
+COMMENT ON COLUMN atp.ingest.occurred_at IS 'When, RFC 3339 with offset; NULL: the time of ingestion.';
+COMMENT ON COLUMN atp.ingest.event_id IS 'Id of the event, ULID or uuid; NULL: one is made.';
+COMMENT ON COLUMN atp.ingest.idempotency_key IS 'Key by which a repetition is recognised within the resource.';
+COMMENT ON COLUMN atp.ingest.payload_type IS 'Registered event type whose schema the payload has to meet.';
+COMMENT ON COLUMN atp.ingest.metadata IS 'Text of a JSON object; NULL: none.';
+COMMENT ON COLUMN atp.ingest.source IS 'Where the row comes from; NULL: copy.';
+COMMENT ON COLUMN atp.ingest.tenant IS 'Name of the tenant; NULL: that of the setting atp.tenant.';
+GRANT SELECT, INSERT ON atp.ingest TO atp_writer, atp_admin;
+
+CREATE FUNCTION atp_internal.ingest_rows() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_ingest_rows';
+COMMENT ON FUNCTION atp_internal.ingest_rows() IS 'Gather the rows that a statement gives to the view atp.ingest, and ingest them.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_rows() FROM PUBLIC;
+CREATE TRIGGER ingest_rows_begin BEFORE INSERT ON atp.ingest FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.ingest_rows();
+CREATE TRIGGER ingest_rows INSTEAD OF INSERT ON atp.ingest FOR EACH ROW EXECUTE FUNCTION atp_internal.ingest_rows();
+CREATE TRIGGER ingest_rows_end AFTER INSERT ON atp.ingest FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.ingest_rows();
+
 -- ==== src/stream/policy.sql ====
 -- Policies: what a tenant rules about its events (retention, classification, access), as records of which every version is kept.
 -- Each policy is told in a stream of its own, atp.Policy-<id>. A version is in force from its recording until the next one's, or until
@@ -4849,7 +5264,7 @@ Starts the worker where none is alive, or places events itself where none can be
 REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean, OUT open_writers int,
+CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean,
 		OUT fault text) RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_state';
 COMMENT ON FUNCTION atp_internal.sequencer_state() IS 'Return the state of the sequencer; see atp.sequencer_status.';
@@ -4857,20 +5272,110 @@ REVOKE ALL ON FUNCTION atp_internal.sequencer_state() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_status() TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.sequencer_status AS
-	SELECT s.head, s.published_at, s.in_work, s.open_writers, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
+	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
 		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
 COMMENT ON COLUMN atp.sequencer_status.published_at IS 'When it was given; NULL: never.';
 COMMENT ON COLUMN atp.sequencer_status.in_work IS 'True while a large transaction is being placed in slices.';
-COMMENT ON COLUMN atp.sequencer_status.open_writers IS 'Transactions of the cluster that were writing at the last tick that placed events; their events come later.';
 COMMENT ON COLUMN atp.sequencer_status.fault IS 'Why ticks are refused (TP110) until atp.resequence() has run; NULL: they are not.';
 COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background worker of this database is alive. An idle one leaves; the next append starts it.';
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/readlog.sql ====
+-- Reading the log.
+CREATE TYPE atp_internal.logged_event AS (
+	log_position bigint,
+	published_at timestamptz,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	event_type text,
+	schema_version int,
+	occurred_at timestamptz,
+	recorded_at timestamptz,
+	payload json,
+	metadata json,
+	hash bytea
+);
+COMMENT ON TYPE atp_internal.logged_event IS 'An event in the log, as atp.read_log returns it.';
+COMMENT ON COLUMN atp_internal.logged_event.log_position IS '1, 2, 3, ... over all tenants.';
+COMMENT ON COLUMN atp_internal.logged_event.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.logged_event.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp_internal.logged_event.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp_internal.logged_event.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp_internal.logged_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.logged_event.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.logged_event.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.logged_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.logged_event.payload IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.metadata IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.hash IS 'Chain link, SHA-256.';
+
+CREATE FUNCTION atp_internal.log_rows(after_position bigint, tenant int) RETURNS SETOF atp_internal.logged_event
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'atp_readlog_rows';
+COMMENT ON FUNCTION atp_internal.log_rows(bigint, int) IS
+'Return the events of a tenant after a position, in log order, one at a time.
+To be called in a target list: in FROM the executor would collect them all first.';
+REVOKE ALL ON FUNCTION atp_internal.log_rows(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.log_rows(bigint, int) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.read_log(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, tenant text DEFAULT NULL)
+	RETURNS TABLE (log_position bigint, published_at timestamptz, event_id uuid, stream text, stream_version bigint, event_type text,
+		schema_version int, occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
+BEGIN ATOMIC
+	SELECT (l.r).log_position, (l.r).published_at, (l.r).event_id, (l.r).stream, (l.r).stream_version, (l.r).event_type,
+		(l.r).schema_version, (l.r).occurred_at, (l.r).recorded_at, (l.r).payload, (l.r).metadata, (l.r).hash
+	FROM (SELECT atp_internal.log_rows(COALESCE(read_log.after_position, 0), (SELECT atp_internal.open_tenant(read_log.tenant))) AS r
+			WHERE (SELECT atp_internal.sequencer_attend()) >= 0
+			LIMIT read_log.max_count) l;
+END;
+COMMENT ON FUNCTION atp.read_log(bigint, int, text) IS
+'Read the events of a tenant in log order.
+Returns events after after_position (NULL or 0: from the beginning), at most max_count (NULL: all). To go on, pass the last log_position that was returned. Positions count the events of all tenants, so those of one tenant rise but have gaps. An event is returned once it is placed; see wait_for_event. tenant NULL means that of the setting atp.tenant. Documents come as they are stored: canonical JSON text, NULL once erased.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.read_log(bigint, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_log(bigint, int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.wait_for_event(event_id uuid, timeout interval DEFAULT '5 seconds', tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_readlog_wait_for_event';
+COMMENT ON FUNCTION atp.wait_for_event(uuid, interval, text) IS
+'Wait until an event has its place in the log, and return its position.
+What is built from the log by triggers shows the event from then on, on a standby too. Returns NULL when the time is over (a NULL timeout does not wait), or where event_id is NULL. Call it after the transaction that appended the event has committed. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant), 25001 (not READ COMMITTED), 55000 (the event is this transaction''s own).';
+REVOKE ALL ON FUNCTION atp.wait_for_event(uuid, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.wait_for_event(uuid, interval, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- For views and the bodies of functions; see src/stream/view.sql.
+CREATE VIEW atp_internal.log_reader AS
+	SELECT l.log_position, l.published_at, l.event_id, l.tenant AS tenant_key
+	FROM atp_internal.log l;
+COMMENT ON VIEW atp_internal.log_reader IS 'The log with its keys; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.log_reader.log_position IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.log_reader.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.log_reader.event_id IS 'The event at this position.';
+COMMENT ON COLUMN atp_internal.log_reader.tenant_key IS 'Surrogate key of the tenant.';
+GRANT SELECT ON atp_internal.log_reader TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.outbox AS
+	SELECT e.event_id, l.log_position IS NOT NULL AS published, l.published_at,
+		CASE WHEN l.log_position IS NULL THEN 0 ELSE 1 END AS attempts
+	FROM atp_internal.event_reader e
+		LEFT JOIN atp_internal.log_reader l ON l.event_id = e.event_id AND l.tenant_key = e.tenant_key
+	WHERE e.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.outbox IS
+'Show which events of the current tenant are published, that is, have their place in the log.
+No table is behind it: writing an event is all that publishing takes. Deliveries to each consumer are counted by its subscription.';
+COMMENT ON COLUMN atp.outbox.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.outbox.published IS 'True once the event has its place in the log.';
+COMMENT ON COLUMN atp.outbox.published_at IS 'When it got it; NULL: not yet.';
+COMMENT ON COLUMN atp.outbox.attempts IS 'Publications: 1 once published. A publication cannot half fail, so there never is a second one.';
+GRANT SELECT ON atp.outbox TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/log/projection.sql ====
 -- Projections of the log: who did what to what, and how far each stream has come. Fed in the sequencer's transaction by one
@@ -5034,6 +5539,589 @@ COMMENT ON FUNCTION atp.verify_all(boolean) IS
 Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+
+-- ==== src/log/tile.sql ====
+-- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
+CREATE TABLE atp_internal.tree (
+	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
+	size bigint NOT NULL,
+	last_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	root bytea NOT NULL,
+	peaks bytea NOT NULL,
+	halted_position bigint,
+	halted_at timestamptz,
+	halted_reason text,
+	CONSTRAINT tree_halted_whole CHECK ((halted_position IS NULL) = (halted_at IS NULL) AND (halted_at IS NULL) = (halted_reason IS NULL))
+) WITH (fillfactor = 60);
+COMMENT ON TABLE atp_internal.tree IS 'Merkle trees: one a tenant; key 0 is the root log.';
+COMMENT ON COLUMN atp_internal.tree.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree.size IS 'Leaves.';
+COMMENT ON COLUMN atp_internal.tree.last_position IS 'Log position of the last leaf; 0 in the root log.';
+COMMENT ON COLUMN atp_internal.tree.changed_at IS 'When the last leaf was appended.';
+COMMENT ON COLUMN atp_internal.tree.root IS 'Root of the tree, RFC 6962.';
+COMMENT ON COLUMN atp_internal.tree.peaks IS 'Compact range: roots of the perfect subtrees, left to right, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree.halted_position IS 'Log position of the event that does not hash to what was written; NULL: the tree grows.';
+COMMENT ON COLUMN atp_internal.tree.halted_at IS 'When the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree.halted_reason IS 'What is wrong with that event.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree', '');
+
+CREATE TABLE atp_internal.tree_edge (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_edge_pk PRIMARY KEY (tenant, level)
+) WITH (fillfactor = 60);
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of each level of a tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
+
+CREATE TABLE atp_internal.tree_tile (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	tile bigint NOT NULL,
+	first_position bigint,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
+);
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
+COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
+COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
+COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
+COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge', 'tree_tile'] LOOP
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ROW LEVEL SECURITY', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I FORCE ROW LEVEL SECURITY', name);
+		EXECUTE format('CREATE POLICY %I ON atp_internal.%I USING (atp_internal.tenant_is_visible(tenant))', name || '_tenant', name);
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge'] LOOP
+		EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change()', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ALWAYS TRIGGER guard', name);
+	END LOOP;
+END $$;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tree_tile ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/leaf.sql ====
+-- The tenants' trees: their growth, and how they stand.
+CREATE TABLE atp_internal.leaf_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT leaf_state_pk PRIMARY KEY CONSTRAINT leaf_state_one_row CHECK (singleton),
+	log_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	alarmed_at timestamptz
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.leaf_state IS 'How far the log has become leaves. Locking the row is the lock of who appends leaves.';
+COMMENT ON COLUMN atp_internal.leaf_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.leaf_state.log_position IS 'Every log row up to here is a leaf, or belongs to a tree that was stopped before it.';
+COMMENT ON COLUMN atp_internal.leaf_state.changed_at IS 'When the row was last written.';
+COMMENT ON COLUMN atp_internal.leaf_state.alarmed_at IS 'When an alarm for a late leaf was last raised; NULL: since then, none is late.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.leaf_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp.grow_trees() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
+COMMENT ON FUNCTION atp.grow_trees() IS
+'Append the leaves of all events in the log; return how many rows were taken.
+The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
+Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
+REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
+
+CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
+COMMENT ON FUNCTION atp.resume_tree(text) IS
+'Let a stopped tree grow again; return how many rows of the log were taken.
+It goes on with the event at which it was stopped. The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+Raises: TP202 (no such tenant), 25001, 25006.';
+REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
+
+CREATE FUNCTION atp.list_trees(OUT tenant text, OUT size bigint, OUT root bytea, OUT waiting bigint, OUT waiting_since timestamptz,
+		OUT changed_at timestamptz, OUT halted_position bigint, OUT halted_at timestamptz, OUT halted_reason text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT t.name, coalesce(r.size, 0), r.root, coalesce(w.waiting, 0), w.waiting_since, r.changed_at, r.halted_position, r.halted_at,
+		r.halted_reason
+	FROM atp_internal.tenant t
+		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
+		LEFT JOIN (
+			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
+			FROM atp_internal.log l
+			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			GROUP BY l.tenant) w ON w.tenant = t.tenant
+	ORDER BY t.name;
+END;
+COMMENT ON FUNCTION atp.list_trees() IS
+'List the tenants'' Merkle trees: size, root, and what waits to become a leaf.
+waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
+REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;
+
+-- ==== src/log/signkey.sql ====
+-- Keys that sign checkpoints: those of the log, and those of witnesses. Private halves are never here.
+CREATE TABLE atp_internal.signing_key (
+	vkey text NOT NULL CONSTRAINT signing_key_pk PRIMARY KEY,
+	name text NOT NULL,
+	purpose text NOT NULL CONSTRAINT signing_key_purpose_known CHECK (purpose IN ('log', 'witness')),
+	state text NOT NULL CONSTRAINT signing_key_state_known CHECK (state IN ('active', 'retired', 'compromised')),
+	until_size bigint,
+	version int NOT NULL,
+	added_at timestamptz NOT NULL,
+	changed_at timestamptz NOT NULL,
+	endorsement text,
+	CONSTRAINT signing_key_retired_size CHECK (state <> 'retired' OR until_size IS NOT NULL)
+);
+COMMENT ON TABLE atp_internal.signing_key IS 'Verifier keys of those who sign checkpoints.';
+COMMENT ON COLUMN atp_internal.signing_key.vkey IS 'C2SP verifier key: name+key id+base64.';
+COMMENT ON COLUMN atp_internal.signing_key.name IS 'Name of the key, the first part of vkey.';
+COMMENT ON COLUMN atp_internal.signing_key.purpose IS 'log: signs for this installation. witness: cosigns what it has seen.';
+COMMENT ON COLUMN atp_internal.signing_key.state IS 'active; retired: what it signed up to until_size counts; compromised: nothing that only it signed counts.';
+COMMENT ON COLUMN atp_internal.signing_key.until_size IS 'Size of the last checkpoint that a retired key may have signed.';
+COMMENT ON COLUMN atp_internal.signing_key.version IS 'Counts the changes of the row, from 1.';
+COMMENT ON COLUMN atp_internal.signing_key.added_at IS 'When the key was added.';
+COMMENT ON COLUMN atp_internal.signing_key.changed_at IS 'When its state last changed.';
+COMMENT ON COLUMN atp_internal.signing_key.endorsement IS 'Note by an older key that names this one, by which a verifier goes from the key it pinned to this one.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.signing_key', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.signing_key
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.signing_key ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.emit_key_event(vkey text, event_type text, detail jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key_name text := regexp_replace(emit_key_event.vkey, '^([^+]*)[+]([0-9a-f]{8})[+].*$', '\1+\2');
+BEGIN
+	PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default'),
+		'atp.SigningKey-' || key_name, emit_key_event.event_type, jsonb_build_object('PolicyId', 'signing-key/' || key_name) || emit_key_event.detail);
+END $$;
+COMMENT ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) IS 'Record what happens to a signing key as an event of the tenant default.';
+REVOKE ALL ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.add_signing_key(vkey text, purpose text DEFAULT 'log', endorsement text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed_text text := regexp_replace(add_signing_key.endorsement, '\n\n.*$', E'\n');
+BEGIN
+	IF (atp.vkey_is_valid(add_signing_key.vkey)
+		OR (add_signing_key.purpose = 'witness' AND atp.witness_vkey_is_valid(add_signing_key.vkey))) IS NOT TRUE THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is malformed',
+			HINT = 'A verifier key is <name>+<key id>+<base64>, of type Ed25519 or, for a witness, cosignature/v1.';
+	END IF;
+	IF add_signing_key.purpose IS NULL OR add_signing_key.purpose NOT IN ('log', 'witness') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'purpose is neither log nor witness';
+	END IF;
+	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
+		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
+			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
+	END IF;
+	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
+		VALUES (add_signing_key.vkey, split_part(add_signing_key.vkey, '+', 1), add_signing_key.purpose, 'active', 1, clock_timestamp(),
+			clock_timestamp(), add_signing_key.endorsement)
+		ON CONFLICT (vkey) DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is known already',
+			HINT = 'A key that was retired or compromised does not come back; make a new one.';
+	END IF;
+	PERFORM atp_internal.emit_key_event(add_signing_key.vkey, 'PolicyCreated', jsonb_build_object('TenantId', 'default', 'PolicyType', 'SigningKey',
+		'Rules', jsonb_build_object('VerifierKey', add_signing_key.vkey, 'Purpose', add_signing_key.purpose,
+			'Endorsed', add_signing_key.endorsement IS NOT NULL)));
+END $$;
+COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
+'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
+REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.change_signing_key(vkey text, state text, until_size bigint) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.signing_key;
+BEGIN
+	SELECT k.* INTO present FROM atp_internal.signing_key k WHERE k.vkey = change_signing_key.vkey FOR UPDATE;
+	IF NOT FOUND OR present.state = 'compromised' OR (present.state = 'retired' AND change_signing_key.state = 'retired') THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = CASE WHEN present.vkey IS NULL THEN 'no such signing key'
+			ELSE format('the signing key is %s', present.state) END;
+	END IF;
+	UPDATE atp_internal.signing_key k SET state = change_signing_key.state, until_size = change_signing_key.until_size,
+			changed_at = clock_timestamp(), version = k.version + 1
+		WHERE k.vkey = change_signing_key.vkey;
+	PERFORM atp_internal.emit_key_event(change_signing_key.vkey, 'PolicyUpdated', jsonb_build_object(
+		'Changes', jsonb_strip_nulls(jsonb_build_object('State', change_signing_key.state, 'UntilSize', change_signing_key.until_size)),
+		'UpdatedBy', session_user, 'Version', present.version + 1));
+END $$;
+COMMENT ON FUNCTION atp_internal.change_signing_key(text, text, bigint) IS
+'Change the state of a signing key and record PolicyUpdated.
+Raises: TP503 (no such key, or its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_signing_key(text, text, bigint) FROM PUBLIC;
+
+-- ==== src/log/checkpoint.sql ====
+-- The root log, whose leaves are heads of tenants' trees, and checkpoints over it.
+CREATE TABLE atp_internal.checkpoint_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT checkpoint_state_pk PRIMARY KEY CONSTRAINT checkpoint_state_one_row CHECK (singleton),
+	made_at timestamptz,
+	origin text NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.checkpoint_state IS 'Identity of the root log. Locking the row is the lock of who makes checkpoints.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.made_at IS 'When the last checkpoint was made.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.origin IS 'First line of every checkpoint: the name of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.checkpoint_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.tenant_head (
+	leaf bigint NOT NULL,
+	tenant int NOT NULL,
+	size bigint NOT NULL,
+	root bytea NOT NULL,
+	CONSTRAINT tenant_head_pk PRIMARY KEY (leaf, tenant)
+);
+CREATE INDEX tenant_head_tenant ON atp_internal.tenant_head (tenant, leaf);
+COMMENT ON TABLE atp_internal.tenant_head IS 'Leaves of the root log: a tenant''s tree at the time of a checkpoint.';
+COMMENT ON COLUMN atp_internal.tenant_head.leaf IS 'Index of the leaf in the root log, from 0.';
+COMMENT ON COLUMN atp_internal.tenant_head.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_head.size IS 'Leaves of the tenant''s tree.';
+COMMENT ON COLUMN atp_internal.tenant_head.root IS 'Root of the tenant''s tree.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_head', '');
+ALTER TABLE atp_internal.tenant_head ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_head FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_head_tenant ON atp_internal.tenant_head USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tenant_head ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint (
+	size bigint NOT NULL CONSTRAINT checkpoint_pk PRIMARY KEY,
+	made_at timestamptz NOT NULL,
+	root bytea NOT NULL
+);
+COMMENT ON TABLE atp_internal.checkpoint IS 'Checkpoints: the root log at some sizes.';
+COMMENT ON COLUMN atp_internal.checkpoint.size IS 'Leaves of the root log.';
+COMMENT ON COLUMN atp_internal.checkpoint.made_at IS 'When it was made.';
+COMMENT ON COLUMN atp_internal.checkpoint.root IS 'Root of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint_signature (
+	size bigint NOT NULL,
+	received_at timestamptz NOT NULL,
+	vkey text NOT NULL,
+	line text NOT NULL,
+	CONSTRAINT checkpoint_signature_pk PRIMARY KEY (size, vkey)
+);
+COMMENT ON TABLE atp_internal.checkpoint_signature IS 'Signatures of checkpoints, each verified before it came here.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.size IS 'Size of the checkpoint.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.received_at IS 'When the signature came.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.vkey IS 'The key that signed.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.line IS 'The signature line of the note, with its new line.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_signature', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.append_heads() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_append_heads';
+COMMENT ON FUNCTION atp_internal.append_heads() IS
+'Append the heads of the trees that have grown to the root log; return how many.
+The caller holds the row lock of checkpoint_state.
+Raises: TP504 (the stored root log does not hash to its root).';
+REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_by_key_file(body text, OUT vkey text, OUT line text) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_sign_by_key_file';
+COMMENT ON FUNCTION atp_internal.sign_by_key_file(text) IS
+'Sign a text with each key in the file of the setting atp.signing_key_file.
+No row where the setting is empty. The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
+Raises: TP503.';
+REVOKE ALL ON FUNCTION atp_internal.sign_by_key_file(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.checkpoint_body(size bigint) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT s.origin || E'\n' || c.size || E'\n' || pg_catalog.encode(c.root, 'base64') || E'\n'
+	FROM atp_internal.checkpoint c, atp_internal.checkpoint_state s WHERE c.size = checkpoint_body.size;
+END;
+COMMENT ON FUNCTION atp_internal.checkpoint_body(bigint) IS 'Return the text of a checkpoint: C2SP tlog-checkpoint, three lines.';
+REVOKE ALL ON FUNCTION atp_internal.checkpoint_body(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lock_checkpoints() RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	IF NOT FOUND THEN
+		INSERT INTO atp_internal.checkpoint_state (origin) VALUES ('atp/' || gen_random_uuid()) ON CONFLICT DO NOTHING;
+		SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	END IF;
+	RETURN name;
+END $$;
+COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin.
+The first call makes the origin.';
+REVOKE ALL ON FUNCTION atp_internal.lock_checkpoints() FROM PUBLIC;
+
+CREATE FUNCTION atp.set_origin(origin text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF coalesce(set_origin.origin, '') !~ '^[!-~]+$' OR length(set_origin.origin) > 200 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'invalid origin',
+			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
+	END IF;
+	PERFORM atp_internal.lock_checkpoints();
+	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	END IF;
+	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
+END $$;
+COMMENT ON FUNCTION atp.set_origin(text) IS
+'Set the origin, the first line of every checkpoint, before there is one.
+Without it the origin is atp/ and a random uuid.
+Raises: TP502 (malformed), TP505 (there are checkpoints).';
+REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.store_signature(size bigint, vkey text, line text) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	INSERT INTO atp_internal.checkpoint_signature (size, received_at, vkey, line)
+		VALUES (store_signature.size, pg_catalog.clock_timestamp(), store_signature.vkey, store_signature.line)
+		ON CONFLICT ON CONSTRAINT checkpoint_signature_pk DO NOTHING
+		RETURNING true;
+END;
+COMMENT ON FUNCTION atp_internal.store_signature(bigint, text, text) IS 'Store a signature that has been verified; NULL where there is one by this key.';
+REVOKE ALL ON FUNCTION atp_internal.store_signature(bigint, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_checkpoint(size bigint) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed record;
+	stored int := 0;
+BEGIN
+	FOR signed IN SELECT * FROM atp_internal.sign_by_key_file(atp_internal.checkpoint_body(sign_checkpoint.size)) LOOP
+		IF NOT EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey) THEN
+			PERFORM atp.add_signing_key(signed.vkey);
+		END IF;
+		IF EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey AND k.state = 'active') THEN
+			stored := stored + coalesce(atp_internal.store_signature(sign_checkpoint.size, signed.vkey, signed.line), false)::int;
+		END IF;
+	END LOOP;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file; return how many did.';
+REVOKE ALL ON FUNCTION atp_internal.sign_checkpoint(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.make_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	grown bigint;
+	made bigint;
+BEGIN
+	PERFORM atp_internal.lock_checkpoints();
+	grown := atp_internal.append_heads();
+	IF grown > 0 THEN
+		INSERT INTO atp_internal.checkpoint (size, made_at, root)
+			SELECT r.size, clock_timestamp(), r.root FROM atp_internal.tree r WHERE r.tenant = 0
+			RETURNING checkpoint.size INTO made;
+		UPDATE atp_internal.checkpoint_state s SET made_at = clock_timestamp();
+	ELSE
+		SELECT max(c.size) INTO made FROM atp_internal.checkpoint c;
+	END IF;
+	IF made IS NOT NULL THEN
+		PERFORM atp_internal.sign_checkpoint(made);
+	END IF;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp_internal.make_checkpoint() IS
+'Make a checkpoint if a tree has grown, and sign it where there is a key file.
+Returns the size of the newest checkpoint; NULL where there is nothing to check.';
+REVOKE ALL ON FUNCTION atp_internal.make_checkpoint() FROM PUBLIC;
+
+CREATE FUNCTION atp.create_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM atp.grow_trees();
+	RETURN atp_internal.make_checkpoint();
+END $$;
+COMMENT ON FUNCTION atp.create_checkpoint() IS
+'Bring the trees up to the log, make a checkpoint, and return its size.
+The worker does this every atp.checkpoint_interval. It is signed at once where atp.signing_key_file is set, otherwise by atp-signer. Returns the size of the newest checkpoint where nothing is new, NULL where there is none.
+Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
+REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
+
+CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH counting AS (
+		SELECT g.size, g.line, k.purpose, g.vkey
+		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
+	), chosen AS (
+		SELECT c.size FROM counting c
+		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
+		ORDER BY c.size DESC FETCH FIRST ROW ONLY
+	)
+	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
+	FROM counting c JOIN chosen USING (size)
+	GROUP BY c.size;
+END;
+COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
+'Return a signed checkpoint as a note: the newest one, or that of a size.
+C2SP tlog-checkpoint in a signed-note, with the signatures of the log and of witnesses. Signatures by compromised keys, and those that retired keys made after their time, are left out. NULL where there is none signed by a key of the log.';
+REVOKE ALL ON FUNCTION atp.get_checkpoint(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_checkpoint(bigint) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_checkpoints(OUT size bigint, OUT root bytea, OUT made_at timestamptz, OUT signatures bigint, OUT witnesses bigint) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, c.root, c.made_at, pg_catalog.count(*) FILTER (WHERE k.purpose = 'log'), pg_catalog.count(*) FILTER (WHERE k.purpose = 'witness')
+	FROM atp_internal.checkpoint c
+		LEFT JOIN atp_internal.checkpoint_signature g ON g.size = c.size
+		LEFT JOIN atp_internal.signing_key k ON k.vkey = g.vkey AND k.state <> 'compromised'
+	GROUP BY c.size, c.root, c.made_at
+	ORDER BY c.size DESC;
+END;
+COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, and how many have signed.
+signatures counts keys of the log, witnesses those of witnesses; compromised keys count as neither.';
+REVOKE ALL ON FUNCTION atp.list_checkpoints() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_checkpoints() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_signing_keys(OUT vkey text, OUT purpose text, OUT state text, OUT until_size bigint, OUT added_at timestamptz,
+		OUT changed_at timestamptz, OUT endorsement text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT k.vkey, k.purpose, k.state, k.until_size, k.added_at, k.changed_at, k.endorsement FROM atp_internal.signing_key k ORDER BY k.added_at, k.vkey;
+END;
+COMMENT ON FUNCTION atp.list_signing_keys() IS 'List the keys that sign checkpoints, in the order in which they were added.';
+REVOKE ALL ON FUNCTION atp.list_signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_signing_keys() TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.retire_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(retire_signing_key.vkey, 'retired',
+		(SELECT coalesce(pg_catalog.max(c.size), 0) FROM atp_internal.checkpoint c));
+END;
+COMMENT ON FUNCTION atp.retire_signing_key(text) IS
+'Retire a signing key: what it has signed so far counts, what comes does not.
+Records PolicyUpdated.
+Raises: TP503 (no such key, or it is retired or compromised).';
+REVOKE ALL ON FUNCTION atp.retire_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.retire_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.disown_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(disown_signing_key.vkey, 'compromised', NULL);
+END;
+COMMENT ON FUNCTION atp.disown_signing_key(text) IS
+'Declare a signing key compromised: what only it has signed counts no more.
+That holds for the past too: whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
+Raises: TP503 (no such key, or it is compromised already).';
+REVOKE ALL ON FUNCTION atp.disown_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.disown_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.get_pending_checkpoint(vkey text, OUT size bigint, OUT body text)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, atp_internal.checkpoint_body(c.size) FROM (SELECT pg_catalog.max(k.size) AS size FROM atp_internal.checkpoint k) c
+	WHERE c.size IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size = c.size AND g.vkey = get_pending_checkpoint.vkey);
+END;
+COMMENT ON FUNCTION atp.get_pending_checkpoint(text) IS
+'Return the newest checkpoint, unsigned, unless the key has signed it.
+What an outside signer asks for. NULLs where nothing is to be signed.';
+REVOKE ALL ON FUNCTION atp.get_pending_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_pending_checkpoint(text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.submit_checkpoint(note text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	body text := regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n');
+	parsed jsonb := atp.checkpoint_parse(body);
+	at_size bigint;
+	key record;
+	stored int := 0;
+	known int := 0;
+	mine text;
+BEGIN
+	IF parsed IS NULL OR submit_checkpoint.note !~ '\n\n' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the text is not a signed checkpoint';
+	END IF;
+	SELECT c.size INTO at_size FROM atp_internal.checkpoint c WHERE c.size::numeric = (parsed ->> 'size')::numeric;
+	IF NOT FOUND OR body <> atp_internal.checkpoint_body(at_size) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'the note is not about a checkpoint of this log',
+			DETAIL = format('Origin %s, size %s, root %s.', parsed ->> 'origin', parsed ->> 'size', parsed ->> 'root');
+	END IF;
+	FOR key IN
+		SELECT k.vkey, k.purpose, k.state, k.until_size, line.line || E'\n' AS line
+		FROM regexp_split_to_table(substr(submit_checkpoint.note, length(body) + 2), '\n') line
+			JOIN atp_internal.signing_key k ON split_part(line.line, ' ', 2) = k.name
+	LOOP
+		mine := body || E'\n' || key.line;
+		IF NOT atp.note_has_key(mine, key.vkey) THEN
+			CONTINUE;
+		END IF;
+		known := known + 1;
+		IF NOT atp.note_verify(mine, key.vkey) AND atp.cosignature_verify(mine, key.vkey) IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = format('the signature by %s is wrong', split_part(key.vkey, '+', 1));
+		END IF;
+		IF key.state = 'compromised' OR (key.state = 'retired' AND at_size > key.until_size) THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = format('the key %s is %s', split_part(key.vkey, '+', 1), key.state);
+		END IF;
+		stored := stored + coalesce(atp_internal.store_signature(at_size, key.vkey, key.line), false)::int;
+	END LOOP;
+	IF known = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'no signature of the note is by a key that is known here',
+			HINT = 'Add the key with atp.add_signing_key().';
+	END IF;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp.submit_checkpoint(text) IS
+'Take signatures on a checkpoint, and return how many are new.
+They come from atp-signer or a witness. note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
+Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
+REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -5566,6 +6654,782 @@ Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
+-- ==== src/delivery/subscription.sql ====
+-- Subscriptions: what each wants and how it is served. Where each stands is in subscription_cursor.
+CREATE TABLE atp_internal.subscription (
+	subscription int GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	name text NOT NULL,
+	state text NOT NULL DEFAULT 'active' CONSTRAINT subscription_state_known CHECK (state IN ('active', 'paused')),
+	event_types text[],
+	categories text[],
+	streams text[],
+	filter text,
+	correlation jsonb,
+	order_key text NOT NULL,
+	ordering text NOT NULL CONSTRAINT subscription_ordering_known CHECK (ordering IN ('key', 'none')),
+	partitions int NOT NULL CONSTRAINT subscription_partitions_fit CHECK (partitions BETWEEN 1 AND 64),
+	next_partitions int CONSTRAINT subscription_next_partitions_fit CHECK (next_partitions BETWEEN 1 AND 64),
+	drain_to bigint,
+	lock_duration interval NOT NULL,
+	max_attempts int NOT NULL,
+	backoff jsonb NOT NULL,
+	time_to_live interval,
+	max_in_flight int,
+	notify boolean NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT subscription_pk PRIMARY KEY (subscription, tenant),
+	CONSTRAINT subscription_name_unique UNIQUE (name, tenant)
+);
+COMMENT ON TABLE atp_internal.subscription IS 'Subscriptions. Every change tells every backend that its cache is stale.';
+COMMENT ON COLUMN atp_internal.subscription.subscription IS 'Surrogate key, used inside only.';
+COMMENT ON COLUMN atp_internal.subscription.tenant IS 'Surrogate key of the tenant whose events are wanted.';
+COMMENT ON COLUMN atp_internal.subscription.name IS 'Name, unique within the tenant.';
+COMMENT ON COLUMN atp_internal.subscription.state IS 'active or paused.';
+COMMENT ON COLUMN atp_internal.subscription.event_types IS 'Names of event types, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp_internal.subscription.categories IS 'Categories of streams, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp_internal.subscription.streams IS 'Names of streams, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp_internal.subscription.filter IS 'A jsonpath over the CloudEvents form, or a CloudEvents filter; NULL: none.';
+COMMENT ON COLUMN atp_internal.subscription.correlation IS 'Values that members of envelope and metadata have to have; NULL: none.';
+COMMENT ON COLUMN atp_internal.subscription.order_key IS 'stream, none, or metadata. and the name of a member.';
+COMMENT ON COLUMN atp_internal.subscription.ordering IS 'key: events of a key wait behind a failed one; none: they pass it.';
+COMMENT ON COLUMN atp_internal.subscription.partitions IS 'Into how many partitions the order key is cut.';
+COMMENT ON COLUMN atp_internal.subscription.next_partitions IS 'How many there will be once all cursors stand at drain_to; NULL: no change is under way.';
+COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions changes.';
+COMMENT ON COLUMN atp_internal.subscription.lock_duration IS 'For how long a lease is valid.';
+COMMENT ON COLUMN atp_internal.subscription.max_attempts IS 'After how many attempts an event becomes a dead letter.';
+COMMENT ON COLUMN atp_internal.subscription.backoff IS 'Delay between attempts: {initial, maximum, factor, jitter}.';
+COMMENT ON COLUMN atp_internal.subscription.time_to_live IS 'An event recorded longer ago becomes a dead letter; NULL: never.';
+COMMENT ON COLUMN atp_internal.subscription.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
+COMMENT ON COLUMN atp_internal.subscription.notify IS 'Whether new events are announced by NOTIFY.';
+COMMENT ON COLUMN atp_internal.subscription.created_at IS 'When it was made.';
+COMMENT ON COLUMN atp_internal.subscription.changed_at IS 'When it was last changed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription_subscription_seq', '');
+ALTER TABLE atp_internal.subscription ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.subscription FORCE ROW LEVEL SECURITY;
+CREATE POLICY subscription_tenant ON atp_internal.subscription USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.subscription_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_subscription_changed';
+COMMENT ON FUNCTION atp_internal.subscription_changed() IS 'Tell every backend that its cache of subscriptions is stale.';
+REVOKE ALL ON FUNCTION atp_internal.subscription_changed() FROM PUBLIC;
+CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.subscription
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
+ALTER TABLE atp_internal.subscription ENABLE ALWAYS TRIGGER subscription_changed;
+
+CREATE FUNCTION atp_internal.check_subscription(event_types text[], categories text[], streams text[], filter text, correlation jsonb,
+		order_key text, backoff jsonb) RETURNS void
+	LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_subscription_check';
+COMMENT ON FUNCTION atp_internal.check_subscription(text[], text[], text[], text, jsonb, text, jsonb) IS
+'Refuse rules, an order key or a backoff that a subscription cannot have.
+Raises: TP301 (a rule does not parse), TP306 (order key or backoff).';
+REVOKE ALL ON FUNCTION atp_internal.check_subscription(text[], text[], text[], text, jsonb, text, jsonb) FROM PUBLIC;
+
+-- ==== src/delivery/cursor.sql ====
+-- Cursors of subscriptions. No index holds a changing column but generation, which changes every 32nd write; pages keep room, so
+-- that a write is HOT. See src/delivery/cursor.h for the lock and the versions.
+CREATE TABLE atp_internal.subscription_cursor (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	partition int NOT NULL,
+	writes int NOT NULL,
+	generation bigint NOT NULL,
+	acked bigint NOT NULL,
+	scanned bigint NOT NULL,
+	leased_at timestamptz NOT NULL,
+	lease_until timestamptz NOT NULL,
+	lease_last bigint NOT NULL,
+	retry_changes bigint NOT NULL,
+	retry_due_at timestamptz NOT NULL,
+	lease_count int NOT NULL,
+	retries int NOT NULL,
+	lease uuid,
+	consumer text,
+	settled bigint[],
+	runs bigint[],
+	CONSTRAINT subscription_cursor_pk PRIMARY KEY (subscription, partition, generation, tenant)
+) WITH (fillfactor = 15, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
+	autovacuum_analyze_threshold = 2000000000, toast.autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE atp_internal.subscription_cursor IS 'Where each partition of each subscription stands, and its lease.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.partition IS 'Number of the partition, from 0.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.writes IS 'Writes of the row since its generation began.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.generation IS 'Grows every 32nd write, so that a look-up finds the row at the end of the index.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.acked IS 'Log position up to which every event of the partition is done with or a retry row.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.scanned IS 'Log position up to which the lease''s claim looked.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.leased_at IS 'When the lease was given; -infinity: there is none.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.lease_until IS 'When the lease expires; -infinity: there is none.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.lease_last IS 'Log position of the last event in the lease.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.retry_changes IS 'Grows with every change of the partition''s retry rows.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.retry_due_at IS 'When the next retry row can be claimed; infinity: none.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.lease_count IS 'Events in the lease that are not settled.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.retries IS 'Number of the partition''s retry rows.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.lease IS 'Token of the lease; NULL: there is none.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.consumer IS 'Who has the lease, in its own word.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.settled IS 'Positions after acked that are done with already; NULL: none.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.runs IS 'Pairs (position, attempts): how often events after acked were leased before; NULL: never.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription_cursor', '');
+ALTER TABLE atp_internal.subscription_cursor ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.subscription_cursor FORCE ROW LEVEL SECURITY;
+CREATE POLICY subscription_cursor_tenant ON atp_internal.subscription_cursor USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.lock_cursors(subscription int, partitions int) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_cursor_lock_all';
+COMMENT ON FUNCTION atp_internal.lock_cursors(int, int) IS
+'Lock the partitions of a subscription, from 0 up, to the end of the transaction.
+Waits for transactions that claim or ack. Read the cursors in a later statement.';
+REVOKE ALL ON FUNCTION atp_internal.lock_cursors(int, int) FROM PUBLIC;
+
+-- ==== src/delivery/retry.sql ====
+-- Failures of delivery: events that are due again, and events given up.
+CREATE TABLE atp_internal.retry (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	partition int NOT NULL,
+	attempts int NOT NULL,
+	log_position bigint NOT NULL,
+	event_id uuid NOT NULL,
+	key bigint NOT NULL,
+	due_at timestamptz NOT NULL,
+	deferred boolean NOT NULL,
+	alone boolean NOT NULL,
+	lease uuid,
+	lease_until timestamptz,
+	failed_at timestamptz,
+	redelivery_of bigint,
+	consumer text,
+	last_error text,
+	CONSTRAINT retry_pk PRIMARY KEY (subscription, partition, log_position, tenant)
+) WITH (fillfactor = 70, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE atp_internal.retry IS 'Events that failed, wait behind one that failed, were deferred, or are dead letters delivered anew.';
+COMMENT ON COLUMN atp_internal.retry.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.retry.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.retry.partition IS 'The partition of the event''s order key.';
+COMMENT ON COLUMN atp_internal.retry.attempts IS 'How often it was leased.';
+COMMENT ON COLUMN atp_internal.retry.log_position IS 'Position of the event in the log.';
+COMMENT ON COLUMN atp_internal.retry.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.retry.key IS 'Hash of its order key.';
+COMMENT ON COLUMN atp_internal.retry.due_at IS 'From when on it can be claimed; infinity: only when asked for.';
+COMMENT ON COLUMN atp_internal.retry.deferred IS 'Set aside by its consumer: holds up nobody.';
+COMMENT ON COLUMN atp_internal.retry.alone IS 'Its last lease expired: it is leased alone.';
+COMMENT ON COLUMN atp_internal.retry.lease IS 'Token of its lease; NULL: none.';
+COMMENT ON COLUMN atp_internal.retry.lease_until IS 'When its lease expires.';
+COMMENT ON COLUMN atp_internal.retry.failed_at IS 'When it first failed; NULL: not yet.';
+COMMENT ON COLUMN atp_internal.retry.redelivery_of IS 'The dead letter it is a replay of.';
+COMMENT ON COLUMN atp_internal.retry.consumer IS 'Who leased it last.';
+COMMENT ON COLUMN atp_internal.retry.last_error IS 'Why it failed last.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.retry', '');
+ALTER TABLE atp_internal.retry ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.retry FORCE ROW LEVEL SECURITY;
+CREATE POLICY retry_tenant ON atp_internal.retry USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.dead_letter (
+	dead_letter bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	log_position bigint NOT NULL,
+	event_id uuid NOT NULL,
+	attempts int NOT NULL,
+	reason text NOT NULL,
+	last_error text,
+	consumer text,
+	failed_at timestamptz NOT NULL,
+	dead_at timestamptz NOT NULL,
+	redelivery_of bigint,
+	CONSTRAINT dead_letter_pk PRIMARY KEY (subscription, dead_letter, tenant)
+);
+COMMENT ON TABLE atp_internal.dead_letter IS 'Events that a subscription gave up. Insert-only, but for purging.';
+COMMENT ON COLUMN atp_internal.dead_letter.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp_internal.dead_letter.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.dead_letter.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.dead_letter.log_position IS 'Position of the event in the log.';
+COMMENT ON COLUMN atp_internal.dead_letter.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.dead_letter.attempts IS 'How often it was leased.';
+COMMENT ON COLUMN atp_internal.dead_letter.reason IS 'MaxAttemptsExceeded, TimeToLiveExpired, PermanentFailure or FilterError.';
+COMMENT ON COLUMN atp_internal.dead_letter.last_error IS 'What the consumer or the filter said last.';
+COMMENT ON COLUMN atp_internal.dead_letter.consumer IS 'Who leased it last.';
+COMMENT ON COLUMN atp_internal.dead_letter.failed_at IS 'When it first failed.';
+COMMENT ON COLUMN atp_internal.dead_letter.dead_at IS 'When it was given up.';
+COMMENT ON COLUMN atp_internal.dead_letter.redelivery_of IS 'The dead letter it was a replay of.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.dead_letter_dead_letter_seq', '');
+ALTER TABLE atp_internal.dead_letter ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.dead_letter FORCE ROW LEVEL SECURITY;
+CREATE POLICY dead_letter_tenant ON atp_internal.dead_letter USING (atp_internal.tenant_is_visible(tenant));
+
+-- ==== src/delivery/lease.sql ====
+-- What can be done to a lease.
+CREATE FUNCTION atp.ack_events(subscription text, lease uuid, through_position bigint DEFAULT NULL, tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_ack_events';
+COMMENT ON FUNCTION atp.ack_events(text, uuid, bigint, text) IS
+'Ack the events of a lease up to a log position and return how many they were.
+through_position NULL acks all of them and ends the lease; otherwise later events stay leased.
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), TP303 (the position lies beyond it), 22004.';
+REVOKE ALL ON FUNCTION atp.ack_events(text, uuid, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ack_events(text, uuid, bigint, text) TO atp_reader, atp_admin;
+
+CREATE TYPE atp.given_back AS (
+	outcome text,
+	attempts int,
+	due_at timestamptz,
+	withdrawn uuid[]
+);
+COMMENT ON TYPE atp.given_back IS 'What became of an event that its consumer gave back.';
+COMMENT ON COLUMN atp.given_back.outcome IS 'retry, dead letter or deferred.';
+COMMENT ON COLUMN atp.given_back.attempts IS 'How often the event was attempted.';
+COMMENT ON COLUMN atp.given_back.due_at IS 'From when on it can be claimed again; NULL for a dead letter and for one deferred without a time.';
+COMMENT ON COLUMN atp.given_back.withdrawn IS 'Later events of its key in the same lease, which wait behind it now: do not handle them.';
+
+CREATE FUNCTION atp.nack_event(subscription text, lease uuid, event_id uuid, reason text DEFAULT NULL, permanent boolean DEFAULT false,
+		tenant text DEFAULT NULL) RETURNS atp.given_back
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_nack_event';
+COMMENT ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) IS
+'Say that an event of a lease failed.
+It is due after the subscription''s backoff; a permanent failure, or the last of max_attempts, makes it a dead letter. The rest of the lease stays, except, with ordering by key, for later events of its key: they wait behind it, without an attempt counted. reason is kept (4096 bytes).
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), TP304 (the event is not in it), 22004.';
+REVOKE ALL ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.defer_event(subscription text, lease uuid, event_id uuid, until timestamptz DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS atp.given_back
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_defer_event';
+COMMENT ON FUNCTION atp.defer_event(text, uuid, uuid, timestamptz, text) IS
+'Set an event of a lease aside, without an attempt counted.
+It can be claimed from until on, and at any time by claim_deferred_events; until NULL: only so. A deferred event holds up no other of its key.
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), TP304 (the event is not in it), 22004.';
+REVOKE ALL ON FUNCTION atp.defer_event(text, uuid, uuid, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.defer_event(text, uuid, uuid, timestamptz, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.renew_lease(subscription text, lease uuid, lock_duration interval DEFAULT NULL, tenant text DEFAULT NULL) RETURNS timestamptz
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_renew';
+COMMENT ON FUNCTION atp.renew_lease(text, uuid, interval, text) IS
+'Make a lease valid for a further time from now, and return until when.
+lock_duration NULL means the subscription''s.
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22023 (lock_duration), 22004.';
+REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
+
+-- ==== src/delivery/claim.sql ====
+-- Claims and leases: what consumers call. The work is done in lease.c and claim.c.
+-- Cursors are made here, because a claim may find that the number of partitions can change.
+CREATE FUNCTION atp_internal.make_cursors(subscription int, tenant int, partitions int, start_position bigint, generation bigint) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.subscription_cursor (tenant, subscription, partition, writes, generation, acked, scanned, leased_at, lease_until,
+			lease_last, retry_changes, retry_due_at, lease_count, retries)
+		SELECT make_cursors.tenant, make_cursors.subscription, p, 0, make_cursors.generation, start_position, start_position, '-infinity', '-infinity',
+			start_position, 0, coalesce(min(r.due_at), 'infinity'), 0, count(r.log_position)
+		FROM generate_series(0, make_cursors.partitions - 1) p
+			LEFT JOIN atp_internal.retry r ON r.subscription = make_cursors.subscription AND r.tenant = make_cursors.tenant AND r.partition = p
+		GROUP BY p;
+END;
+COMMENT ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) IS
+'Insert the cursors of a subscription, all behind one log position.
+They know of the retry rows that are there.';
+REVOKE ALL ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.finish_partitioning(subscription int) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	s atp_internal.subscription;
+	next_generation bigint;
+BEGIN
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = finish_partitioning.subscription
+		FOR UPDATE SKIP LOCKED;	-- a claim that gets here has locks that whoever has the row may be waiting for
+	IF s.next_partitions IS NULL THEN
+		RETURN false;
+	END IF;
+	PERFORM atp_internal.lock_cursors(s.subscription, greatest(s.partitions, s.next_partitions));
+	IF EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant
+			AND (c.acked < s.drain_to OR c.lease IS NOT NULL))
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.lease IS NOT NULL) THEN
+		RETURN false;
+	END IF;
+	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
+	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
+	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
+			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
+		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
+	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
+	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
+		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
+'Change the number of a subscription''s partitions if that is due.
+It is when a change was asked for and all of them have reached the position for it. Returns whether it did. Waits for transactions that claim or ack.';
+REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
+
+CREATE FUNCTION atp.claim_events(
+	subscription text,
+	max_count int DEFAULT 100,
+	consumer text DEFAULT NULL,
+	ack_lease uuid DEFAULT NULL,
+	ack_through bigint DEFAULT NULL,
+	tenant text DEFAULT NULL,
+	OUT lease uuid,
+	OUT attempt int,
+	OUT redelivered boolean,
+	OUT log_position bigint,
+	OUT event_id uuid,
+	OUT stream text,
+	OUT stream_version bigint,
+	OUT event_type text,
+	OUT payload json,
+	OUT metadata json,
+	OUT occurred_at timestamptz,
+	OUT recorded_at timestamptz,
+	OUT schema_version int,
+	OUT lease_until timestamptz,
+	OUT redelivery_of bigint
+) RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
+COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) IS
+'Lease the next events of a subscription and return them in log order.
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused or the tenant suspended. attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count).';
+REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.claim_deferred_events(
+	subscription text,
+	log_positions bigint[],
+	consumer text DEFAULT NULL,
+	tenant text DEFAULT NULL,
+	OUT lease uuid,
+	OUT attempt int,
+	OUT redelivered boolean,
+	OUT log_position bigint,
+	OUT event_id uuid,
+	OUT stream text,
+	OUT stream_version bigint,
+	OUT event_type text,
+	OUT payload json,
+	OUT metadata json,
+	OUT occurred_at timestamptz,
+	OUT recorded_at timestamptz,
+	OUT schema_version int,
+	OUT lease_until timestamptz,
+	OUT redelivery_of bigint
+) RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
+COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) IS
+'Lease deferred events by their log positions, whether they are due or not.
+Returns those of one partition, in log order; call again for the rest. Positions that are not deferred are ignored.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.wait_for_events(subscription text, timeout interval DEFAULT '30 seconds', tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_claim_wait';
+COMMENT ON FUNCTION atp.wait_for_events(text, interval, text) IS
+'Wait until a claim would find events, at most for a time.
+Returns false when the time is over. Another consumer may be faster. The transaction''s snapshot stays open meanwhile: call it in a transaction of its own.
+Raises: TP202, TP300 (no such subscription), 22023 (timeout).';
+REVOKE ALL ON FUNCTION atp.wait_for_events(text, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.wait_for_events(text, interval, text) TO atp_reader, atp_admin;
+
+-- ==== src/delivery/manage.sql ====
+-- Making, changing, moving and removing subscriptions. Options may change at any time; whoever moves a cursor locks it first.
+CREATE FUNCTION atp_internal.subscription_key(subscription text, tenant text) RETURNS int
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(subscription_key.tenant);
+	found_key int;
+BEGIN
+	SELECT s.subscription INTO found_key FROM atp_internal.subscription s WHERE s.name = subscription_key.subscription AND s.tenant = opened;
+	IF found_key IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP300', MESSAGE = format('subscription "%s" does not exist', subscription_key.subscription),
+			HINT = 'Make it with atp.create_subscription; atp.list_subscriptions() shows those of the tenant.';
+	END IF;
+	RETURN found_key;
+END $$;
+COMMENT ON FUNCTION atp_internal.subscription_key(text, text) IS
+'Return the surrogate key of a subscription.
+Raises: TP202 (no such tenant), TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.subscription_key(text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.refuse_subscription(detail text) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION USING ERRCODE = 'TP306', MESSAGE = 'invalid option of a subscription', DETAIL = detail;
+END $$;
+COMMENT ON FUNCTION atp_internal.refuse_subscription(text) IS
+'Raise that an option of a subscription is not allowed.
+Raises: TP306.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_subscription(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_options(partitions int, lock_duration interval, max_attempts int, ordering text,
+		time_to_live interval, max_in_flight int) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF partitions IS NULL OR partitions NOT BETWEEN 1 AND 64 THEN
+		PERFORM atp_internal.refuse_subscription('partitions is not between 1 and 64.');
+	ELSIF lock_duration IS NULL OR lock_duration <= interval '0' OR lock_duration > interval '1 day' THEN
+		PERFORM atp_internal.refuse_subscription('lock_duration is not between 0 and a day.');
+	ELSIF max_attempts IS NULL OR max_attempts NOT BETWEEN 1 AND 1000 THEN
+		PERFORM atp_internal.refuse_subscription('max_attempts is not between 1 and 1000.');
+	ELSIF ordering IS NULL OR ordering NOT IN ('key', 'none') THEN
+		PERFORM atp_internal.refuse_subscription('ordering is neither key nor none.');
+	ELSIF time_to_live <= interval '0' THEN
+		PERFORM atp_internal.refuse_subscription('time_to_live is not positive.');
+	ELSIF max_in_flight < 1 THEN
+		PERFORM atp_internal.refuse_subscription('max_in_flight is less than 1.');
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_options(int, interval, int, text, interval, int) IS
+'Refuse options that a subscription cannot have.
+Raises: TP306.';
+REVOKE ALL ON FUNCTION atp_internal.require_options(int, interval, int, text, interval, int) FROM PUBLIC;
+
+-- Placed events are numbered without gaps and in time, so a time is found by halving.
+CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	low bigint := 0;
+	high bigint;
+	middle bigint;
+	placed timestamptz;
+	placed_position bigint;
+BEGIN
+	SELECT coalesce(max(l.log_position), 0) INTO high FROM atp_internal.log l;
+	WHILE low < high LOOP
+		middle := (low + high) / 2 + 1;
+		SELECT l.log_position, l.published_at INTO placed_position, placed FROM atp_internal.log l
+			WHERE l.log_position >= middle ORDER BY l.log_position LIMIT 1;
+		IF placed < at THEN
+			low := greatest(middle, placed_position);
+		ELSE
+			high := middle - 1;
+		END IF;
+	END LOOP;
+	RETURN low;
+END $$;
+COMMENT ON FUNCTION atp_internal.position_before(timestamptz) IS
+'Return the last log position placed before a time; 0 where there is none.';
+REVOKE ALL ON FUNCTION atp_internal.position_before(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.read_start(start_at text) RETURNS bigint
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	head bigint;
+BEGIN
+	IF start_at IS NULL OR start_at = 'beginning' THEN
+		RETURN 0;
+	END IF;
+	SELECT coalesce(max(l.log_position), 0) INTO head FROM atp_internal.log l;
+	IF start_at = 'end' THEN
+		RETURN head;
+	ELSIF start_at ~ '^[0-9]{1,18}$' THEN
+		RETURN least(start_at::bigint, head);
+	END IF;
+	RETURN atp_internal.position_before(start_at::timestamptz);
+EXCEPTION WHEN data_exception THEN
+	PERFORM atp_internal.refuse_subscription(format('"%s" is neither beginning nor end, nor a log position or a time.', start_at));
+END $$;
+COMMENT ON FUNCTION atp_internal.read_start(text) IS
+'Return the log position that a subscription starts behind.
+start_at is beginning, end, a position, or a time. Raises: TP306 (none of these).';
+REVOKE ALL ON FUNCTION atp_internal.read_start(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_subscription(
+	subscription text,
+	event_types text[] DEFAULT NULL,
+	categories text[] DEFAULT NULL,
+	streams text[] DEFAULT NULL,
+	filter text DEFAULT NULL,
+	correlation jsonb DEFAULT NULL,
+	order_key text DEFAULT 'stream',
+	ordering text DEFAULT 'key',
+	partitions int DEFAULT 8,
+	start_at text DEFAULT 'beginning',
+	lock_duration interval DEFAULT '30 seconds',
+	max_attempts int DEFAULT 3,
+	backoff jsonb DEFAULT '{"initial": 1, "maximum": 300, "factor": 2, "jitter": "full"}',
+	time_to_live interval DEFAULT NULL,
+	max_in_flight int DEFAULT NULL,
+	notify boolean DEFAULT false,
+	tenant text DEFAULT NULL
+) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(create_subscription.tenant);
+	start_position bigint := atp_internal.read_start(create_subscription.start_at);
+	made int;
+BEGIN
+	IF create_subscription.subscription IS NULL OR create_subscription.subscription !~ '^[A-Za-z0-9][A-Za-z0-9._:-]{0,57}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP201', MESSAGE = format('invalid subscription name "%s"', create_subscription.subscription),
+			HINT = 'A subscription name has 1 to 58 letters, digits, dots, colons, underscores and hyphens, and begins with a letter or digit.';
+	END IF;
+	PERFORM atp_internal.require_options(create_subscription.partitions, create_subscription.lock_duration, create_subscription.max_attempts,
+		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
+	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
+		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
+			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify)
+		VALUES (opened, create_subscription.subscription, create_subscription.event_types, create_subscription.categories,
+			create_subscription.streams, create_subscription.filter, create_subscription.correlation, create_subscription.order_key,
+			create_subscription.ordering, create_subscription.partitions, create_subscription.lock_duration, create_subscription.max_attempts,
+			coalesce(create_subscription.backoff, '{}'), create_subscription.time_to_live, create_subscription.max_in_flight,
+			coalesce(create_subscription.notify, false))
+		ON CONFLICT (name, tenant) DO NOTHING RETURNING s.subscription INTO made;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP305', MESSAGE = format('subscription "%s" exists', create_subscription.subscription);
+	END IF;
+	PERFORM atp_internal.make_cursors(made, opened, create_subscription.partitions, start_position, 0);
+	RETURN start_position;
+END $$;
+COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text) IS
+'Create a subscription, a durable cursor over the log.
+Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
+Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option).';
+
+CREATE FUNCTION atp.alter_subscription(
+	subscription text,
+	event_types text[] DEFAULT NULL,
+	categories text[] DEFAULT NULL,
+	streams text[] DEFAULT NULL,
+	filter text DEFAULT NULL,
+	correlation jsonb DEFAULT NULL,
+	ordering text DEFAULT NULL,
+	partitions int DEFAULT NULL,
+	lock_duration interval DEFAULT NULL,
+	max_attempts int DEFAULT NULL,
+	backoff jsonb DEFAULT NULL,
+	time_to_live interval DEFAULT NULL,
+	max_in_flight int DEFAULT NULL,
+	notify boolean DEFAULT NULL,
+	clear text[] DEFAULT '{}',
+	tenant text DEFAULT NULL
+) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	new atp_internal.subscription;
+	unknown text;
+BEGIN
+	SELECT c INTO unknown FROM unnest(alter_subscription.clear) c
+		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight');
+	IF FOUND THEN
+		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
+	END IF;
+	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = key FOR UPDATE;
+	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
+	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
+	new.categories := coalesce(alter_subscription.categories, new.categories);
+	new.streams := coalesce(alter_subscription.streams, new.streams);
+	new.filter := coalesce(alter_subscription.filter, new.filter);
+	new.correlation := coalesce(alter_subscription.correlation, new.correlation);
+	new.ordering := coalesce(alter_subscription.ordering, new.ordering);
+	new.lock_duration := coalesce(alter_subscription.lock_duration, new.lock_duration);
+	new.max_attempts := coalesce(alter_subscription.max_attempts, new.max_attempts);
+	new.backoff := coalesce(alter_subscription.backoff, new.backoff);
+	new.time_to_live := coalesce(alter_subscription.time_to_live, new.time_to_live);
+	new.max_in_flight := coalesce(alter_subscription.max_in_flight, new.max_in_flight);
+	new.notify := coalesce(alter_subscription.notify, new.notify);
+	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
+		new.time_to_live, new.max_in_flight);
+	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation, new.order_key, new.backoff);
+	IF alter_subscription.partitions IS NOT NULL THEN
+		-- No partition may have looked beyond drain_to: from there on the new ones read. Until all stand there the old ones go on.
+		PERFORM atp_internal.lock_cursors(key, new.partitions);
+		new.next_partitions := NULL;
+		new.drain_to := NULL;
+		IF alter_subscription.partitions <> new.partitions THEN
+			new.next_partitions := alter_subscription.partitions;
+			SELECT max(greatest(c.acked, c.scanned, c.lease_last)) INTO new.drain_to FROM atp_internal.subscription_cursor c
+				WHERE c.subscription = key AND c.tenant = new.tenant;
+		END IF;
+	END IF;
+	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
+			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
+			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
+			notify = new.notify, next_partitions = new.next_partitions, drain_to = new.drain_to, changed_at = clock_timestamp()
+		WHERE s.subscription = key;
+	IF alter_subscription.partitions IS NOT NULL THEN
+		PERFORM atp_internal.finish_partitioning(key);
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text) IS
+'Change options of a subscription; those that are not given (NULL) stay.
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions takes place once every partition has reached the position up to which any of them had looked: keys stay in order, and consumers go on meanwhile. It waits for transactions that claim or ack. The order key cannot change.
+Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option).';
+
+CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	UPDATE atp_internal.subscription s SET state = set_subscription_state.state, changed_at = clock_timestamp()
+		WHERE s.subscription = atp_internal.subscription_key(set_subscription_state.subscription, set_subscription_state.tenant);
+END;
+COMMENT ON FUNCTION atp_internal.set_subscription_state(text, text, text) IS
+'Make a subscription active or paused.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.set_subscription_state(text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.pause_subscription(subscription text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.set_subscription_state(pause_subscription.subscription, pause_subscription.tenant, 'paused');
+END;
+COMMENT ON FUNCTION atp.pause_subscription(text, text) IS
+'Pause a subscription: claims that begin later find nothing.
+Leases stay valid and can be acked. Pausing a paused one does nothing.
+Raises: TP202, TP300 (no such subscription).';
+
+CREATE FUNCTION atp.resume_subscription(subscription text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.set_subscription_state(resume_subscription.subscription, resume_subscription.tenant, 'active');
+END;
+COMMENT ON FUNCTION atp.resume_subscription(text, text) IS
+'End the pause of a subscription: it goes on where it stood.
+Raises: TP202, TP300 (no such subscription).';
+
+CREATE FUNCTION atp.seek_subscription(subscription text, log_position bigint DEFAULT NULL, at timestamptz DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
+	s atp_internal.subscription;
+	target bigint;
+BEGIN
+	IF num_nonnulls(seek_subscription.log_position, seek_subscription.at) <> 1 OR seek_subscription.log_position < 0 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'give either a log position, not negative, or a time';
+	END IF;
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(key, s.partitions);
+	SELECT coalesce(max(l.log_position), 0) INTO target FROM atp_internal.log l;
+	target := least(target, coalesce(seek_subscription.log_position, atp_internal.position_before(seek_subscription.at)));
+	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.log_position > target;
+	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = key AND r.tenant = s.tenant AND r.lease IS NOT NULL;
+	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
+			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
+			retry_changes = c.retry_changes + 1,
+			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition),
+			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
+				WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
+		WHERE c.subscription = key AND c.tenant = s.tenant;
+	UPDATE atp_internal.subscription x SET changed_at = clock_timestamp(), drain_to = CASE WHEN x.next_partitions IS NULL THEN NULL ELSE target END
+		WHERE x.subscription = key;
+	PERFORM atp_internal.finish_partitioning(key);
+	RETURN target;
+END $$;
+COMMENT ON FUNCTION atp.seek_subscription(text, bigint, timestamptz, text) IS
+'Move a subscription to a log position or a time, and return the position.
+Events after the position, or placed at or after the time, are delivered next. Leases end: what they held comes again if it lies ahead, and their tokens are stale. Failed events up to the position stay due; those behind it are forgotten, they come again. Waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription), 22023 (neither or both given).';
+
+CREATE FUNCTION atp.drop_subscription(subscription text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
+	s atp_internal.subscription;
+BEGIN
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(key, s.partitions);
+	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant;
+	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = key AND d.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = key AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription x WHERE x.subscription = key AND x.tenant = s.tenant;
+END $$;
+COMMENT ON FUNCTION atp.drop_subscription(text, text) IS
+'Remove a subscription with its cursors, retries and dead letters.
+Its leases are void. The events stay. Waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription).';
+
+REVOKE ALL ON FUNCTION
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) TO atp_admin;
+
+CREATE VIEW atp.subscriptions AS
+	SELECT t.name AS tenant, s.name AS subscription, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key,
+		s.ordering, s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
+		s.created_at, s.changed_at
+	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.subscriptions IS 'List the subscriptions of the current tenant, with their options.';
+COMMENT ON COLUMN atp.subscriptions.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.subscriptions.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.subscriptions.state IS 'active or paused.';
+COMMENT ON COLUMN atp.subscriptions.event_types IS 'Names of event types, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp.subscriptions.categories IS 'Categories of streams, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp.subscriptions.streams IS 'Names of streams, * for any characters; NULL: any.';
+COMMENT ON COLUMN atp.subscriptions.filter IS 'A jsonpath over the CloudEvents form, or a CloudEvents filter; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.correlation IS 'Values that members of envelope and metadata have to have; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.order_key IS 'stream, none, or metadata. and the name of a member.';
+COMMENT ON COLUMN atp.subscriptions.ordering IS 'key: events of a key wait behind a failed one; none: they pass it.';
+COMMENT ON COLUMN atp.subscriptions.partitions IS 'Into how many partitions the order key is cut.';
+COMMENT ON COLUMN atp.subscriptions.next_partitions IS 'How many there will be when a change under way is done; NULL: none is.';
+COMMENT ON COLUMN atp.subscriptions.lock_duration IS 'For how long a lease is valid.';
+COMMENT ON COLUMN atp.subscriptions.max_attempts IS 'After how many attempts an event becomes a dead letter.';
+COMMENT ON COLUMN atp.subscriptions.backoff IS 'Delay between attempts: {initial, maximum, factor, jitter}.';
+COMMENT ON COLUMN atp.subscriptions.time_to_live IS 'An event recorded longer ago becomes a dead letter; NULL: never.';
+COMMENT ON COLUMN atp.subscriptions.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
+COMMENT ON COLUMN atp.subscriptions.notify IS 'Whether new events are announced by NOTIFY on atp_<subscription>.';
+COMMENT ON COLUMN atp.subscriptions.created_at IS 'When it was made.';
+COMMENT ON COLUMN atp.subscriptions.changed_at IS 'When it was last changed.';
+GRANT SELECT ON atp.subscriptions TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_subscriptions(tenant text DEFAULT NULL) RETURNS SETOF atp.subscriptions
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_subscriptions.tenant);
+BEGIN
+	RETURN QUERY SELECT t.name, s.name, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key, s.ordering,
+			s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
+			s.created_at, s.changed_at
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant WHERE s.tenant = opened ORDER BY s.name;
+END $$;
+COMMENT ON FUNCTION atp.list_subscriptions(text) IS
+'List the subscriptions of a tenant, by name.
+tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+
+CREATE FUNCTION atp.get_subscription(subscription text, tenant text DEFAULT NULL) RETURNS atp.subscriptions
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT l.* FROM atp.list_subscriptions(get_subscription.tenant) l WHERE l.subscription = get_subscription.subscription;
+END;
+COMMENT ON FUNCTION atp.get_subscription(text, text) IS
+'Return the options of a subscription; NULL where there is none of this name.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_subscriptions(text), atp.get_subscription(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_subscriptions(text), atp.get_subscription(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.explain_routing(
+	event_id uuid,
+	tenant text DEFAULT NULL,
+	OUT subscription text,
+	OUT matches boolean,
+	OUT rule text,
+	OUT reason text
+) RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_manage_explain';
+COMMENT ON FUNCTION atp.explain_routing(uuid, text) IS
+'Say which subscriptions of the tenant match an event, by which rule, or why not.
+rule: those that hold, where it matches; the first that does not, where it does not. reason adds partition and state, or what the filter raised.
+Raises: TP308 (no such event in the log), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
 CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
@@ -6053,7 +7917,7 @@ BEGIN
 			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
 			JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
 		WHERE p.proretset AND p.prorettype = 'atp.finding'::regtype AND p.pronamespace = 'atp_internal'::regnamespace
-			AND p.pronargs = p.pronargdefaults AND p.proowner = 'atp_owner'::regrole
+			AND p.pronargs = p.pronargdefaults
 	LOOP
 		BEGIN
 			FOR found IN EXECUTE format('SELECT * FROM %s()', room.name) LOOP
@@ -6072,6 +7936,38 @@ COMMENT ON FUNCTION atp.doctor() IS
 level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
 REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/servicestart.sql ====
+-- Start-ups on record: which version serves the database, and whether the guard stood. The background worker asks once a minute.
+CREATE FUNCTION atp_internal.record_service_start() RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	version text := atp_internal.library_version();	-- first: the library brings its settings
+	home int := (SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default');
+	started text := atp_internal.event_time(pg_postmaster_start_time());
+	guard text := current_setting('atp.guard');
+	latest jsonb;
+BEGIN
+	SELECT e.payload::jsonb INTO latest FROM atp_internal.event e
+		JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant AND s.version = e.stream_version
+		WHERE s.tenant = home AND s.name = 'atp.Service-server';
+	IF latest ->> 'StartedAt' = started AND latest ->> 'Guard' = guard THEN
+		RETURN false;
+	END IF;
+	-- The start before a store was first used is not worth a record, unless it was one that put the guard down.
+	IF latest IS NULL AND NOT EXISTS (SELECT FROM atp_internal.stream s
+			WHERE s.created_at < pg_postmaster_start_time() OR guard <> 'on' AND atp_internal.library_is_preloaded()) THEN
+		RETURN false;
+	END IF;
+	PERFORM atp_internal.emit_event(home, 'atp.Service-server', 'ServiceStarted', jsonb_build_object('Component', 'server',
+		'Version', version, 'Database', current_database(), 'StartedAt', started,
+		'Guard', guard, 'Preloaded', atp_internal.library_is_preloaded()));
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp_internal.record_service_start() IS
+'Record the start of the server in the stream atp.Service-server, once.
+The event ServiceStarted says the version of the library, whether it is preloaded, and whether atp.guard is on; it is recorded again when that changes by a reload. The start before a store was first used is not recorded, unless it put the guard down.';
+REVOKE ALL ON FUNCTION atp_internal.record_service_start() FROM PUBLIC;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

@@ -641,13 +641,13 @@ atp_sequencer_is_placing_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(placing > 0);
 }
 
-/* sequencer_state(): head, published_at, in work, writers open at the last tick, fault */
+/* sequencer_state() */
 Datum
 atp_sequencer_state(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
-	Datum		values[5];
-	bool		nulls[5] = {false, false, false, false, false};
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	State		state;
 
@@ -659,9 +659,7 @@ atp_sequencer_state(PG_FUNCTION_ARGS)
 	values[1] = TimestampTzGetDatum(state.published_at);
 	nulls[1] = state.published_at == 0;
 	values[2] = BoolGetDatum(state.window != NULL);
-	nulls[3] = state.last == NULL;
-	values[3] = Int32GetDatum(nulls[3] ? 0 : (state.window != NULL ? state.window : state.last)->count);
-	nulls[4] = state.fault == NULL;
-	values[4] = nulls[4] ? (Datum) 0 : CStringGetTextDatum(state.fault);
+	nulls[3] = state.fault == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(state.fault);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

@@ -7,6 +7,8 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "log/checkpoint.h"
+#include "log/leaf.h"
 #include "log/sequencer.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
@@ -16,11 +18,13 @@
 #include "record/validator.h"
 #include "stream/append.h"
 #include "stream/guard.h"
+#include "stream/ingest/view.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
 #include "tooling/doctor.h"
 #include "tooling/housekeeping.h"
+#include "tooling/servicestart.h"
 
 PG_MODULE_MAGIC;
 
@@ -47,8 +51,14 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_ingest_view_init();
 	atp_sequencer_init();
+	atp_leaf_init();
+	atp_checkpoint_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
+	atp_worker_add_job("leaf", 500, atp_leaf_work);
+	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
