@@ -345,8 +345,9 @@ make_stream(Relation relation, TupleTableSlot *head, const StreamSum *sum)
 		text	   *name = DatumGetTextPP(head->tts_values[STREAM_TABLE_NAME - 1]);
 		const char *hyphen = memchr(VARDATA_ANY(name), '-', VARSIZE_ANY_EXHDR(name));
 
-		values[STREAM_CATEGORY] = PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(name),
-																		   hyphen == NULL ? VARSIZE_ANY_EXHDR(name) : hyphen - VARDATA_ANY(name)));
+		int			size = hyphen == NULL ? (int) VARSIZE_ANY_EXHDR(name) : (int) (hyphen - VARDATA_ANY(name));
+
+		values[STREAM_CATEGORY] = PointerGetDatum(cstring_to_text_with_len(VARDATA_ANY(name), size));
 		slot->tts_isnull[STREAM_CATEGORY] = false;
 	}
 	values[STREAM_EVENT_COUNT] = Int64GetDatum(sum->event_count);
