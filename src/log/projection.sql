@@ -128,7 +128,8 @@ ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER project;
 CREATE FUNCTION atp.rebuild_projection(projection text) RETURNS bigint
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_projection_rebuild';
 COMMENT ON FUNCTION atp.rebuild_projection(text) IS
-'Make a projection anew from the log, for all tenants, and return the number of positions read.
+'Make a projection anew from the log, and return the number of positions read.
+It is made for all tenants.
 projection is audit_event_projection or event_stream_projection. The table is locked until the transaction ends: readers wait, and so do ticks that reach it; appends go on. To be used after events were erased.
 Raises: TP120 (no such projection), 25001 (not READ COMMITTED).';
 REVOKE ALL ON FUNCTION atp.rebuild_projection(text) FROM PUBLIC;
