@@ -7263,9 +7263,7 @@ CREATE FUNCTION atp.claim_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
@@ -7292,9 +7290,7 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
@@ -7827,8 +7823,8 @@ BEGIN ATOMIC
 	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
 END;
 COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
-'List dead letters that a filter selects, by number, at most max_count (NULL: all).
-filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
+'List dead letters that a filter selects, by number.
+At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
 Raises: TP202 (no such tenant), 22023 (the filter).';
 
 CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
@@ -7843,8 +7839,8 @@ Raises: TP202 (no such tenant), 22023 (the filter).';
 CREATE FUNCTION atp_internal.redeliver(subscription text, tenant text, dead_letters bigint[], event_ids uuid[], due_at timestamptz[]) RETURNS bigint[]
 	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_deadletter_redeliver';
 COMMENT ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) IS
-'Put dead letters of a subscription among its retry rows, without attempts, and return which.
-Those whose event is not stored any more, or is waiting already, are left out.
+'Put dead letters of a subscription among its retry rows, and return which.
+They have no attempts there. Those whose event is not stored any more, or is waiting already, are left out.
 Raises: TP202, TP300 (no such subscription).';
 REVOKE ALL ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) FROM PUBLIC;
 
@@ -8034,7 +8030,7 @@ BEGIN ATOMIC
 			AND s.session = get_session_state.session;
 END;
 COMMENT ON FUNCTION atp.get_session_state(text, text, text) IS
-'Return what the consumers of a subscription remember about a session; NULL: nothing.
+'Return what consumers remember about a session; NULL: nothing.
 session is the order key of the events, usually the stream.
 Raises: TP202, TP300 (no such subscription).';
 
@@ -8060,8 +8056,8 @@ BEGIN
 	RETURN reached;
 END $$;
 COMMENT ON FUNCTION atp.set_session_state(text, text, jsonb, text) IS
-'Remember something about a session, in the caller''s transaction, and return how often it changed.
-NULL forgets it. One partition has one lease, so whoever holds the lease of a key has its state to itself.
+'Remember something about a session, and return how often it changed.
+It is part of the caller''s transaction. NULL forgets it. One partition has one lease, so whoever holds the lease of a key has its state to itself.
 Raises: TP202, TP300 (no such subscription), 22023 (session).';
 REVOKE ALL ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) TO atp_reader, atp_admin;
@@ -8105,8 +8101,8 @@ CREATE POLICY scheduled_event_tenant ON atp_internal.scheduled_event USING (atp_
 CREATE FUNCTION atp_internal.check_scheduled(stream text, event_type text, payload jsonb, metadata jsonb) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schedule_check';
 COMMENT ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) IS
-'Refuse an event that could never be appended, and see to it that a worker is there.
-Raises: TP201, TP204, TP205, TP206, 22004.';
+'Refuse an event that could never be appended.
+Sees to it that a worker is there. Raises: TP201, TP204, TP205, TP206, 22004.';
 REVOKE ALL ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp.schedule_event(at timestamptz, stream text, event_type text, payload jsonb DEFAULT '{}', metadata jsonb DEFAULT NULL,

@@ -53,7 +53,7 @@ AtpClaimHooks atp_claim_hooks;
 enum							/* columns of the result */
 {
 	OUT_LEASE, OUT_ATTEMPT, OUT_REDELIVERED, OUT_LOG_POSITION, OUT_EVENT_ID, OUT_STREAM, OUT_STREAM_VERSION, OUT_EVENT_TYPE,
-	OUT_PAYLOAD, OUT_METADATA, OUT_OCCURRED_AT, OUT_RECORDED_AT, OUT_SCHEMA_VERSION, OUT_LEASE_UNTIL, OUT_REDELIVERY_OF, OUT_COLUMNS
+	OUT_PAYLOAD, OUT_METADATA, OUT_OCCURRED_AT, OUT_SCHEMA_VERSION, OUT_REDELIVERY_OF, OUT_COLUMNS
 };
 
 typedef struct Claimed			/* an event that was leased; it is fetched when the result is given */
@@ -166,9 +166,7 @@ give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, Return
 	values[OUT_METADATA] = event->metadata;
 	nulls[OUT_METADATA] = event->metadata_null;
 	values[OUT_OCCURRED_AT] = TimestampTzGetDatum(event->occurred_at);
-	values[OUT_RECORDED_AT] = TimestampTzGetDatum(event->recorded_at);
 	values[OUT_SCHEMA_VERSION] = Int32GetDatum(event->schema_version);
-	values[OUT_LEASE_UNTIL] = TimestampTzGetDatum(claim->lease_until);
 	values[OUT_REDELIVERY_OF] = Int64GetDatum(claimed->redelivery_of);
 	nulls[OUT_REDELIVERY_OF] = claimed->redelivery_of == 0;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -306,7 +304,11 @@ look(Look *scan)
 	atp_feed_seek(feed, scan->cursor->acked);
 	while (!scan->ended && rows++ < SCAN_MAX && atp_feed_next(feed, &row) && row.log_position <= until)
 	{
-		if (!atp_cursor_is_settled(scan->cursor, row.log_position))
+		int64		skip = atp_delivery_skip(&claim->delivery, &row, scan->cursor->partition);
+
+		if (skip > 0)
+			atp_feed_seek(feed, skip);
+		else if (!atp_cursor_is_settled(scan->cursor, row.log_position))
 		{
 			switch (atp_delivery_wants(&claim->delivery, &row, scan->cursor->partition, NULL, &wanted))
 			{

@@ -114,8 +114,8 @@ BEGIN ATOMIC
 	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
 END;
 COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
-'List dead letters that a filter selects, by number, at most max_count (NULL: all).
-filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
+'List dead letters that a filter selects, by number.
+At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
 Raises: TP202 (no such tenant), 22023 (the filter).';
 
 CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
@@ -130,8 +130,8 @@ Raises: TP202 (no such tenant), 22023 (the filter).';
 CREATE FUNCTION atp_internal.redeliver(subscription text, tenant text, dead_letters bigint[], event_ids uuid[], due_at timestamptz[]) RETURNS bigint[]
 	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_deadletter_redeliver';
 COMMENT ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) IS
-'Put dead letters of a subscription among its retry rows, without attempts, and return which.
-Those whose event is not stored any more, or is waiting already, are left out.
+'Put dead letters of a subscription among its retry rows, and return which.
+They have no attempts there. Those whose event is not stored any more, or is waiting already, are left out.
 Raises: TP202, TP300 (no such subscription).';
 REVOKE ALL ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) FROM PUBLIC;
 

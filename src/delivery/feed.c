@@ -28,6 +28,9 @@ enum							/* columns of atp_internal.log */
 	COLUMN_LOG_POSITION = 1, COLUMN_EVENT_ID, COLUMN_STREAM, COLUMN_PUBLISHED_AT, COLUMN_TENANT, COLUMN_EVENT_TYPE
 };
 
+#define SKIP_MAX 24				/* rows of a leaf passed over in search of the next event */
+#define LUCK_MAX 64
+#define LUCK_MIN (-8)			/* from here on only the index is asked */
 #define STREAM_COLUMN_NAME 11	/* of atp_internal.stream */
 
 typedef struct Lookup			/* a table, an index of it and a scan that is started over for each key */
@@ -48,6 +51,10 @@ struct AtpFeed
 	int64		last;			/* position of the last row returned, or sought */
 	Lookup		by_event;		/* the log by event id; opened at first use */
 	Lookup		leaf;			/* the partition used last */
+	TableScanDesc leaf_pages;	/* the same in physical order, from the event fetched last; NULL until it is used */
+	TupleTableSlot *leaf_slot;
+	bool		leaf_ahead;		/* leaf_slot has a row that was looked at and is still ahead */
+	int			leaf_luck;		/* grows with every event found there, falls with every one that was not */
 };
 
 typedef struct StreamName
@@ -80,6 +87,16 @@ close_lookup(Lookup *lookup)
 	lookup->relation = NULL;
 }
 
+static void
+close_leaf_pages(AtpFeed *feed)
+{
+	if (feed->leaf_pages == NULL)
+		return;
+	table_endscan(feed->leaf_pages);
+	ExecDropSingleTupleTableSlot(feed->leaf_slot);
+	feed->leaf_pages = NULL;
+}
+
 AtpFeed *
 atp_feed_begin(Snapshot snapshot)
 {
@@ -93,6 +110,7 @@ atp_feed_begin(Snapshot snapshot)
 void
 atp_feed_end(AtpFeed *feed)
 {
+	close_leaf_pages(feed);
 	close_lookup(&feed->leaf);
 	close_lookup(&feed->by_event);
 	if (feed->pages != NULL)
@@ -261,24 +279,83 @@ open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
 		table_close(leaf, NoLock);
 	else
 	{
+		close_leaf_pages(feed);
 		close_lookup(&feed->leaf);
+		feed->leaf_luck = 0;
 		open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot);
 	}
 	return true;
+}
+
+/*
+ * A leaf fills in the order of writing, which is nearly that of the log: the next event usually stands a few rows further on. NULL: it
+ * does not, or this leaf was filled by many writers at once and it is not worth looking.
+ */
+static TupleTableSlot *
+find_physically(AtpFeed *feed, const pg_uuid_t *event_id)
+{
+	if (feed->leaf_pages == NULL || feed->leaf_luck <= LUCK_MIN)
+		return NULL;
+	for (int i = 0; i < SKIP_MAX; i++)
+	{
+		bool		null;
+		int			order;
+
+		if (!feed->leaf_ahead && !table_scan_getnextslot_tidrange(feed->leaf_pages, ForwardScanDirection, feed->leaf_slot))
+			break;
+		feed->leaf_ahead = false;
+		order = memcmp(DatumGetUUIDP(slot_getattr(feed->leaf_slot, ATP_EVENT_ID, &null))->data, event_id->data, UUID_LEN);
+		if (order == 0)
+		{
+			feed->leaf_luck = Min(feed->leaf_luck + 1, LUCK_MAX);
+			return feed->leaf_slot;
+		}
+		feed->leaf_ahead = order > 0;
+		if (order > 0)
+			break;
+	}
+	feed->leaf_luck--;
+	return NULL;
+}
+
+static TupleTableSlot *
+find_by_index(AtpFeed *feed, const pg_uuid_t *event_id)
+{
+	TupleTableSlot *slot = feed->leaf.slot;
+	ItemPointerData from;
+	ItemPointerData until;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	index_rescan(feed->leaf.scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(feed->leaf.scan, ForwardScanDirection, slot))
+		return NULL;
+	if (feed->leaf_luck <= LUCK_MIN)
+		return slot;
+	ItemPointerSet(&from, ItemPointerGetBlockNumber(&slot->tts_tid), ItemPointerGetOffsetNumber(&slot->tts_tid) + 1);
+	ItemPointerSet(&until, MaxBlockNumber, MaxOffsetNumber);
+	feed->leaf_ahead = false;
+	if (feed->leaf_pages != NULL)
+		table_rescan_tidrange(feed->leaf_pages, &from, &until);
+	else
+	{
+		feed->leaf_slot = table_slot_create(feed->leaf.relation, NULL);
+		feed->leaf_pages = table_beginscan_tidrange(feed->leaf.relation, feed->snapshot, &from, &until);
+	}
+	return slot;
 }
 
 bool
 atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 {
 	TupleTableSlot *slot;
-	ScanKeyData key;
 
 	if (!open_leaf(feed, &row->event_id))
 		return false;
-	slot = feed->leaf.slot;
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&row->event_id));
-	index_rescan(feed->leaf.scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(feed->leaf.scan, ForwardScanDirection, slot))
+	slot = find_physically(feed, &row->event_id);
+	if (slot == NULL)
+		slot = find_by_index(feed, &row->event_id);
+	if (slot == NULL)
 		return false;
 	slot_getsomeattrs(slot, ATP_EVENT_METADATA);
 	event->stream_version = DatumGetInt64(slot->tts_values[ATP_EVENT_STREAM_VERSION - 1]);

@@ -36,8 +36,8 @@ CREATE POLICY scheduled_event_tenant ON atp_internal.scheduled_event USING (atp_
 CREATE FUNCTION atp_internal.check_scheduled(stream text, event_type text, payload jsonb, metadata jsonb) RETURNS void
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schedule_check';
 COMMENT ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) IS
-'Refuse an event that could never be appended, and see to it that a worker is there.
-Raises: TP201, TP204, TP205, TP206, 22004.';
+'Refuse an event that could never be appended.
+Sees to it that a worker is there. Raises: TP201, TP204, TP205, TP206, 22004.';
 REVOKE ALL ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp.schedule_event(at timestamptz, stream text, event_type text, payload jsonb DEFAULT '{}', metadata jsonb DEFAULT NULL,

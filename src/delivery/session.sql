@@ -41,7 +41,7 @@ BEGIN ATOMIC
 			AND s.session = get_session_state.session;
 END;
 COMMENT ON FUNCTION atp.get_session_state(text, text, text) IS
-'Return what the consumers of a subscription remember about a session; NULL: nothing.
+'Return what consumers remember about a session; NULL: nothing.
 session is the order key of the events, usually the stream.
 Raises: TP202, TP300 (no such subscription).';
 
@@ -67,8 +67,8 @@ BEGIN
 	RETURN reached;
 END $$;
 COMMENT ON FUNCTION atp.set_session_state(text, text, jsonb, text) IS
-'Remember something about a session, in the caller''s transaction, and return how often it changed.
-NULL forgets it. One partition has one lease, so whoever holds the lease of a key has its state to itself.
+'Remember something about a session, and return how often it changed.
+It is part of the caller''s transaction. NULL forgets it. One partition has one lease, so whoever holds the lease of a key has its state to itself.
 Raises: TP202, TP300 (no such subscription), 22023 (session).';
 REVOKE ALL ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) TO atp_reader, atp_admin;
