@@ -61,6 +61,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP110', 'resequence_needed', 'The log was restored, or belongs to another cluster; run atp.resequence().'),
 	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
 	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
+	('TP111', 'event_not_found', 'No event has this id.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -109,7 +110,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
 	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
-	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.'),
+	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -5760,16 +5762,16 @@ BEGIN
 			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
 	END IF;
 	PERFORM atp_internal.lock_checkpoints();
-	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
-			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	IF EXISTS (SELECT FROM atp_internal.checkpoint_signature) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'checkpoints are signed under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once a checkpoint is signed.';
 	END IF;
 	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
 END $$;
 COMMENT ON FUNCTION atp.set_origin(text) IS
-'Set the origin, the first line of every checkpoint, before there is one.
+'Set the origin, the first line of every checkpoint, before one is signed.
 Without it the origin is atp/ and a random uuid.
-Raises: TP502 (malformed), TP505 (there are checkpoints).';
+Raises: TP502 (malformed), TP505 (checkpoints are signed).';
 REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
 
@@ -5843,21 +5845,25 @@ Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
 REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
 
+CREATE FUNCTION atp_internal.newest_signed() RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT g.size FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE k.purpose = 'log' AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	ORDER BY g.size DESC FETCH FIRST ROW ONLY;
+END;
+COMMENT ON FUNCTION atp_internal.newest_signed() IS 'Return the size of the newest checkpoint that the log has signed; NULL: none.';
+REVOKE ALL ON FUNCTION atp_internal.newest_signed() FROM PUBLIC;
+
 CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	WITH counting AS (
-		SELECT g.size, g.line, k.purpose, g.vkey
-		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
-		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
-	), chosen AS (
-		SELECT c.size FROM counting c
-		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
-		ORDER BY c.size DESC FETCH FIRST ROW ONLY
-	)
-	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
-	FROM counting c JOIN chosen USING (size)
-	GROUP BY c.size;
+	SELECT atp_internal.checkpoint_body(g.size) || E'\n' || pg_catalog.string_agg(g.line, '' ORDER BY k.purpose, g.vkey COLLATE "C")
+	FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE g.size = coalesce(get_checkpoint.size, atp_internal.newest_signed())
+		AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	GROUP BY g.size
+	HAVING pg_catalog.bool_or(k.purpose = 'log');
 END;
 COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
 'Return a signed checkpoint as a note: the newest one, or that of a size.
@@ -5977,6 +5983,45 @@ They come from atp-signer or a witness. note is a signed note whose text is one 
 Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
 REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
+
+-- ==== src/log/proof.sql ====
+-- Proofs from the stored trees.
+CREATE FUNCTION atp.prove_event(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'atp_proof_prove_event';
+COMMENT ON FUNCTION atp.prove_event(uuid, text) IS
+'Prove that an event is in its tenant''s log under a checkpoint.
+A document: the leaf (its index and hash, which is the event''s chain link), its inclusion in the tenant''s tree (tree_size, tree_root, tree_proof), that tree''s head as a leaf of the root log (head_leaf, head_proof), and the checkpoint, a signed note, null where nobody has signed one. Hashes in hexadecimal. The newest signed checkpoint is taken. See docs/howto for how to check it by hand. Takes the same time whatever the size of the log.
+Raises: TP111 (no such event), TP202, TP506 (no checkpoint covers it yet), 42501.';
+REVOKE ALL ON FUNCTION atp.prove_event(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.prove_event(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.prove_consistency(old_size bigint, new_size bigint, tenant text DEFAULT NULL) RETURNS bytea[]
+	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'atp_proof_prove_consistency';
+COMMENT ON FUNCTION atp.prove_consistency(bigint, bigint, text) IS
+'Prove that the log of new_size leaves begins with that of old_size leaves.
+Without a tenant, of the root log, whose sizes checkpoints state; with one, of that tenant''s tree. Hashes in the order of RFC 6962; see merkle_verify_consistency. Takes the same time whatever the size of the log.
+Raises: TP202, TP501 (sizes), TP506 (the stored tree is damaged), 42501.';
+REVOKE ALL ON FUNCTION atp.prove_consistency(bigint, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.prove_consistency(bigint, bigint, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_heads(after_leaf bigint DEFAULT -1, max_count int DEFAULT 1000,
+		OUT leaf bigint, OUT log_uid uuid, OUT size bigint, OUT root bytea, OUT previous_size bigint, OUT consistency bytea[]) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT h.leaf, t.log_uid, h.size, h.root, p.size,
+		CASE WHEN p.size IS NOT NULL THEN atp.prove_consistency(p.size, h.size, t.name) END
+	FROM (SELECT x.* FROM atp_internal.tenant_head x WHERE x.leaf > list_heads.after_leaf ORDER BY x.leaf
+			FETCH FIRST list_heads.max_count ROWS ONLY) h
+		JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		LEFT JOIN LATERAL (SELECT o.size FROM atp_internal.tenant_head o WHERE o.tenant = h.tenant AND o.leaf < h.leaf
+			ORDER BY o.leaf DESC FETCH FIRST ROW ONLY) p ON true
+	ORDER BY h.leaf;
+END;
+COMMENT ON FUNCTION atp.list_heads(bigint, int) IS
+'List the leaves of the root log: heads of tenants'' trees, with proof of growth.
+consistency proves that the tenant''s tree grew from its head before (previous_size), and is NULL for its first. What atp-signer asks for.';
+REVOKE ALL ON FUNCTION atp.list_heads(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_heads(bigint, int) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -7284,6 +7329,72 @@ rule: those that hold, where it matches; the first that does not, where it does 
 Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/compliance/export.sql ====
+-- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
+CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.open_tenant(request_export.tenant);
+	export uuid := atp.create_event_id();
+BEGIN
+	PERFORM atp_internal.emit_event(key, 'atp.Export-' || export, 'ExportRequested', jsonb_build_object('ExportId', export,
+		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'RequestedBy', session_user,
+		'Purpose', request_export.purpose, 'Format', 'bundle', 'Filter', '{}'::jsonb));
+	RETURN export;
+END $$;
+COMMENT ON FUNCTION atp.request_export(text, text) IS
+'Record that an export is asked for, and return its id for export_bundle.
+Committed before the export, it stands also where the export fails; see fail_export. purpose says in words what it is for. Records ExportRequested.
+Raises: TP202, 42501.';
+REVOKE ALL ON FUNCTION atp.request_export(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.request_export(text, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.open_tenant(fail_export.tenant);
+BEGIN
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
+	END IF;
+	PERFORM atp_internal.emit_event(key, 'atp.Export-' || fail_export.export, 'ExportFailed', jsonb_build_object('ExportId', fail_export.export,
+		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'FailureReason', fail_export.reason,
+		'Attempt', (SELECT count(*) + 1 FROM atp_internal.event e JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+				JOIN atp_internal.event_type y ON y.event_type = e.event_type
+			WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export AND y.name = 'ExportFailed'),
+		'FailedAt', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp.fail_export(uuid, text, text) IS
+'Record that a requested export came to nothing.
+To be called by whoever ran export_bundle, after its transaction was rolled back. Records ExportFailed.
+Raises: TP103 (no such export was requested), TP202, 42501.';
+REVOKE ALL ON FUNCTION atp.fail_export(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.fail_export(uuid, text, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.export_bundle(
+	stream text DEFAULT NULL,
+	event_type text DEFAULT NULL,
+	recorded_from timestamptz DEFAULT NULL,
+	recorded_until timestamptz DEFAULT NULL,
+	completeness text DEFAULT 'records',
+	first_leaf bigint DEFAULT 0,
+	max_leaves bigint DEFAULT NULL,
+	known_size bigint DEFAULT NULL,
+	known_tree_size bigint DEFAULT NULL,
+	export uuid DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS SETOF text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100000 COST 1000 AS 'MODULE_PATHNAME', 'atp_export_bundle';
+COMMENT ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) IS
+'Export a tenant''s events under the newest signed checkpoint, as lines of JSON.
+Without arguments the whole log. stream, event_type, recorded_from (inclusive) and recorded_until (exclusive) filter. completeness says what is told of events that the filter leaves out: records (their records without content, so that it can be seen that they do not match), hashes (their leaf hashes only), proofs (nothing: each event comes with a proof of its own; for one stream out of a large log). first_leaf and max_leaves export a part of the log. known_size and known_tree_size are sizes from a known head of atp-verify: the bundle then proves growth from there. export is an id of request_export. In a target list rows come as they are made, in constant memory: COPY (SELECT atp.export_bundle()) TO ... WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'') writes them unchanged.
+Records ExportRequested, ExportStarted and ExportCompleted unless the transaction is read only.
+Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged), 22023, 42501.';
+REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
 
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
