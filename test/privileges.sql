@@ -26,7 +26,7 @@ INSERT INTO matrix VALUES
 	('append', 'w'), ('ingest', 'w'), ('seal', 'wa'),
 	('read', 'rua'), ('get', 'rua'), ('get', 'rwua'), ('get', 'ua'), ('list', 'rua'), ('list', 'rwua'), ('list', 'ua'), ('search', 'rwua'), ('search', 'rua'),
 	('wait', 'rwua'), ('wait', 'ra'), ('validate', 'rwua'), ('explain', 'rua'), ('verify', 'rua'), ('verify', 'ua'), ('prove', 'rua'), ('prove', 'ua'),
-	('doctor', 'ua'), ('self', 'ua'), ('submit', 'ua'), ('export', 'ua'), ('export', 'a'),
+	('doctor', 'ua'), ('self', 'ua'), ('submit', 'ua'), ('request', 'ua'), ('fail', 'ua'), ('finish', 'ua'), ('start', 'ua'), ('complete', 'ua'), ('export', 'ua'), ('export', 'a'),
 	('claim', 'ra'), ('ack', 'ra'), ('nack', 'ra'), ('renew', 'ra'), ('begin', 'ra'), ('finish', 'ra'), ('fail', 'ra'), ('defer', 'ra'),
 	('acquire', 'rwa'), ('release', 'rwa'), ('release', 'a');
 INSERT INTO matrix SELECT unnest(ARRAY['add', 'alter', 'archive', 'build', 'cancel', 'change', 'close', 'create', 'define', 'delete', 'disown', 'document', 'drop',
