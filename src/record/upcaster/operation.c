@@ -220,7 +220,8 @@ set_at(Jsonb *document, Path *path, Jsonb *value)
 
 	for (int n = 1; n < path->n; n++)
 		if (get_at(document, path, n) == NULL)
-			document = DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(document), path_array(path, n), empty, BoolGetDatum(true)));
+			document = DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(document), path_array(path, n), empty,
+														  BoolGetDatum(true)));
 	document = DatumGetJsonbP(DirectFunctionCall4(jsonb_set, JsonbPGetDatum(document), path_array(path, path->n), JsonbPGetDatum(value),
 												  BoolGetDatum(true)));
 	if (get_at(document, path, path->n) == NULL)
