@@ -61,6 +61,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP110', 'resequence_needed', 'The log was restored, or belongs to another cluster; run atp.resequence().'),
 	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
 	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
+	('TP120', 'projection_not_found', 'No projection has this name.'),
+	('TP111', 'event_not_found', 'No event has this id.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -101,6 +103,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP362', 'rate_limited', 'The rate limit has no tokens left; DETAIL says when it will.'),
 	('TP363', 'bulkhead_full', 'The bulkhead has no free slot.'),
 	('TP364', 'limit_not_found', 'No rate limit or bulkhead has this name.'),
+	('TP252', 'invalid_item', 'Code of a fault in an item handed to ingestion: a member is missing, malformed or unknown.'),
+	('TP253', 'quarantine_item_not_found', 'No item in quarantine has this event id.'),
 	('TP260', 'policy_exists', 'A policy of this name is in force.'),
 	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
 	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
@@ -110,7 +114,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
 	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
-	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.'),
+	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -4690,6 +4695,320 @@ Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived alrea
 REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
 
+-- ==== src/stream/ingest.sql ====
+-- Ingestion: reports of who did what to which resource. What is sound becomes AuditEventReceived in the resource's stream; what is not
+-- becomes AuditEventValidationFailed in quarantine, and nothing is raised for it.
+CREATE TABLE atp_internal.ingest_batch (
+	tenant int NOT NULL,
+	batch_id uuid NOT NULL,
+	event_count int NOT NULL,
+	source text NOT NULL,
+	digest bytea NOT NULL,
+	started_at timestamptz NOT NULL,
+	completed_at timestamptz,
+	failed int[],
+	event_ids uuid[],
+	CONSTRAINT ingest_batch_pk PRIMARY KEY (batch_id, tenant)
+);
+COMMENT ON TABLE atp_internal.ingest_batch IS 'Batches that were ingested, and which event each item became. Inserting the row is the lock against the same batch.';
+COMMENT ON COLUMN atp_internal.ingest_batch.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.ingest_batch.batch_id IS 'Identity of the batch: the caller''s, or derived from source and content.';
+COMMENT ON COLUMN atp_internal.ingest_batch.event_count IS 'Items in it.';
+COMMENT ON COLUMN atp_internal.ingest_batch.source IS 'Where the items came from, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.ingest_batch.digest IS 'SHA-256 of the canonical records: a repetition has to agree.';
+COMMENT ON COLUMN atp_internal.ingest_batch.started_at IS 'When its ingestion began.';
+COMMENT ON COLUMN atp_internal.ingest_batch.completed_at IS 'When it ended; NULL only inside the transaction.';
+COMMENT ON COLUMN atp_internal.ingest_batch.failed IS 'Numbers, from 1, of the items that went into quarantine.';
+COMMENT ON COLUMN atp_internal.ingest_batch.event_ids IS 'The event that each item became, in the order of the items.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.ingest_batch', '');
+ALTER TABLE atp_internal.ingest_batch ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.ingest_batch FORCE ROW LEVEL SECURITY;
+CREATE POLICY ingest_batch_tenant ON atp_internal.ingest_batch USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.quarantine (
+	tenant int NOT NULL,
+	event_id uuid NOT NULL,
+	batch_id uuid,
+	item int NOT NULL,
+	attempts int NOT NULL DEFAULT 1,
+	quarantined_at timestamptz NOT NULL,
+	resolved_at timestamptz,
+	resolved_by uuid,
+	stream text NOT NULL,
+	CONSTRAINT quarantine_pk PRIMARY KEY (event_id, tenant)
+);
+COMMENT ON TABLE atp_internal.quarantine IS 'Items that ingestion refused. The items themselves are events; this is the list of them, and what became of each.';
+COMMENT ON COLUMN atp_internal.quarantine.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.quarantine.event_id IS 'The AuditEventValidationFailed that holds the item.';
+COMMENT ON COLUMN atp_internal.quarantine.batch_id IS 'The batch that it came with; NULL: it came alone.';
+COMMENT ON COLUMN atp_internal.quarantine.item IS 'Its number in the batch, from 1.';
+COMMENT ON COLUMN atp_internal.quarantine.attempts IS 'How often it was refused.';
+COMMENT ON COLUMN atp_internal.quarantine.quarantined_at IS 'When it was refused first.';
+COMMENT ON COLUMN atp_internal.quarantine.resolved_at IS 'When it was re-ingested; NULL while it is open.';
+COMMENT ON COLUMN atp_internal.quarantine.resolved_by IS 'The AuditEventReceived that it became.';
+COMMENT ON COLUMN atp_internal.quarantine.stream IS 'The quarantine stream.';
+CREATE INDEX quarantine_open ON atp_internal.quarantine (tenant, event_id) WHERE resolved_at IS NULL;
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.quarantine', '');
+ALTER TABLE atp_internal.quarantine ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.quarantine FORCE ROW LEVEL SECURITY;
+CREATE POLICY quarantine_tenant ON atp_internal.quarantine USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TYPE atp.ingest_result AS (
+	item int,
+	accepted boolean,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	hash bytea,
+	recorded_at timestamptz,
+	deduplicated boolean,
+	errors jsonb,
+	batch_id uuid
+);
+COMMENT ON TYPE atp.ingest_result IS 'What became of an item that was handed to ingestion.';
+COMMENT ON COLUMN atp.ingest_result.item IS 'Number of the item in its batch, from 1.';
+COMMENT ON COLUMN atp.ingest_result.accepted IS 'True: it was stored. False: it was put into quarantine.';
+COMMENT ON COLUMN atp.ingest_result.event_id IS 'The event that it became: AuditEventReceived, or AuditEventValidationFailed.';
+COMMENT ON COLUMN atp.ingest_result.stream IS 'The stream of that event: the resource''s, or the quarantine''s.';
+COMMENT ON COLUMN atp.ingest_result.stream_version IS 'Its place in the stream.';
+COMMENT ON COLUMN atp.ingest_result.hash IS 'Its chain link, SHA-256.';
+COMMENT ON COLUMN atp.ingest_result.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.ingest_result.deduplicated IS 'True when it was there already; the rest is the original result.';
+COMMENT ON COLUMN atp.ingest_result.errors IS 'Array of {Code, Location, Keyword, Message}; NULL for an item that was accepted.';
+COMMENT ON COLUMN atp.ingest_result.batch_id IS 'The batch; NULL for an item that came alone.';
+
+CREATE FUNCTION atp.ingest_event(
+	actor text,
+	action text,
+	resource text,
+	payload jsonb DEFAULT '{}',
+	occurred_at timestamptz DEFAULT NULL,
+	event_id uuid DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	payload_type text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS atp.ingest_result
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_ingest_event';
+COMMENT ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) IS
+'Record who did what to which resource, or put the report into quarantine.
+Stored as AuditEventReceived in the stream of the resource: the resource itself where it is a stream name {Type}-{Id}, otherwise Resource- and the resource, bytes that a name cannot have as %XX (or its SHA-256 where that is too long). payload_type: a registered event type whose active schema the payload has to meet. event_id or idempotency_key: the same one with the same content returns the original result. A report that is not valid raises nothing: it becomes AuditEventValidationFailed in a quarantine stream, and its errors are returned.
+Raises: TP202, TP203 (tenant), 25006, 40001, 42501.';
+REVOKE ALL ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) TO atp_writer;
+
+CREATE FUNCTION atp_internal.ingest_items(tenant int, records jsonb, batch_id uuid, quarantine text, causation text) RETURNS SETOF atp.ingest_result
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_ingest_items';
+COMMENT ON FUNCTION atp_internal.ingest_items(int, jsonb, uuid, text, text) IS
+'Ingest an array of items and return what became of each.
+batch_id: its row says afterwards which event each item became. quarantine: the stream for what is refused; NULL: a new one, and the list of the quarantine gets it. causation goes into the metadata.
+Raises: TP203 (tenant), 22023 (records is no array), 54000 (too many).';
+REVOKE ALL ON FUNCTION atp_internal.ingest_items(int, jsonb, uuid, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.ingest_digest(records jsonb) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_ingest_digest';
+COMMENT ON FUNCTION atp_internal.ingest_digest(jsonb) IS 'Return the SHA-256 of the canonical form of a document.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_digest(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.ingest_batch_id(source text, digest bytea) RETURNS uuid
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT pg_catalog.encode(pg_catalog.set_byte(pg_catalog.set_byte(d.h, 6, (pg_catalog.get_byte(d.h, 6) & 15) | 128), 8,
+			(pg_catalog.get_byte(d.h, 8) & 63) | 128), 'hex')::uuid
+		FROM (SELECT pg_catalog.substr(pg_catalog.sha256('\x6174702f62617463682f763100'::bytea
+			|| pg_catalog.convert_to(ingest_batch_id.source, 'UTF8') || ingest_batch_id.digest), 1, 16)) AS d (h);
+END;
+COMMENT ON FUNCTION atp_internal.ingest_batch_id(text, bytea) IS 'Derive the identity of a batch: a version 8 UUID of source and digest.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_batch_id(text, bytea) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.batch_results(tenant_key int, batch_id uuid) RETURNS SETOF atp.ingest_result
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
+BEGIN ATOMIC
+	SELECT n.item::int, NOT n.item::int = ANY (b.failed), n.event_id, s.name, e.stream_version, e.hash, e.recorded_at, true,
+			CASE WHEN n.item::int = ANY (b.failed) THEN e.payload::jsonb -> 'ValidationErrors' END, b.batch_id
+		FROM atp_internal.ingest_batch b
+			CROSS JOIN LATERAL pg_catalog.unnest(b.event_ids) WITH ORDINALITY AS n (event_id, item)
+			LEFT JOIN atp_internal.event e ON e.event_id = n.event_id AND e.tenant = b.tenant
+			LEFT JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+		WHERE b.batch_id = batch_results.batch_id AND b.tenant = batch_results.tenant_key
+		ORDER BY n.item;
+END;
+COMMENT ON FUNCTION atp_internal.batch_results(int, uuid) IS 'List what became of each item of a batch.';
+REVOKE ALL ON FUNCTION atp_internal.batch_results(int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp.ingest_batch(records jsonb, source text, batch_id uuid DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF atp.ingest_result
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(ingest_batch.tenant);
+	fingerprint bytea := atp_internal.ingest_digest(ingest_batch.records);
+	id uuid := coalesce(ingest_batch.batch_id, atp_internal.ingest_batch_id(ingest_batch.source, fingerprint));
+	tenant_name text := (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = opened);
+	known atp_internal.ingest_batch;
+	started timestamptz := clock_timestamp();
+BEGIN
+	IF ingest_batch.records IS NULL OR ingest_batch.source IS NULL THEN
+		RAISE EXCEPTION 'records and source must not be null' USING ERRCODE = '22004';
+	ELSIF jsonb_typeof(ingest_batch.records) <> 'array' THEN
+		RAISE EXCEPTION 'records is not a JSON array' USING ERRCODE = '22023',
+			HINT = 'For example [{"actor": "alice", "action": "document.updated", "resource": "document-42", "payload": {}}].';
+	ELSIF length(ingest_batch.source) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'source must have 1 to 255 characters' USING ERRCODE = '22023';
+	END IF;
+	INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
+		VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
+		ON CONFLICT (batch_id, tenant) DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened;
+		IF known.digest <> fingerprint THEN
+			RAISE EXCEPTION 'batch id was used before for other content' USING ERRCODE = 'TP104',
+				DETAIL = format('Batch %s was ingested at %s from "%s".', id, known.started_at, known.source),
+				HINT = 'Give another batch its own id, or none: it is derived then.';
+		END IF;
+		RETURN QUERY SELECT * FROM atp_internal.batch_results(opened, id);
+		RETURN;
+	END IF;
+	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionStarted', jsonb_build_object(
+		'BatchId', id, 'TenantId', tenant_name, 'EventCount', jsonb_array_length(ingest_batch.records), 'Source', ingest_batch.source));
+	RETURN QUERY SELECT * FROM atp_internal.ingest_items(opened, ingest_batch.records, id, NULL, NULL);
+	UPDATE atp_internal.ingest_batch b SET completed_at = clock_timestamp() WHERE b.batch_id = id AND b.tenant = opened RETURNING b.* INTO known;
+	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionCompleted', jsonb_build_object(
+		'BatchId', id, 'TenantId', tenant_name, 'SuccessCount', known.event_count - cardinality(known.failed),
+		'FailureCount', cardinality(known.failed),
+		'Duration', format('PT%sS', trim_scale(extract(epoch FROM known.completed_at - started)))));
+END $$;
+COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
+'Ingest an array of items: keep the good, quarantine the bad, list each.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
+Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
+REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) TO atp_writer;
+
+CREATE VIEW atp.ingest_batches AS
+	SELECT b.batch_id, b.source, b.event_count, b.event_count - pg_catalog.cardinality(b.failed) AS success_count,
+		pg_catalog.cardinality(b.failed) AS failure_count, b.started_at, b.completed_at
+	FROM atp_internal.ingest_batch b
+	WHERE b.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.ingest_batches IS 'List the batches that were ingested for the current tenant.';
+COMMENT ON COLUMN atp.ingest_batches.batch_id IS 'Identity of the batch; atp.get_batch lists its items.';
+COMMENT ON COLUMN atp.ingest_batches.source IS 'Where the items came from.';
+COMMENT ON COLUMN atp.ingest_batches.event_count IS 'Items in it.';
+COMMENT ON COLUMN atp.ingest_batches.success_count IS 'Items that are stored.';
+COMMENT ON COLUMN atp.ingest_batches.failure_count IS 'Items that went into quarantine.';
+COMMENT ON COLUMN atp.ingest_batches.started_at IS 'When its ingestion began.';
+COMMENT ON COLUMN atp.ingest_batches.completed_at IS 'When it ended.';
+GRANT SELECT ON atp.ingest_batches TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.get_batch(batch_id uuid, tenant text DEFAULT NULL) RETURNS SETOF atp.ingest_result
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT * FROM atp_internal.batch_results(atp_internal.open_tenant(get_batch.tenant), get_batch.batch_id);
+END;
+COMMENT ON FUNCTION atp.get_batch(uuid, text) IS
+'List what became of each item of a batch, in the order of the items.
+No row where there is no such batch. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_batch(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_batch(uuid, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_quarantine(max_count int DEFAULT 100, after_event_id uuid DEFAULT NULL, batch uuid DEFAULT NULL,
+		include_resolved boolean DEFAULT false, tenant text DEFAULT NULL)
+	RETURNS TABLE (event_id uuid, batch_id uuid, item int, attempts int, errors jsonb, original jsonb, quarantined_at timestamptz,
+		resolved_at timestamptz, resolved_by uuid, stream text)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_quarantine.tenant);
+BEGIN
+	RETURN QUERY SELECT q.event_id, q.batch_id, q.item, q.attempts, e.payload::jsonb -> 'ValidationErrors', e.payload::jsonb -> 'OriginalPayload',
+			q.quarantined_at, q.resolved_at, q.resolved_by, q.stream
+		FROM (SELECT * FROM atp_internal.quarantine w
+				WHERE w.tenant = opened AND (list_quarantine.include_resolved OR w.resolved_at IS NULL)
+					AND (list_quarantine.after_event_id IS NULL OR w.event_id > list_quarantine.after_event_id)
+					AND (list_quarantine.batch IS NULL OR w.batch_id = list_quarantine.batch)
+				ORDER BY w.event_id LIMIT list_quarantine.max_count) q
+			LEFT JOIN atp_internal.event e ON e.event_id = q.event_id AND e.tenant = q.tenant
+		ORDER BY q.event_id;
+END $$;
+COMMENT ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) IS
+'List the items in quarantine, oldest first.
+errors and original are those of the first refusal; attempts counts the refusals. after_event_id: only later ones, for the next page. batch: only those of a batch. include_resolved: those that were re-ingested too, with the event that they became.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.reingest_event(event_id uuid, record jsonb DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.ingest_result
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(reingest_event.tenant);
+	known atp_internal.quarantine;
+	answer atp.ingest_result;
+BEGIN
+	SELECT q.* INTO known FROM atp_internal.quarantine q WHERE q.event_id = reingest_event.event_id AND q.tenant = opened FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no item in quarantine has this event id' USING ERRCODE = 'TP253',
+			DETAIL = format('It is %s.', reingest_event.event_id), HINT = 'atp.list_quarantine() lists them.';
+	END IF;
+	IF known.resolved_at IS NOT NULL THEN
+		SELECT known.item, true, e.event_id, s.name, e.stream_version, e.hash, e.recorded_at, true, NULL, known.batch_id INTO answer
+			FROM atp_internal.event e
+				JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+			WHERE e.event_id = known.resolved_by AND e.tenant = opened;
+		RETURN answer;
+	END IF;
+	SELECT r.* INTO answer
+		FROM atp_internal.ingest_items(opened, jsonb_build_array(coalesce(reingest_event.record,
+			(SELECT e.payload::jsonb -> 'OriginalPayload' FROM atp_internal.event e WHERE e.event_id = known.event_id AND e.tenant = opened))),
+			NULL, known.stream, atp.ulid_from_uuid(known.event_id)) r;
+	IF answer.accepted THEN
+		UPDATE atp_internal.quarantine q SET resolved_at = clock_timestamp(), resolved_by = answer.event_id
+			WHERE q.event_id = known.event_id AND q.tenant = opened;
+	ELSE
+		UPDATE atp_internal.quarantine q SET attempts = q.attempts + 1 WHERE q.event_id = known.event_id AND q.tenant = opened;
+	END IF;
+	answer.item := known.item;
+	answer.batch_id := known.batch_id;
+	RETURN answer;
+END $$;
+COMMENT ON FUNCTION atp.reingest_event(uuid, jsonb, text) IS
+'Ingest an item of the quarantine again, corrected or as it was.
+event_id names the AuditEventValidationFailed; record is the corrected item, NULL: the original (a cause outside it has gone). Accepted, it names the failure as its causation_id, and the item is resolved: doing it again returns the same result with deduplicated = true. Refused, its quarantine stream gets a further AuditEventValidationFailed, and the item stays open.
+Raises: TP253 (no such item), TP202, TP203 (tenant).';
+REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+-- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
+CREATE VIEW atp.ingest AS
+	SELECT NULL::text AS actor, NULL::text AS action, NULL::text AS resource, NULL::text AS payload, NULL::text AS occurred_at,
+		NULL::text AS event_id, NULL::text AS idempotency_key, NULL::text AS payload_type, NULL::text AS metadata, NULL::text AS source,
+		NULL::text AS tenant
+	WHERE false;
+COMMENT ON VIEW atp.ingest IS
+'Take rows by COPY FROM or INSERT and ingest them in batches; has no rows of its own.
+Rows of one statement are ingested at its end, or when atp.ingest_batch_size of one source and tenant have come together, as ingest_batch does it: what is not valid goes into quarantine, and the same file again is recognised batch by batch, provided that every row says when (occurred_at) or which (event_id, idempotency_key): rows that do not may be equal and yet two acts. Results: atp.ingest_batches, atp.get_batch, atp.list_quarantine.';
+COMMENT ON COLUMN atp.ingest.actor IS 'Who acted.';
+COMMENT ON COLUMN atp.ingest.action IS 'What was done.';
+COMMENT ON COLUMN atp.ingest.resource IS 'What it was done to.';
+COMMENT ON COLUMN atp.ingest.payload IS 'Details, text of a JSON object; NULL: none.';
+COMMENT ON COLUMN atp.ingest.occurred_at IS 'When, RFC 3339 with offset; NULL: the time of ingestion.';
+COMMENT ON COLUMN atp.ingest.event_id IS 'Id of the event, ULID or uuid; NULL: one is made.';
+COMMENT ON COLUMN atp.ingest.idempotency_key IS 'Key by which a repetition is recognised within the resource.';
+COMMENT ON COLUMN atp.ingest.payload_type IS 'Registered event type whose schema the payload has to meet.';
+COMMENT ON COLUMN atp.ingest.metadata IS 'Text of a JSON object; NULL: none.';
+COMMENT ON COLUMN atp.ingest.source IS 'Where the row comes from; NULL: copy.';
+COMMENT ON COLUMN atp.ingest.tenant IS 'Name of the tenant; NULL: that of the setting atp.tenant.';
+GRANT SELECT, INSERT ON atp.ingest TO atp_writer, atp_admin;
+
+CREATE FUNCTION atp_internal.ingest_rows() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_ingest_rows';
+COMMENT ON FUNCTION atp_internal.ingest_rows() IS 'Gather the rows that a statement gives to the view atp.ingest, and ingest them.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_rows() FROM PUBLIC;
+CREATE TRIGGER ingest_rows_begin BEFORE INSERT ON atp.ingest FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.ingest_rows();
+CREATE TRIGGER ingest_rows INSTEAD OF INSERT ON atp.ingest FOR EACH ROW EXECUTE FUNCTION atp_internal.ingest_rows();
+CREATE TRIGGER ingest_rows_end AFTER INSERT ON atp.ingest FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.ingest_rows();
+
 -- ==== src/stream/policy.sql ====
 -- Policies: what a tenant rules about its events (retention, classification, access), as records of which every version is kept.
 -- Each policy is told in a stream of its own, atp.Policy-<id>. A version is in force from its recording until the next one's, or until
@@ -5025,6 +5344,81 @@ COMMENT ON FUNCTION atp_internal.policy_applies(jsonb, text, text, text) IS
 classification NULL: of no class, which rules that ask for a class do not apply to.';
 REVOKE ALL ON FUNCTION atp_internal.policy_applies(jsonb, text, text, text) FROM PUBLIC;
 
+-- ==== src/stream/health.sql ====
+-- Health checks: the state of each, so that a check that fails is an event when it begins to fail and not each time it is looked at.
+CREATE TABLE atp_internal.health_check (
+	tenant int NOT NULL,
+	passed boolean NOT NULL,
+	changed_at timestamptz NOT NULL,
+	checked_at timestamptz NOT NULL,
+	component text NOT NULL,
+	check_name text NOT NULL,
+	detail text,
+	CONSTRAINT health_check_pk PRIMARY KEY (component, check_name, tenant)
+) WITH (fillfactor = 50);
+COMMENT ON TABLE atp_internal.health_check IS 'The latest outcome of each health check.';
+COMMENT ON COLUMN atp_internal.health_check.tenant IS 'Surrogate key of the tenant concerned; the tenant default for what concerns all.';
+COMMENT ON COLUMN atp_internal.health_check.passed IS 'Whether it passed when it was last reported.';
+COMMENT ON COLUMN atp_internal.health_check.changed_at IS 'Since when it passes, or fails.';
+COMMENT ON COLUMN atp_internal.health_check.checked_at IS 'When it was last reported.';
+COMMENT ON COLUMN atp_internal.health_check.component IS 'Which part was checked.';
+COMMENT ON COLUMN atp_internal.health_check.check_name IS 'Name of the check.';
+COMMENT ON COLUMN atp_internal.health_check.detail IS 'What was found.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.health_check', '');
+ALTER TABLE atp_internal.health_check ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.health_check FORCE ROW LEVEL SECURITY;
+CREATE POLICY health_check_tenant ON atp_internal.health_check USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE VIEW atp.health_checks AS
+	SELECT h.component, h.check_name, h.passed, h.detail, h.changed_at, h.checked_at
+	FROM atp_internal.health_check h
+	WHERE h.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.health_checks IS 'List the latest outcome of each health check of the current tenant.';
+COMMENT ON COLUMN atp.health_checks.component IS 'Which part was checked.';
+COMMENT ON COLUMN atp.health_checks.check_name IS 'Name of the check.';
+COMMENT ON COLUMN atp.health_checks.passed IS 'Whether it passed when it was last reported.';
+COMMENT ON COLUMN atp.health_checks.detail IS 'What was found.';
+COMMENT ON COLUMN atp.health_checks.changed_at IS 'Since when it passes, or fails.';
+COMMENT ON COLUMN atp.health_checks.checked_at IS 'When it was last reported.';
+GRANT SELECT ON atp.health_checks TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.report_health_check(component text, check_name text, passed boolean, detail text DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(report_health_check.tenant);
+	moment timestamptz := clock_timestamp();
+	before boolean;
+BEGIN
+	IF report_health_check.passed IS NULL OR report_health_check.component !~ '^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,127}$'
+			OR report_health_check.check_name !~ '^[A-Za-z0-9][A-Za-z0-9 ._:/-]{0,127}$' THEN
+		RAISE EXCEPTION 'a health check has a component, a name and an outcome' USING ERRCODE = '22023',
+			DETAIL = 'Component and name have 1 to 128 letters, digits, spaces and . _ : / - and begin with a letter or digit.';
+	END IF;
+	INSERT INTO atp_internal.health_check (tenant, passed, changed_at, checked_at, component, check_name)
+		VALUES (opened, true, moment, moment, report_health_check.component, report_health_check.check_name)
+		ON CONFLICT (component, check_name, tenant) DO NOTHING;
+	SELECT h.passed INTO before FROM atp_internal.health_check h
+		WHERE h.tenant = opened AND h.component = report_health_check.component AND h.check_name = report_health_check.check_name FOR UPDATE;
+	UPDATE atp_internal.health_check h SET passed = report_health_check.passed, detail = report_health_check.detail, checked_at = moment,
+			changed_at = CASE WHEN h.passed = report_health_check.passed THEN h.changed_at ELSE moment END
+		WHERE h.tenant = opened AND h.component = report_health_check.component AND h.check_name = report_health_check.check_name;
+	IF before AND NOT report_health_check.passed THEN
+		PERFORM atp_internal.emit_event(opened, 'atp.Health-' || replace(report_health_check.component || '/' || report_health_check.check_name, ' ', '_'),
+			'HealthCheckFailed', jsonb_build_object('Component', report_health_check.component, 'Check', report_health_check.check_name,
+				'Detail', coalesce(nullif(left(report_health_check.detail, 4096), ''), 'no detail'), 'TenantId',
+				(SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = opened), 'DetectedAt', atp_internal.event_time(moment)));
+	END IF;
+	RETURN before AND NOT report_health_check.passed;
+END $$;
+COMMENT ON FUNCTION atp.report_health_check(text, text, boolean, text, text) IS
+'Report the outcome of a health check; return whether that is a new failure.
+For monitors inside and outside the database. When a check that passed before (or was never reported) fails, HealthCheckFailed goes to the stream atp.Health-<component>/<check>; while it goes on failing, nothing more. The latest outcomes are in atp.health_checks.
+Raises: 22023 (malformed name, no outcome), TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.report_health_check(text, text, boolean, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.report_health_check(text, text, boolean, text, text) TO atp_admin;
+
 -- ==== src/log/log.sql ====
 -- The log: one gapless order over all committed events. Insert-only; the sequencer is its only writer.
 CREATE TABLE atp_internal.log (
@@ -5242,6 +5636,249 @@ COMMENT ON COLUMN atp.outbox.published_at IS 'When it got it; NULL: not yet.';
 COMMENT ON COLUMN atp.outbox.attempts IS 'Publications: 1 once published. A publication cannot half fail, so there never is a second one.';
 GRANT SELECT ON atp.outbox TO atp_reader, atp_auditor, atp_admin;
 
+-- ==== src/log/rendering.sql ====
+-- The platform's events as readers see them: those that are stored, and those that follow one to one from an append. The latter are
+-- rendered here from the log; stored, they would double every write and bring a row that all appends of a tenant share.
+CREATE FUNCTION atp_internal.class_rank(classification text) RETURNS int
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.array_position(ARRAY['public', 'internal', 'confidential', 'restricted'], classification);
+COMMENT ON FUNCTION atp_internal.class_rank(text) IS 'Return 1 for public to 4 for restricted; NULL for another word.';
+REVOKE ALL ON FUNCTION atp_internal.class_rank(text) FROM PUBLIC;
+
+CREATE VIEW atp_internal.policy_in_force AS
+	SELECT v.tenant, v.policy_id, p.policy_type, v.rules, v.changed_at AS from_at,
+		LEAST(lead(v.changed_at) OVER (PARTITION BY v.tenant, v.policy_id ORDER BY v.version), p.deleted_at) AS until_at
+	FROM atp_internal.policy_version v
+		JOIN atp_internal.policy p ON p.policy_id = v.policy_id AND p.tenant = v.tenant;
+COMMENT ON VIEW atp_internal.policy_in_force IS 'Versions of policies with the time during which each was in force.';
+COMMENT ON COLUMN atp_internal.policy_in_force.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.policy_in_force.policy_id IS 'The policy.';
+COMMENT ON COLUMN atp_internal.policy_in_force.policy_type IS 'retention, classification or access.';
+COMMENT ON COLUMN atp_internal.policy_in_force.rules IS 'Rules of the version.';
+COMMENT ON COLUMN atp_internal.policy_in_force.from_at IS 'When it came into force.';
+COMMENT ON COLUMN atp_internal.policy_in_force.until_at IS 'When it went out of force; NULL: it is in force.';
+
+CREATE FUNCTION atp_internal.classify_event(tenant_key int, event_type text, stream text, schema jsonb, schema_version int, recorded_at timestamptz)
+	RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	WITH rule (class, name) AS (
+		SELECT classify_event.schema ->> 'x-classification',
+				pg_catalog.format('schema:%s/%s', classify_event.event_type, classify_event.schema_version)
+			WHERE atp_internal.class_rank(classify_event.schema ->> 'x-classification') IS NOT NULL
+		UNION ALL
+		SELECT p.rules ->> 'Classification', 'policy:' || p.policy_id
+			FROM atp_internal.policy_in_force p
+			WHERE p.tenant = classify_event.tenant_key AND p.policy_type = 'classification'
+				AND p.from_at <= classify_event.recorded_at AND (p.until_at IS NULL OR p.until_at > classify_event.recorded_at)
+				AND atp_internal.policy_applies(p.rules, classify_event.event_type, classify_event.stream, NULL)
+	), decided (rank) AS (SELECT COALESCE(max(atp_internal.class_rank(r.class)), 2) FROM rule r)
+	SELECT pg_catalog.jsonb_build_object('Classification', (ARRAY['public', 'internal', 'confidential', 'restricted'])[d.rank], 'Confidence', 1,
+			'ClassificationRules', COALESCE((SELECT jsonb_agg(r.name ORDER BY r.name) FROM rule r WHERE atp_internal.class_rank(r.class) = d.rank),
+				'["default"]'::jsonb))
+		FROM decided d;
+END;
+COMMENT ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, timestamptz) IS
+'Say the class of an event and what decided it.
+The most sensitive of the class in its schema (keyword x-classification) and those of the policies in force when it was recorded; internal where none says anything.';
+REVOKE ALL ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp.read_platform_events(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, event_types text[] DEFAULT NULL,
+		tenant text DEFAULT NULL)
+	RETURNS TABLE (log_position bigint, event_type text, event_id uuid, stream text, occurred_at timestamptz, payload jsonb, stored boolean)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 3000 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH context (tenant_key, tenant) AS (
+		SELECT t.tenant, t.name FROM atp_internal.tenant t WHERE t.tenant = atp_internal.open_tenant(read_platform_events.tenant)
+	), event AS (
+		SELECT l.*, c.tenant_key, c.tenant, y.builtin, atp.ulid_from_uuid(l.event_id) AS ulid, k.document AS schema
+		FROM atp.read_log(read_platform_events.after_position, read_platform_events.max_count, read_platform_events.tenant) l
+			CROSS JOIN context c
+			JOIN atp_internal.event_type y ON y.name = l.event_type
+			LEFT JOIN atp_internal.event_schema k ON k.event_type = y.event_type AND k.version = l.schema_version
+	)
+	SELECT e.log_position, r.event_type, e.event_id, e.stream, e.recorded_at, r.payload, r.stored
+	FROM event e
+		CROSS JOIN LATERAL (SELECT atp_internal.classify_event(e.tenant_key, e.event_type, e.stream, e.schema, e.schema_version, e.recorded_at) AS class) c
+		CROSS JOIN LATERAL (
+			SELECT 1 AS part, e.event_type, e.payload::jsonb AS payload, true AS stored WHERE e.builtin
+			UNION ALL
+			SELECT 2, 'EventStreamCreated', jsonb_build_object('StreamId', e.stream, 'TenantId', e.tenant,
+					'SubjectId', substr(e.stream, strpos(e.stream, '-') + 1), 'StreamType', split_part(e.stream, '-', 1)), false
+				WHERE e.stream_version = 1
+			UNION ALL
+			SELECT 3, 'EventAddedToStream', jsonb_build_object('StreamId', e.stream, 'EventId', e.ulid, 'SequenceNumber', e.stream_version,
+					'PreviousHash', CASE WHEN e.stream_version = 1 THEN repeat('0', 64) ELSE
+						(SELECT encode(p.hash, 'hex') FROM atp_internal.stream s
+							JOIN atp_internal.event p ON p.stream = s.stream AND p.tenant = s.tenant AND p.stream_version = e.stream_version - 1
+							WHERE s.name = e.stream AND s.tenant = e.tenant_key) END), false
+			UNION ALL
+			SELECT 4, 'EventClassified', jsonb_build_object('EventId', e.ulid) || c.class, false
+			UNION ALL
+			(SELECT 5, 'RetentionPolicyApplied', jsonb_build_object('EventId', e.ulid, 'PolicyId', p.policy_id,
+					'RetentionPeriod', p.rules ->> 'RetentionPeriod',
+					'ExpiresAt', atp_internal.event_time(e.recorded_at + (p.rules ->> 'RetentionPeriod')::interval)), false
+				FROM atp_internal.policy_in_force p
+				WHERE p.tenant = e.tenant_key AND p.policy_type = 'retention' AND p.from_at <= e.recorded_at
+					AND (p.until_at IS NULL OR p.until_at > e.recorded_at)
+					AND atp_internal.policy_applies(p.rules, e.event_type, e.stream, c.class ->> 'Classification')
+				ORDER BY e.recorded_at + (p.rules ->> 'RetentionPeriod')::interval DESC, p.policy_id LIMIT 1)
+		) r
+	WHERE read_platform_events.event_types IS NULL OR r.event_type = ANY (read_platform_events.event_types)
+	ORDER BY e.log_position, r.part;
+END;
+COMMENT ON FUNCTION atp.read_platform_events(bigint, int, text[], text) IS
+'Read the events of the platform in log order, the stored and the rendered ones.
+What follows one to one from an append is not stored a second time but rendered from the log: EventStreamCreated, EventAddedToStream, EventClassified (by the schema''s keyword x-classification and the policies in force when the event was recorded), RetentionPolicyApplied (by the policy that keeps it longest). event_id is that of the event that it is about, or, where stored, its own; with event_type it makes an idempotency key. max_count bounds the events looked at, not the rows; pass the last log_position to go on. event_types NULL: all.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.read_platform_events(bigint, int, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_platform_events(bigint, int, text[], text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/projection.sql ====
+-- Projections of the log: who did what to what, and how far each stream has come. Fed in the sequencer's transaction by one
+-- statement trigger; what is in them is in the events, and rebuild_projection() makes it anew.
+CREATE TABLE atp_internal.audit_event_projection (
+	log_position bigint NOT NULL,
+	event_id uuid NOT NULL,
+	tenant int NOT NULL,
+	stream bigint NOT NULL,
+	stream_version bigint NOT NULL,
+	event_type int NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	actor text,
+	action text,
+	resource text,
+	correlation_id text,
+	CONSTRAINT audit_event_projection_pk PRIMARY KEY (log_position, tenant)
+);
+COMMENT ON TABLE atp_internal.audit_event_projection IS 'One row per event in the log, to be searched; read through atp.audit_event_projection.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.log_position IS 'Place in the log.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.stream IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.stream_version IS 'Place in the stream.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.actor IS 'Who, as atp.search_text() has it.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.action IS 'Did what, as atp.search_text() has it.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.resource IS 'To what, as atp.search_text() has it.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.correlation_id IS 'In the course of what, as atp.search_text() has it.';
+-- An index a question. Those that end in log_position give the latest first without a sort. text_pattern_ops compares bytes, which is
+-- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others.
+CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_event_type ON atp_internal.audit_event_projection (tenant, event_type, log_position);
+CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_occurred_at ON atp_internal.audit_event_projection (tenant, occurred_at);
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.audit_event_projection', '');
+ALTER TABLE atp_internal.audit_event_projection ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.audit_event_projection FORCE ROW LEVEL SECURITY;
+CREATE POLICY audit_event_projection_tenant ON atp_internal.audit_event_projection USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE VIEW atp.audit_event_projection AS
+	SELECT p.log_position, p.event_id, t.name AS tenant, s.name AS stream, p.stream_version, y.name AS event_type, p.occurred_at,
+		p.recorded_at, p.actor, p.action, p.resource, p.correlation_id
+	FROM atp_internal.audit_event_projection p
+		LEFT JOIN atp_internal.event_type y ON y.event_type = p.event_type
+		LEFT JOIN atp_internal.stream s ON s.stream = p.stream AND s.tenant = p.tenant
+		LEFT JOIN atp_internal.tenant t ON t.tenant = p.tenant
+	WHERE p.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.audit_event_projection IS
+'Search the events of the current tenant by actor, action, resource, event type, time and correlation.
+Filled by the sequencer as it places events. actor, action, resource and correlation_id are those members of the metadata; for AuditEventReceived, what the metadata does not say is taken from the members Actor, Action and Resource of the payload (a string, a number, or an object''s member id). Texts over 255 bytes are cut: compare with atp.search_text(value). What has been erased is NULL in a row made afterwards.';
+COMMENT ON COLUMN atp.audit_event_projection.log_position IS 'Place in the log.';
+COMMENT ON COLUMN atp.audit_event_projection.event_id IS 'The event; see atp.get_event().';
+COMMENT ON COLUMN atp.audit_event_projection.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.audit_event_projection.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.audit_event_projection.stream_version IS 'Place in the stream.';
+COMMENT ON COLUMN atp.audit_event_projection.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.audit_event_projection.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp.audit_event_projection.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.audit_event_projection.actor IS 'Who.';
+COMMENT ON COLUMN atp.audit_event_projection.action IS 'Did what.';
+COMMENT ON COLUMN atp.audit_event_projection.resource IS 'To what.';
+COMMENT ON COLUMN atp.audit_event_projection.correlation_id IS 'In the course of what.';
+GRANT SELECT ON atp.audit_event_projection TO atp_reader, atp_auditor, atp_admin;
+
+CREATE TABLE atp_internal.event_stream_projection (
+	stream bigint NOT NULL,
+	tenant int NOT NULL,
+	category text,
+	event_count bigint NOT NULL,
+	version bigint NOT NULL,
+	first_occurred_at timestamptz NOT NULL,
+	last_occurred_at timestamptz NOT NULL,
+	first_log_position bigint NOT NULL,
+	last_log_position bigint NOT NULL,
+	CONSTRAINT event_stream_projection_pk PRIMARY KEY (stream, tenant)
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE atp_internal.event_stream_projection IS 'One row per stream with events in the log; read through atp.event_stream_projection.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.stream IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.category IS 'AggregateType: the part of the name before the first hyphen.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.event_count IS 'Events in the log.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.version IS 'Version of the last one.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.first_occurred_at IS 'Earliest occurred_at among them.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.last_occurred_at IS 'Latest occurred_at among them.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.first_log_position IS 'Place of the first one in the log.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.last_log_position IS 'Place of the last one in the log.';
+CREATE INDEX event_stream_projection_category ON atp_internal.event_stream_projection (tenant, category text_pattern_ops);
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_stream_projection', '');
+ALTER TABLE atp_internal.event_stream_projection ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.event_stream_projection FORCE ROW LEVEL SECURITY;
+CREATE POLICY event_stream_projection_tenant ON atp_internal.event_stream_projection USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE VIEW atp.event_stream_projection AS
+	SELECT t.name AS tenant, s.name AS stream, p.category, p.event_count, p.version, p.first_occurred_at, p.last_occurred_at,
+		p.first_log_position, p.last_log_position,
+		CASE s.state WHEN 'o' THEN 'open' WHEN 's' THEN 'sealed' WHEN 'a' THEN 'archived' END AS state
+	FROM atp_internal.event_stream_projection p
+		LEFT JOIN atp_internal.stream s ON s.stream = p.stream AND s.tenant = p.tenant
+		LEFT JOIN atp_internal.tenant t ON t.tenant = p.tenant
+	WHERE p.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.event_stream_projection IS
+'Show the streams of the current tenant as far as the log has come.
+Filled by the sequencer as it places events; atp.streams shows the streams as they are written.';
+COMMENT ON COLUMN atp.event_stream_projection.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.event_stream_projection.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.event_stream_projection.category IS 'AggregateType: the part of the name before the first hyphen.';
+COMMENT ON COLUMN atp.event_stream_projection.event_count IS 'Events in the log.';
+COMMENT ON COLUMN atp.event_stream_projection.version IS 'Version of the last one.';
+COMMENT ON COLUMN atp.event_stream_projection.first_occurred_at IS 'Earliest occurred_at among them.';
+COMMENT ON COLUMN atp.event_stream_projection.last_occurred_at IS 'Latest occurred_at among them.';
+COMMENT ON COLUMN atp.event_stream_projection.first_log_position IS 'Place of the first one in the log.';
+COMMENT ON COLUMN atp.event_stream_projection.last_log_position IS 'Place of the last one in the log.';
+COMMENT ON COLUMN atp.event_stream_projection.state IS 'open, sealed or archived, as of now.';
+GRANT SELECT ON atp.event_stream_projection TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.projection_project() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_projection_project';
+COMMENT ON FUNCTION atp_internal.projection_project() IS 'Take the events of a tick into the projections; does nothing in a restore.';
+REVOKE ALL ON FUNCTION atp_internal.projection_project() FROM PUBLIC;
+CREATE TRIGGER project AFTER INSERT ON atp_internal.log REFERENCING NEW TABLE AS placed
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.projection_project();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER project;
+
+CREATE FUNCTION atp.rebuild_projection(projection text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_projection_rebuild';
+COMMENT ON FUNCTION atp.rebuild_projection(text) IS
+'Make a projection anew from the log, and return the number of positions read.
+It is made for all tenants.
+projection is audit_event_projection or event_stream_projection. The table is locked until the transaction ends: readers wait, and so do ticks that reach it; appends go on. To be used after events were erased.
+Raises: TP120 (no such projection), 25001 (not READ COMMITTED).';
+REVOKE ALL ON FUNCTION atp.rebuild_projection(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.rebuild_projection(text) TO atp_admin;
+
+CREATE FUNCTION atp.search_text(value text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_projection_search_text';
+COMMENT ON FUNCTION atp.search_text(text) IS
+'Return a text as it stands in the columns of atp.audit_event_projection.
+Up to 255 bytes: itself. A longer one is cut to 236 bytes, at a character, and an ellipsis and 16 hexadecimal digits of its SHA-256 follow, so that different texts stay different.';
+GRANT EXECUTE ON FUNCTION atp.search_text(text) TO PUBLIC;
+
 -- ==== src/log/verifylog.sql ====
 -- Verification of the log and of everything.
 CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
@@ -5260,6 +5897,46 @@ COMMENT ON FUNCTION atp.verify_all(boolean) IS
 Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+
+-- ==== src/log/attest.sql ====
+-- Verification on record. The verify functions write nothing; who runs them for the record calls this.
+CREATE FUNCTION atp.record_verification(deep boolean DEFAULT false) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	started timestamptz := clock_timestamp();
+	found_fault record;
+	faulty int;
+	seconds text;
+	one record;
+	counted jsonb := (SELECT jsonb_object_agg(s.tenant, jsonb_build_object('StreamsChecked', s.streams, 'EventsChecked', s.events))
+		FROM (SELECT tenant, count(*) AS streams, sum(atp_internal.pending_version(stream, version)) AS events FROM atp_internal.stream GROUP BY tenant) s);
+BEGIN
+	SELECT v.* INTO found_fault FROM atp.verify_all(record_verification.deep) v;
+	seconds := format('PT%sS', trim_scale(extract(epoch FROM clock_timestamp() - started)));
+	SELECT coalesce((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = found_fault.first_fault_tenant),
+		(SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default')) INTO faulty WHERE NOT found_fault.ok;
+	-- Streams are checked tenant by tenant: what comes before the fault is whole, and what comes behind it is not known.
+	FOR one IN SELECT t.tenant, t.name, counted -> t.tenant::text AS counts FROM atp_internal.tenant t
+			WHERE counted ? t.tenant::text AND (found_fault.ok OR t.tenant < faulty AND found_fault.first_fault_tenant IS NOT NULL) ORDER BY t.tenant LOOP
+		PERFORM atp_internal.emit_event(one.tenant, 'atp.Integrity-chains', 'HashChainValidated', jsonb_build_object('TenantId', one.name,
+			'Scope', 'all streams', 'Duration', seconds, 'ValidatedAt', atp_internal.event_time(clock_timestamp())) || one.counts);
+	END LOOP;
+	IF NOT found_fault.ok AND counted IS NOT NULL THEN
+		PERFORM atp_internal.emit_event(faulty, 'atp.Integrity-chains', 'HashChainValidationFailed', jsonb_build_object(
+			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = faulty),
+			'Scope', CASE WHEN found_fault.first_fault_stream IS NULL AND found_fault.first_fault_position IS NOT NULL THEN 'log' ELSE 'all streams' END,
+			'StreamsChecked', coalesce((counted -> faulty::text ->> 'StreamsChecked')::bigint, 0), 'EventsChecked', found_fault.checked,
+			'FirstFault', jsonb_build_object('StreamId', found_fault.first_fault_stream, 'SequenceNumber', found_fault.first_fault_version,
+				'Fault', found_fault.fault), 'DetectedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+	RETURN found_fault.ok;
+END $$;
+COMMENT ON FUNCTION atp.record_verification(boolean) IS
+'Verify every chain and put the outcome on record; return whether all was well.
+Runs verify_all (deep as there). Each tenant whose streams were found whole gets HashChainValidated in its stream atp.Integrity-chains; the one with the first fault, or the tenant default for a fault of the log, gets HashChainValidationFailed. An empty store gets nothing. Meant for the night: SELECT cron.schedule(''atp verification'', ''30 2 * * *'', ''SELECT atp.record_verification()'').';
+REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
@@ -5626,16 +6303,16 @@ BEGIN
 			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
 	END IF;
 	PERFORM atp_internal.lock_checkpoints();
-	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
-			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	IF EXISTS (SELECT FROM atp_internal.checkpoint_signature) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'checkpoints are signed under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once a checkpoint is signed.';
 	END IF;
 	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
 END $$;
 COMMENT ON FUNCTION atp.set_origin(text) IS
-'Set the origin, the first line of every checkpoint, before there is one.
+'Set the origin, the first line of every checkpoint, before one is signed.
 Without it the origin is atp/ and a random uuid.
-Raises: TP502 (malformed), TP505 (there are checkpoints).';
+Raises: TP502 (malformed), TP505 (checkpoints are signed).';
 REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
 
@@ -5709,21 +6386,25 @@ Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
 REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
 
+CREATE FUNCTION atp_internal.newest_signed() RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT g.size FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE k.purpose = 'log' AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	ORDER BY g.size DESC FETCH FIRST ROW ONLY;
+END;
+COMMENT ON FUNCTION atp_internal.newest_signed() IS 'Return the size of the newest checkpoint that the log has signed; NULL: none.';
+REVOKE ALL ON FUNCTION atp_internal.newest_signed() FROM PUBLIC;
+
 CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	WITH counting AS (
-		SELECT g.size, g.line, k.purpose, g.vkey
-		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
-		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
-	), chosen AS (
-		SELECT c.size FROM counting c
-		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
-		ORDER BY c.size DESC FETCH FIRST ROW ONLY
-	)
-	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
-	FROM counting c JOIN chosen USING (size)
-	GROUP BY c.size;
+	SELECT atp_internal.checkpoint_body(g.size) || E'\n' || pg_catalog.string_agg(g.line, '' ORDER BY k.purpose, g.vkey COLLATE "C")
+	FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE g.size = coalesce(get_checkpoint.size, atp_internal.newest_signed())
+		AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	GROUP BY g.size
+	HAVING pg_catalog.bool_or(k.purpose = 'log');
 END;
 COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
 'Return a signed checkpoint as a note: the newest one, or that of a size.
@@ -5843,6 +6524,45 @@ They come from atp-signer or a witness. note is a signed note whose text is one 
 Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
 REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
+
+-- ==== src/log/proof.sql ====
+-- Proofs from the stored trees.
+CREATE FUNCTION atp.prove_event(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'atp_proof_prove_event';
+COMMENT ON FUNCTION atp.prove_event(uuid, text) IS
+'Prove that an event is in its tenant''s log under a checkpoint.
+A document: the leaf (its index and hash, which is the event''s chain link), its inclusion in the tenant''s tree (tree_size, tree_root, tree_proof), that tree''s head as a leaf of the root log (head_leaf, head_proof), and the checkpoint, a signed note, null where nobody has signed one. Hashes in hexadecimal. The newest signed checkpoint is taken. See docs/howto for how to check it by hand. Takes the same time whatever the size of the log.
+Raises: TP111 (no such event), TP202, TP506 (no checkpoint covers it yet), 42501.';
+REVOKE ALL ON FUNCTION atp.prove_event(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.prove_event(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.prove_consistency(old_size bigint, new_size bigint, tenant text DEFAULT NULL) RETURNS bytea[]
+	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'atp_proof_prove_consistency';
+COMMENT ON FUNCTION atp.prove_consistency(bigint, bigint, text) IS
+'Prove that the log of new_size leaves begins with that of old_size leaves.
+Without a tenant, of the root log, whose sizes checkpoints state; with one, of that tenant''s tree. Hashes in the order of RFC 6962; see merkle_verify_consistency. Takes the same time whatever the size of the log.
+Raises: TP202, TP501 (sizes), TP506 (the stored tree is damaged), 42501.';
+REVOKE ALL ON FUNCTION atp.prove_consistency(bigint, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.prove_consistency(bigint, bigint, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_heads(after_leaf bigint DEFAULT -1, max_count int DEFAULT 1000,
+		OUT leaf bigint, OUT log_uid uuid, OUT size bigint, OUT root bytea, OUT previous_size bigint, OUT consistency bytea[]) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT h.leaf, t.log_uid, h.size, h.root, p.size,
+		CASE WHEN p.size IS NOT NULL THEN atp.prove_consistency(p.size, h.size, t.name) END
+	FROM (SELECT x.* FROM atp_internal.tenant_head x WHERE x.leaf > list_heads.after_leaf ORDER BY x.leaf
+			FETCH FIRST list_heads.max_count ROWS ONLY) h
+		JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		LEFT JOIN LATERAL (SELECT o.size FROM atp_internal.tenant_head o WHERE o.tenant = h.tenant AND o.leaf < h.leaf
+			ORDER BY o.leaf DESC FETCH FIRST ROW ONLY) p ON true
+	ORDER BY h.leaf;
+END;
+COMMENT ON FUNCTION atp.list_heads(bigint, int) IS
+'List the leaves of the root log: heads of tenants'' trees, with proof of growth.
+consistency proves that the tenant''s tree grew from its head before (previous_size), and is NULL for its first. What atp-signer asks for.';
+REVOKE ALL ON FUNCTION atp.list_heads(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_heads(bigint, int) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -7150,6 +7870,72 @@ rule: those that hold, where it matches; the first that does not, where it does 
 Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/compliance/export.sql ====
+-- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
+CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.open_tenant(request_export.tenant);
+	export uuid := atp.create_event_id();
+BEGIN
+	PERFORM atp_internal.emit_event(key, 'atp.Export-' || export, 'ExportRequested', jsonb_build_object('ExportId', export,
+		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'RequestedBy', session_user,
+		'Purpose', request_export.purpose, 'Format', 'bundle', 'Filter', '{}'::jsonb));
+	RETURN export;
+END $$;
+COMMENT ON FUNCTION atp.request_export(text, text) IS
+'Record that an export is asked for, and return its id for export_bundle.
+Committed before the export, it stands also where the export fails; see fail_export. purpose says in words what it is for. Records ExportRequested.
+Raises: TP202, 42501.';
+REVOKE ALL ON FUNCTION atp.request_export(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.request_export(text, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.open_tenant(fail_export.tenant);
+BEGIN
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
+	END IF;
+	PERFORM atp_internal.emit_event(key, 'atp.Export-' || fail_export.export, 'ExportFailed', jsonb_build_object('ExportId', fail_export.export,
+		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'FailureReason', fail_export.reason,
+		'Attempt', (SELECT count(*) + 1 FROM atp_internal.event e JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+				JOIN atp_internal.event_type y ON y.event_type = e.event_type
+			WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export AND y.name = 'ExportFailed'),
+		'FailedAt', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp.fail_export(uuid, text, text) IS
+'Record that a requested export came to nothing.
+To be called by whoever ran export_bundle, after its transaction was rolled back. Records ExportFailed.
+Raises: TP103 (no such export was requested), TP202, 42501.';
+REVOKE ALL ON FUNCTION atp.fail_export(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.fail_export(uuid, text, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.export_bundle(
+	stream text DEFAULT NULL,
+	event_type text DEFAULT NULL,
+	recorded_from timestamptz DEFAULT NULL,
+	recorded_until timestamptz DEFAULT NULL,
+	completeness text DEFAULT 'records',
+	first_leaf bigint DEFAULT 0,
+	max_leaves bigint DEFAULT NULL,
+	known_size bigint DEFAULT NULL,
+	known_tree_size bigint DEFAULT NULL,
+	export uuid DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS SETOF text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100000 COST 1000 AS 'MODULE_PATHNAME', 'atp_export_bundle';
+COMMENT ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) IS
+'Export a tenant''s events under the newest signed checkpoint, as lines of JSON.
+Without arguments the whole log. stream, event_type, recorded_from (inclusive) and recorded_until (exclusive) filter. completeness says what is told of events that the filter leaves out: records (their records without content, so that it can be seen that they do not match), hashes (their leaf hashes only), proofs (nothing: each event comes with a proof of its own; for one stream out of a large log). first_leaf and max_leaves export a part of the log. known_size and known_tree_size are sizes from a known head of atp-verify: the bundle then proves growth from there. export is an id of request_export. In a target list rows come as they are made, in constant memory: COPY (SELECT atp.export_bundle()) TO ... WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'') writes them unchanged.
+Records ExportRequested, ExportStarted and ExportCompleted unless the transaction is read only.
+Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged), 22023, 42501.';
+REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
 
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.

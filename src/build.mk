@@ -37,4 +37,7 @@ atp--$(ATP_VERSION).sql: atp.control src/MANIFEST src/errors.txt $(PARTS) src/to
 bin/%: src/cli/%.c $(filter src/core/%,$(OBJS))
 	@mkdir -p bin
 	$(CC) $(CFLAGS) $(CPPFLAGS) -o $@ $^ -lcrypto -ljson-c
+bin/atp-signer: src/cli/atp-signer.c $(filter src/core/%,$(OBJS))
+	@mkdir -p bin
+	$(CC) $(CFLAGS) -I$(shell $(PG_CONFIG) --includedir) $(CPPFLAGS) -o $@ $^ -L$(shell $(PG_CONFIG) --libdir) -lpq -lcrypto
 .PHONY: sql

@@ -10,6 +10,8 @@
 #define ATP_ERR_RESEQUENCE_NEEDED            MAKE_SQLSTATE('T', 'P', '1', '1', '0')
 #define ATP_ERR_OBJECT_GUARDED               MAKE_SQLSTATE('T', 'P', '1', '0', '8')
 #define ATP_ERR_EVENTS_EXIST                 MAKE_SQLSTATE('T', 'P', '1', '0', '9')
+#define ATP_ERR_PROJECTION_NOT_FOUND         MAKE_SQLSTATE('T', 'P', '1', '2', '0')
+#define ATP_ERR_EVENT_NOT_FOUND              MAKE_SQLSTATE('T', 'P', '1', '1', '1')
 #define ATP_ERR_INVALID_NAME                 MAKE_SQLSTATE('T', 'P', '2', '0', '1')
 #define ATP_ERR_TENANT_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '0', '2')
 #define ATP_ERR_TENANT_SUSPENDED             MAKE_SQLSTATE('T', 'P', '2', '0', '3')
@@ -50,6 +52,8 @@
 #define ATP_ERR_RATE_LIMITED                 MAKE_SQLSTATE('T', 'P', '3', '6', '2')
 #define ATP_ERR_BULKHEAD_FULL                MAKE_SQLSTATE('T', 'P', '3', '6', '3')
 #define ATP_ERR_LIMIT_NOT_FOUND              MAKE_SQLSTATE('T', 'P', '3', '6', '4')
+#define ATP_ERR_INVALID_ITEM                 MAKE_SQLSTATE('T', 'P', '2', '5', '2')
+#define ATP_ERR_QUARANTINE_ITEM_NOT_FOUND    MAKE_SQLSTATE('T', 'P', '2', '5', '3')
 #define ATP_ERR_POLICY_EXISTS                MAKE_SQLSTATE('T', 'P', '2', '6', '0')
 #define ATP_ERR_POLICY_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '6', '1')
 #define ATP_ERR_INVALID_POLICY               MAKE_SQLSTATE('T', 'P', '2', '6', '2')
@@ -60,4 +64,5 @@
 #define ATP_ERR_INVALID_KEY                  MAKE_SQLSTATE('T', 'P', '5', '0', '3')
 #define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
 #define ATP_ERR_CHECKPOINT_MISMATCH          MAKE_SQLSTATE('T', 'P', '5', '0', '5')
+#define ATP_ERR_PROOF_NOT_AVAILABLE          MAKE_SQLSTATE('T', 'P', '5', '0', '6')
 #endif

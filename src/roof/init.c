@@ -18,6 +18,7 @@
 #include "record/validator.h"
 #include "stream/append.h"
 #include "stream/guard.h"
+#include "stream/ingest/view.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -50,6 +51,7 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_ingest_view_init();
 	atp_sequencer_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
