@@ -3136,7 +3136,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3213,7 +3213,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3299,9 +3299,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "The signature of a checkpoint was verified.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3363,9 +3362,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "A signature did not verify, or was made by a key that is not trusted.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -4798,6 +4796,25 @@ Raises: TP253 (no such item), TP202, TP203 (tenant).';
 REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
 
+CREATE FUNCTION atp.purge_ingestion(older_than interval DEFAULT '90 days', tenant text DEFAULT NULL, OUT batches bigint, OUT items bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(purge_ingestion.tenant);
+	until timestamptz := clock_timestamp() - purge_ingestion.older_than;
+BEGIN
+	DELETE FROM atp_internal.ingest_batch b WHERE b.tenant = opened AND b.completed_at < until;
+	GET DIAGNOSTICS batches = ROW_COUNT;
+	DELETE FROM atp_internal.quarantine q WHERE q.tenant = opened AND q.resolved_at < until;
+	GET DIAGNOSTICS items = ROW_COUNT;
+END $$;
+COMMENT ON FUNCTION atp.purge_ingestion(interval, text) IS
+'Forget batches and resolved items of the quarantine that are older.
+Returns how many. The events stay; what goes is by what a repeated batch is recognised, and the list of what became of each item. Open items of the quarantine stay.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.purge_ingestion(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_ingestion(interval, text) TO atp_admin;
+
 -- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
 CREATE VIEW atp.ingest AS
 	SELECT NULL::text AS actor, NULL::text AS action, NULL::text AS resource, NULL::text AS payload, NULL::text AS occurred_at,
@@ -5716,46 +5733,6 @@ COMMENT ON FUNCTION atp.verify_all(boolean) IS
 Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
-
--- ==== src/log/attest.sql ====
--- Verification on record. The verify functions write nothing; who runs them for the record calls this.
-CREATE FUNCTION atp.record_verification(deep boolean DEFAULT false) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	started timestamptz := clock_timestamp();
-	found_fault record;
-	faulty int;
-	seconds text;
-	one record;
-	counted jsonb := (SELECT jsonb_object_agg(s.tenant, jsonb_build_object('StreamsChecked', s.streams, 'EventsChecked', s.events))
-		FROM (SELECT tenant, count(*) AS streams, sum(atp_internal.pending_version(stream, version)) AS events FROM atp_internal.stream GROUP BY tenant) s);
-BEGIN
-	SELECT v.* INTO found_fault FROM atp.verify_all(record_verification.deep) v;
-	seconds := format('PT%sS', trim_scale(extract(epoch FROM clock_timestamp() - started)));
-	SELECT coalesce((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = found_fault.first_fault_tenant),
-		(SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default')) INTO faulty WHERE NOT found_fault.ok;
-	-- Streams are checked tenant by tenant: what comes before the fault is whole, and what comes behind it is not known.
-	FOR one IN SELECT t.tenant, t.name, counted -> t.tenant::text AS counts FROM atp_internal.tenant t
-			WHERE counted ? t.tenant::text AND (found_fault.ok OR t.tenant < faulty AND found_fault.first_fault_tenant IS NOT NULL) ORDER BY t.tenant LOOP
-		PERFORM atp_internal.emit_event(one.tenant, 'atp.Integrity-chains', 'HashChainValidated', jsonb_build_object('TenantId', one.name,
-			'Scope', 'all streams', 'Duration', seconds, 'ValidatedAt', atp_internal.event_time(clock_timestamp())) || one.counts);
-	END LOOP;
-	IF NOT found_fault.ok AND counted IS NOT NULL THEN
-		PERFORM atp_internal.emit_event(faulty, 'atp.Integrity-chains', 'HashChainValidationFailed', jsonb_build_object(
-			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = faulty),
-			'Scope', CASE WHEN found_fault.first_fault_stream IS NULL AND found_fault.first_fault_position IS NOT NULL THEN 'log' ELSE 'all streams' END,
-			'StreamsChecked', coalesce((counted -> faulty::text ->> 'StreamsChecked')::bigint, 0), 'EventsChecked', found_fault.checked,
-			'FirstFault', jsonb_build_object('StreamId', found_fault.first_fault_stream, 'SequenceNumber', found_fault.first_fault_version,
-				'Fault', found_fault.fault), 'DetectedAt', atp_internal.event_time(clock_timestamp())));
-	END IF;
-	RETURN found_fault.ok;
-END $$;
-COMMENT ON FUNCTION atp.record_verification(boolean) IS
-'Verify every chain and put the outcome on record; return whether all was well.
-Runs verify_all (deep as there). Each tenant whose streams were found whole gets HashChainValidated in its stream atp.Integrity-chains; the one with the first fault, or the tenant default for a fault of the log, gets HashChainValidationFailed. An empty store gets nothing. Meant for the night: SELECT cron.schedule(''atp verification'', ''30 2 * * *'', ''SELECT atp.record_verification()'').';
-REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
