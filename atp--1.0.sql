@@ -72,6 +72,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP207', 'event_type_not_registered', 'The event type is unknown and atp.event_type_policy is registered.'),
 	('TP208', 'invalid_json', 'The text is not JSON, or has no canonical form in the profile asked for.'),
 	('TP209', 'invalid_ulid', 'The text is not a ULID, or no further one fits the millisecond.'),
+	('TP210', 'invalid_cloudevent', 'The document is not a CloudEvents 1.0 event in JSON format, or one that cannot be stored.'),
 	('TP211', 'tenant_exists', 'A tenant of this name exists.'),
 	('TP212', 'library_mismatch', 'The loaded library and the installed SQL are of different versions.'),
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
@@ -4411,7 +4412,8 @@ BEGIN ATOMIC
 				pg_catalog.upper(COALESCE(pg_catalog.substring(cloudevent_type.type, '\.(v[0-9]+)$'), '')) AS suffix) p) END;
 END;
 COMMENT ON FUNCTION atp_internal.cloudevent_type(text) IS
-'Return the event type for a CloudEvents type: com.example.order_line.added.v2 is OrderLineAddedV2.
+'Return the event type for a CloudEvents type.
+com.example.order_line.added.v2 is OrderLineAddedV2.
 A name in PascalCase stays, also behind dots; otherwise the last two parts are written together.';
 REVOKE ALL ON FUNCTION atp_internal.cloudevent_type(text) FROM PUBLIC;
 
@@ -4539,7 +4541,8 @@ BEGIN ATOMIC
 			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
 END;
 COMMENT ON FUNCTION atp_internal.cloudevent_extensions(jsonb) IS
-'Return metadata as extension attributes: names in lower case, letters and digits only.
+'Return metadata as extension attributes.
+Names are in lower case, letters and digits only.
 Members whose value no attribute can have (objects, arrays, fractions, null) are left out.';
 REVOKE ALL ON FUNCTION atp_internal.cloudevent_extensions(jsonb) FROM PUBLIC;
 
@@ -4582,7 +4585,8 @@ BEGIN
 		ELSE jsonb_build_object('data', payload) END;
 END $$;
 COMMENT ON FUNCTION atp.get_cloudevent(uuid, text) IS
-'Return an event as a CloudEvents 1.0 document in JSON format; NULL where there is none.
+'Return an event as a CloudEvents 1.0 document; NULL where there is none.
+The document is in JSON format.
 id is the ULID, source /tenants/TENANT/CATEGORY, subject the stream, type the event type, time occurred_at, data the payload, dataschema urn:atp:schema:TYPE:VERSION where the payload was validated. Extensions: tenant, streamversion, recordedtime, schemaversion, and the members of the metadata (correlation_id: correlationid) that an attribute can hold. An event that append_cloudevent stored has the identity that it came with. time is left out where RFC 3339 cannot say it, data once it is erased. tenant NULL means that of the setting atp.tenant.
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.get_cloudevent(uuid, text) FROM PUBLIC;
