@@ -4046,12 +4046,16 @@ COMMENT ON COLUMN atp_internal.stream_reader.min_event_id IS 'Smallest event id 
 COMMENT ON COLUMN atp_internal.stream_reader.max_event_id IS 'Largest event id in the stream.';
 GRANT SELECT ON atp_internal.stream_reader TO atp_reader, atp_auditor, atp_admin;
 
+
+-- previous_hash: the version before is computed beside the look-up, because arithmetic in a condition behind row level security would
+-- keep it from the index, and each row would read its whole stream.
 CREATE VIEW atp.events AS
 	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at,
 		e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash,
 		CASE WHEN e.stream_version = 1 THEN '\x0000000000000000000000000000000000000000000000000000000000000000'::bytea ELSE
-			(SELECT p.hash FROM atp_internal.event p WHERE p.stream = e.stream_key AND p.stream_version = e.stream_version - 1
-				AND p.tenant = e.tenant_key) END AS previous_hash,
+			(SELECT p.hash FROM (SELECT e.stream_version - 1 AS version OFFSET 0) v
+				JOIN atp_internal.event p ON p.stream_version = v.version
+				WHERE p.stream = e.stream_key AND p.tenant = e.tenant_key) END AS previous_hash,
 		NULL::text AS idempotency_key
 	FROM atp_internal.event_reader e
 		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant_key
@@ -4228,7 +4232,9 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO a
 -- One branch runs, the other is cut off by its one-time filter. Versions have no gaps, so a bound on both sides says the same
 -- as LIMIT, and whatever plan is chosen reads no more than that through (stream, stream_version). The bounds on event_id
 -- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
--- worth walking through the index on event_id, reading every stream's events of that time.
+-- worth walking through the index on event_id, reading every stream's events of that time. Backward, the bounds on
+-- stream_version are computed in a SELECT of their own: arithmetic on what a SELECT returned, beside a column behind row level
+-- security, does not count as leakproof, and so not as a condition of the index.
 CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
 		direction text DEFAULT 'forward', tenant text DEFAULT NULL)
 	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
@@ -4255,9 +4261,9 @@ BEGIN ATOMIC
 		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
 			AND e.stream_key = atp_internal.read_stream_key(read_stream.stream, read_stream.tenant)
-			AND e.stream_version <= LEAST(read_stream.from_version, (SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
-			AND e.stream_version > COALESCE(LEAST(read_stream.from_version,
-				(SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant))) - read_stream.max_count, 0)
+			AND e.stream_version <= (SELECT LEAST(read_stream.from_version, atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
+			AND e.stream_version > (SELECT GREATEST(LEAST(read_stream.from_version,
+				atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)) - read_stream.max_count, 0))
 			AND (e.event_id > atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant)
 				OR e.event_id = atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant))
 			AND (e.event_id < atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant)
