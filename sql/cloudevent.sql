@@ -1,7 +1,7 @@
 -- CloudEvents 1.0.2 in JSON format, outward and inward.
 SET atp.actor = 'alice';
 SET atp.correlation_id = 'corr-1';
-SELECT event_id FROM atp.append_event('order-1', 'OrderPlaced', '{"total": 12.50}', metadata => '{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+SELECT event_id FROM atp.append_event('cloudevent-1', 'OrderPlaced', '{"total": 12.50}', metadata => '{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	"attempt": 2, "vip": true, "Trace-Tag": "x", "nested": {"left": "out"}, "ratio": 0.5}', occurred_at => '2026-02-03 04:05:06.789Z') \gset
 RESET atp.actor;
 RESET atp.correlation_id;
@@ -32,9 +32,9 @@ SELECT atp.get_cloudevent(atp.ulid_to_uuid(:'ulid')) - 'recordedtime' - 'id' AS 
 SELECT payload, metadata FROM atp.events WHERE event_id = atp.ulid_to_uuid(:'ulid');
 -- refused, with what and where
 \set SHOW_CONTEXT never
-SELECT atp.append_cloudevent('{"specversion": "1.0", "type": "OrderPlaced", "source": "/x"}', 'order-1');
-SELECT atp.append_cloudevent('{"specversion": "0.3", "type": "OrderPlaced", "source": "/x", "id": "1"}', 'order-1');
-SELECT atp.append_cloudevent('{"specversion": "1.0", "type": "OrderPlaced", "source": "/x", "id": "1", "foo_bar": "1"}', 'order-1');
+SELECT atp.append_cloudevent('{"specversion": "1.0", "type": "OrderPlaced", "source": "/x"}', 'cloudevent-1');
+SELECT atp.append_cloudevent('{"specversion": "0.3", "type": "OrderPlaced", "source": "/x", "id": "1"}', 'cloudevent-1');
+SELECT atp.append_cloudevent('{"specversion": "1.0", "type": "OrderPlaced", "source": "/x", "id": "1", "foo_bar": "1"}', 'cloudevent-1');
 SELECT atp.append_cloudevent('{"specversion": "1.0", "type": "OrderPlaced", "source": "/x", "id": "1"}');
 SELECT atp.append_cloudevent('[]');
-SELECT version FROM atp.streams WHERE stream = 'order-1';
+SELECT version FROM atp.streams WHERE stream = 'cloudevent-1';

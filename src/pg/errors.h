@@ -63,4 +63,5 @@
 #define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
 #define ATP_ERR_CHECKPOINT_MISMATCH          MAKE_SQLSTATE('T', 'P', '5', '0', '5')
 #define ATP_ERR_PROOF_NOT_AVAILABLE          MAKE_SQLSTATE('T', 'P', '5', '0', '6')
+#define ATP_ERR_BUNDLE_REJECTED              MAKE_SQLSTATE('T', 'P', '5', '0', '7')
 #endif
