@@ -4,6 +4,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/inval.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 static Oid	owner_oid = InvalidOid;
@@ -52,6 +53,35 @@ atp_owner_is_active(void)
 	return (context & SECURITY_LOCAL_USERID_CHANGE) != 0 && user == atp_owner_oid();
 }
 
+static SPIPlanPtr
+get_plan(AtpQuery *query)
+{
+	SPIPlanPtr	plan = query->plan;
+
+	if (plan != NULL)
+		return plan;
+	plan = SPI_prepare(query->sql, query->argument_count, query->argument_types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not keep the plan of \"%s\"", query->sql);
+	return query->plan = plan;
+}
+
+int
+atp_query_latest(AtpQuery *query, Datum *arguments, const char *nulls)
+{
+	AtpIdentity before;
+	int			result;
+
+	atp_owner_begin(&before);
+	result = SPI_execute_snapshot(get_plan(query), arguments, nulls, GetLatestSnapshot(), InvalidSnapshot, false, true, 0);
+	if (result < 0)
+		elog(ERROR, "could not run \"%s\": %s", query->sql, SPI_result_code_string(result));
+	atp_owner_end(&before);
+	return result;
+}
+
 int
 atp_query(AtpQuery *query, Datum *arguments, const char *nulls, bool read_only, long max_rows)
 {
@@ -59,17 +89,7 @@ atp_query(AtpQuery *query, Datum *arguments, const char *nulls, bool read_only, 
 	int			result;
 
 	atp_owner_begin(&before);
-	if (query->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(query->sql, query->argument_count, query->argument_types);
-
-		if (plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s", query->sql, SPI_result_code_string(SPI_result));
-		if (SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not keep the plan of \"%s\"", query->sql);
-		query->plan = plan;
-	}
-	result = SPI_execute_plan(query->plan, arguments, nulls, read_only, max_rows);
+	result = SPI_execute_plan(get_plan(query), arguments, nulls, read_only, max_rows);
 	if (result < 0)
 		elog(ERROR, "could not run \"%s\": %s", query->sql, SPI_result_code_string(result));
 	atp_owner_end(&before);

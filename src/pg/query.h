@@ -16,7 +16,7 @@ typedef struct AtpQuery			/* a static object for each statement */
 {
 	const char *sql;
 	int			argument_count;
-	Oid			argument_types[8];
+	Oid			argument_types[16];
 	SPIPlanPtr	plan;			/* NULL until first use */
 } AtpQuery;
 
@@ -39,6 +39,9 @@ extern Oid	atp_owner_oid(void);
  * NULL. Errors of the statement are raised; an unexpected SPI result is an internal error.
  */
 extern int	atp_query(AtpQuery *query, Datum *arguments, const char *nulls, bool read_only, long max_rows);
+
+/* The same under the latest snapshot, whatever the isolation level: for rows that a lock of our own protects. */
+extern int	atp_query_latest(AtpQuery *query, Datum *arguments, const char *nulls);
 
 /* Runs text (DDL, mostly) as atp_owner. */
 extern void atp_query_text(const char *sql);

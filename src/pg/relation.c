@@ -22,7 +22,7 @@
 #include "pg/compat.h"
 #include "pg/errors.h"
 
-#define MAX_CALLBACKS 8
+#define MAX_CALLBACKS 16
 #define MAX_STORES 64
 
 static const char *const names[ATP_REL_COUNT] = {
@@ -39,11 +39,16 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_STREAM] = "stream",
 	[ATP_REL_STREAM_NAME_UNIQUE] = "stream_name_unique",
 	[ATP_REL_STREAM_SEQ] = "stream_stream_seq",
+	[ATP_REL_STREAM_PK] = "stream_pk",
 	[ATP_REL_IDEMPOTENCY] = "idempotency",
 	[ATP_REL_IDEMPOTENCY_PK] = "idempotency_pk",
 	[ATP_REL_LOG] = "log",
 	[ATP_REL_LOG_PK] = "log_pk",
 	[ATP_REL_LOG_EVENT_UNIQUE] = "log_event_unique",
+	[ATP_REL_SUBSCRIPTION] = "subscription",
+	[ATP_REL_SUBSCRIPTION_NAME_UNIQUE] = "subscription_name_unique",
+	[ATP_REL_SUBSCRIPTION_CURSOR] = "subscription_cursor",
+	[ATP_REL_SUBSCRIPTION_CURSOR_PK] = "subscription_cursor_pk",
 	[ATP_REL_SEQUENCER] = "sequencer",
 };
 

@@ -1,0 +1,694 @@
+/*
+ * Claims.
+ *
+ * A claim tries the partitions one after the other, beginning where this backend claimed last: try the lock, read the cursor, and
+ * either lease retry rows that are due, or, where no lease is valid, look through the log from the cursor on. What it finds
+ * there is leased by writing the cursor once. A partition that gives nothing is let go again, unwritten unless the look
+ * covered much ground, so that an idle claim writes nothing.
+ *
+ * An event whose lease expired is delivered once more in a batch; after that it may be what kills its consumers, and travels
+ * alone; and if that lease expires too it becomes a retry row, so that its partition goes on without it.
+ */
+#include "delivery/claim.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+#include "utils/wait_event.h"
+
+#include "delivery/lease.h"
+#include "log/sequencer.h"
+#include "pg/errors.h"
+#include "pg/query.h"
+#include "record/eventtype.h"
+
+PG_FUNCTION_INFO_V1(atp_claim_events);
+PG_FUNCTION_INFO_V1(atp_claim_deferred_events);
+PG_FUNCTION_INFO_V1(atp_claim_wait);
+
+#define MAX_COUNT 100000
+#define SCAN_MAX 1000000		/* log rows that one claim looks at in a partition */
+#define SCAN_UNWRITTEN 512		/* rows looked at in vain that are not worth a write */
+#define BURIED_MAX 1000			/* dead letters that one claim makes in a partition */
+#define RETRIES_MAX 2000		/* retry rows of a partition: with more of them it waits instead of parking events */
+#define ALONE_AFTER 2			/* attempts after which an event whose lease expired travels alone */
+#define STICKY_MS 100			/* for how long a backend prefers the partition it claimed last */
+#define POLL_MS 5
+
+AtpClaimHooks atp_claim_hooks;
+
+enum							/* columns of the result */
+{
+	OUT_LEASE, OUT_ATTEMPT, OUT_REDELIVERED, OUT_LOG_POSITION, OUT_EVENT_ID, OUT_STREAM, OUT_STREAM_VERSION, OUT_EVENT_TYPE,
+	OUT_PAYLOAD, OUT_METADATA, OUT_OCCURRED_AT, OUT_RECORDED_AT, OUT_SCHEMA_VERSION, OUT_LEASE_UNTIL, OUT_REDELIVERY_OF, OUT_COLUMNS
+};
+
+typedef struct Claimed
+{
+	int64		log_position;
+	HeapTuple	tuple;
+} Claimed;
+
+typedef struct Claim
+{
+	AtpDelivery delivery;
+	TupleDesc	shape;
+	char	   *consumer;
+	pg_uuid_t	lease;
+	TimestampTz lease_until;
+	int			max_count;
+	int			count;
+	int			partitions;		/* leased */
+	Claimed    *claimed;
+	ArrayType  *positions;		/* NULL, or claim these deferred events */
+} Claim;
+
+/* ---- Rows of the result ---- */
+
+static void
+take(Claim *claim, const AtpLogRow *row, const AtpFeedEvent *event, int attempt, int64 redelivery_of)
+{
+	Datum		values[OUT_COLUMNS];
+	bool		nulls[OUT_COLUMNS] = {0};
+	AtpEventType type;
+	Claimed    *claimed = &claim->claimed[claim->count++];
+
+	if (!atp_eventtype_get(row->event_type, &type))
+		elog(ERROR, "event type %d is not registered", row->event_type);
+	values[OUT_LEASE] = UUIDPGetDatum(&claim->lease);
+	values[OUT_ATTEMPT] = Int32GetDatum(attempt);
+	values[OUT_REDELIVERED] = BoolGetDatum(attempt > 1 || redelivery_of != 0);
+	values[OUT_LOG_POSITION] = Int64GetDatum(row->log_position);
+	values[OUT_EVENT_ID] = UUIDPGetDatum(&row->event_id);
+	values[OUT_STREAM] = CStringGetTextDatum(atp_feed_stream_name(row->stream));
+	values[OUT_STREAM_VERSION] = Int64GetDatum(event->stream_version);
+	values[OUT_EVENT_TYPE] = CStringGetTextDatum(type.name);
+	values[OUT_PAYLOAD] = event->payload;
+	nulls[OUT_PAYLOAD] = event->payload_null;
+	values[OUT_METADATA] = event->metadata;
+	nulls[OUT_METADATA] = event->metadata_null;
+	values[OUT_OCCURRED_AT] = TimestampTzGetDatum(event->occurred_at);
+	values[OUT_RECORDED_AT] = TimestampTzGetDatum(event->recorded_at);
+	values[OUT_SCHEMA_VERSION] = Int32GetDatum(event->schema_version);
+	values[OUT_LEASE_UNTIL] = TimestampTzGetDatum(claim->lease_until);
+	values[OUT_REDELIVERY_OF] = Int64GetDatum(redelivery_of);
+	nulls[OUT_REDELIVERY_OF] = redelivery_of == 0;
+	claimed->log_position = row->log_position;
+	claimed->tuple = heap_form_tuple(claim->shape, values, nulls);
+}
+
+static int
+compare_claimed(const void *a, const void *b)
+{
+	int64		left = ((const Claimed *) a)->log_position;
+	int64		right = ((const Claimed *) b)->log_position;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Hands the rows over in log order, with the token as it came to be. */
+static void
+give(Claim *claim, Tuplestorestate *store)
+{
+	if (claim->partitions > 1)
+		qsort(claim->claimed, claim->count, sizeof(Claimed), compare_claimed);
+	for (int i = 0; i < claim->count; i++)
+	{
+		HeapTupleHeader header = claim->claimed[i].tuple->t_data;
+
+		memcpy((char *) header + header->t_hoff, &claim->lease, UUID_LEN);	/* the first column, which is never null */
+		tuplestore_puttuple(store, claim->claimed[i].tuple);
+	}
+}
+
+/* ---- New events of a partition ---- */
+
+typedef struct Look
+{
+	Claim	   *claim;
+	AtpCursor  *cursor;
+	AtpRetries *retries;		/* loaded when needed */
+	bool		retries_changed;
+	int64		scanned;		/* everything up to here is looked at */
+	int64		first;			/* the first event taken, 0: none */
+	int64		last;
+	int			taken;
+	int			buried;
+	bool		ended;
+} Look;
+
+static AtpRetries *
+load_retries(Look *scan)
+{
+	if (scan->retries == NULL)
+		scan->retries = atp_retry_load(scan->claim->delivery.subscription, scan->cursor);
+	return scan->retries;
+}
+
+/* An event is done with without being delivered. */
+static void
+settle(Look *scan, int64 log_position)
+{
+	if (scan->taken > 0)
+		atp_cursor_settle(scan->cursor, log_position);
+	scan->cursor->dirty = true;
+}
+
+static void
+bury(Look *scan, const AtpLogRow *row, const char *reason, const char *error, int attempts)
+{
+	AtpDeadLetter letter = {.log_position = row->log_position, .event_id = row->event_id, .reason = reason, .last_error = error,
+	.attempts = attempts, .failed_at = DT_NOEND};
+
+	atp_retry_bury(scan->claim->delivery.subscription, &letter);
+	settle(scan, row->log_position);
+	if (++scan->buried >= BURIED_MAX)
+		scan->ended = true;
+}
+
+static AtpRetry *
+park(Look *scan, const AtpLogRow *row, int64 key, int attempts, TimestampTz due_at)
+{
+	AtpRetry   *retry = atp_retry_add(load_retries(scan), row->log_position, &row->event_id, key);
+
+	retry->attempts = attempts;
+	retry->due_at = due_at;
+	scan->retries_changed = true;
+	settle(scan, row->log_position);
+	return retry;
+}
+
+/* Decides about an event of the partition. False: the scan ends before it. */
+static bool
+consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
+{
+	Claim	   *claim = scan->claim;
+	AtpSubscription *subscription = claim->delivery.subscription;
+	TimestampTz now = claim->delivery.now;
+	int			attempts = atp_cursor_attempts(scan->cursor, row->log_position);
+	bool		alone = attempts > 0 && (attempts >= ALONE_AFTER || attempts + 1 >= subscription->max_attempts);
+
+	if (!atp_delivery_fetch(&claim->delivery, row, wanted))
+		return true;			/* removed from the store: nobody can have it */
+	if (subscription->time_to_live > 0 && wanted->event.recorded_at <= now - subscription->time_to_live)
+		bury(scan, row, ATP_REASON_TIME, NULL, attempts);
+	else if (attempts >= subscription->max_attempts)
+		bury(scan, row, ATP_REASON_ATTEMPTS, "lease expired", attempts);
+	else if (scan->cursor->retries > 0 && atp_retry_blocks(load_retries(scan), wanted->key))
+	{
+		if (scan->retries->count >= RETRIES_MAX)
+			return false;
+		(void) park(scan, row, wanted->key, attempts, now);
+	}
+	else if (scan->retries_changed && atp_retry_blocks(scan->retries, wanted->key))
+		(void) park(scan, row, wanted->key, attempts, now);
+	else if (attempts > ALONE_AFTER)
+	{
+		AtpRetry   *retry = park(scan, row, wanted->key, attempts, now + atp_subscription_delay(&subscription->backoff, attempts));
+
+		retry->alone = true;
+		retry->failed_at = now;
+		retry->last_error = pstrdup("lease expired");
+	}
+	else if (alone && claim->count > 0)
+		return false;
+	else
+	{
+		take(claim, row, &wanted->event, attempts + 1, 0);
+		if (scan->taken++ == 0)
+			scan->first = row->log_position;
+		scan->last = row->log_position;
+		if (alone)
+			claim->max_count = claim->count;	/* nothing else in this lease */
+		scan->ended = claim->count >= claim->max_count;
+	}
+	return true;
+}
+
+static void
+look(Look *scan)
+{
+	Claim	   *claim = scan->claim;
+	AtpFeed    *feed = atp_delivery_feed(&claim->delivery);
+	int64		until = claim->delivery.subscription->drain_to;
+	int64		rows = 0;
+	AtpLogRow	row;
+	AtpWanted	wanted;
+
+	atp_feed_seek(feed, scan->cursor->acked);
+	while (!scan->ended && rows++ < SCAN_MAX && atp_feed_next(feed, &row) && row.log_position <= until)
+	{
+		if (!atp_cursor_is_settled(scan->cursor, row.log_position))
+		{
+			switch (atp_delivery_wants(&claim->delivery, &row, scan->cursor->partition, NULL, &wanted))
+			{
+				case ATP_FILTER_NO:
+					break;
+				case ATP_FILTER_RAISED:
+					bury(scan, &row, ATP_REASON_FILTER, wanted.error, atp_cursor_attempts(scan->cursor, row.log_position));
+					break;
+				case ATP_FILTER_YES:
+					if (!consider(scan, &row, &wanted))
+						return;
+					break;
+			}
+		}
+		scan->scanned = row.log_position;
+	}
+}
+
+/* Leases new events of a partition; the cursor has no valid lease. */
+static void
+claim_log(Claim *claim, AtpCursor *cursor)
+{
+	Look		scan = {.claim = claim, .cursor = cursor, .scanned = cursor->acked};
+
+	if (cursor->leased)
+		atp_cursor_expire(cursor);
+	look(&scan);
+	if (scan.retries_changed)
+		atp_retry_save(scan.retries);
+	if (scan.taken == 0)
+	{
+		if (cursor->dirty || scan.scanned - cursor->acked >= SCAN_UNWRITTEN || scan.scanned == claim->delivery.subscription->drain_to)
+			atp_cursor_advance(cursor, scan.scanned);
+		return;
+	}
+	atp_cursor_advance(cursor, scan.first - 1);
+	atp_lease_add(&claim->lease, cursor->partition);
+	claim->partitions++;
+	cursor->leased = true;
+	cursor->leased_at = claim->delivery.now;
+	cursor->lease_until = claim->lease_until;
+	cursor->lease_last = scan.last;
+	cursor->scanned = scan.scanned;
+	cursor->lease_count = scan.taken;
+	cursor->consumer = claim->consumer;
+	cursor->dirty = true;
+}
+
+/* ---- Retry rows of a partition ---- */
+
+static bool
+is_asked_for(const Claim *claim, const AtpRetry *row)
+{
+	const int64 *positions = (const int64 *) ARR_DATA_PTR(claim->positions);
+	int			count = ArrayGetNItems(ARR_NDIM(claim->positions), ARR_DIMS(claim->positions));
+
+	for (int i = 0; i < count; i++)
+		if (positions[i] == row->log_position)
+			return row->deferred && !row->leased && row->fate != ATP_RETRY_GONE;
+	return false;
+}
+
+/* Leases one retry row, or buries it. */
+static bool
+claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
+{
+	AtpSubscription *subscription = claim->delivery.subscription;
+	AtpFeed    *feed = atp_delivery_feed(&claim->delivery);
+	AtpLogRow	log_row;
+	AtpWanted	wanted = {0};
+
+	row->fate = ATP_RETRY_CHANGED;
+	if (!atp_feed_find(feed, &row->event_id, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
+	{
+		row->fate = ATP_RETRY_GONE;	/* removed from the store: nobody can have it */
+		return false;
+	}
+	if (subscription->time_to_live > 0 && row->redelivery_of == 0 &&
+		wanted.event.recorded_at <= claim->delivery.now - subscription->time_to_live)
+	{
+		atp_retry_bury_row(retries, row, ATP_REASON_TIME);
+		return false;
+	}
+	if (row->attempts >= subscription->max_attempts)
+	{
+		atp_retry_bury_row(retries, row, ATP_REASON_ATTEMPTS);
+		return false;
+	}
+	row->attempts++;
+	row->leased = true;
+	row->lease = claim->lease;
+	row->lease_until = claim->lease_until;
+	row->consumer = claim->consumer;
+	take(claim, &log_row, &wanted.event, row->attempts, row->redelivery_of);
+	return true;
+}
+
+/* Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. */
+static void
+claim_retries(Claim *claim, AtpCursor *cursor)
+{
+	AtpRetries *retries = atp_retry_load(claim->delivery.subscription, cursor);
+	bool	   *taken = palloc0_array(bool, retries->count + 1);
+
+	atp_lease_make(&claim->lease, true);
+	atp_lease_add(&claim->lease, cursor->partition);
+	atp_retry_expire(retries, claim->delivery.now);
+	for (int i = 0; i < retries->count && claim->count < claim->max_count; i++)
+	{
+		AtpRetry   *row = &retries->rows[i];
+
+		if (claim->positions != NULL ? !is_asked_for(claim, row) : !atp_retry_is_ready(retries, i, taken, claim->delivery.now))
+			continue;
+		if (row->alone && claim->count > 0)
+			continue;
+		taken[i] = claim_retry(claim, retries, row);
+		if (taken[i] && row->alone)
+			break;
+	}
+	atp_retry_save(retries);
+	if (claim->count > 0)
+		claim->partitions++;
+	else
+		atp_lease_make(&claim->lease, false);
+}
+
+/* ---- The claim ---- */
+
+/* Says whether any row of the partition gave an event; lets the partition go where nothing was changed. */
+static void
+try_partition(Claim *claim, int partition)
+{
+	AtpDelivery *delivery = &claim->delivery;
+	bool		had = delivery->cursors[partition] != NULL;
+	AtpCursor  *cursor = atp_delivery_cursor(delivery, partition, false);
+
+	if (cursor == NULL)
+		return;
+	if (claim->positions != NULL)
+	{
+		if (cursor->retries > 0)
+			claim_retries(claim, cursor);
+	}
+	else
+	{
+		if (claim->count == 0 && cursor->retries > 0 && cursor->retry_due_at <= delivery->now)
+			claim_retries(claim, cursor);
+		if (claim->count == 0 || !atp_lease_is_of_retries(&claim->lease))
+			if (!cursor->leased || cursor->lease_until <= delivery->now)
+				claim_log(claim, cursor);
+	}
+	if (!cursor->dirty && !had)
+	{
+		delivery->cursors[partition] = NULL;
+		atp_cursor_unlock(cursor->subscription, partition);
+	}
+}
+
+/* The partition to begin with: where this backend claimed last, for a while, then the next one, so that none starves. */
+static int
+first_partition(const Claim *claim)
+{
+	const AtpSubscription *subscription = claim->delivery.subscription;
+
+	if (subscription->sticky_partition < 0)
+		return (int) (pg_prng_uint64(&pg_global_prng_state) % subscription->partitions);
+	if (claim->delivery.now - subscription->sticky_since < STICKY_MS * 1000)
+		return subscription->sticky_partition % subscription->partitions;
+	return (subscription->sticky_partition + 1) % subscription->partitions;
+}
+
+static void
+remember_partition(const Claim *claim, int partition)
+{
+	AtpSubscription *subscription = claim->delivery.subscription;
+
+	if (subscription->sticky_partition == partition && claim->delivery.now - subscription->sticky_since < STICKY_MS * 1000)
+		return;
+	subscription->sticky_partition = partition;
+	subscription->sticky_since = claim->delivery.now;
+}
+
+/* Events leased now, of all partitions; the caller holds the lock that makes the answer stand. */
+static int64
+count_in_flight(const AtpSubscription *subscription)
+{
+	static AtpQuery query = {
+		"SELECT coalesce((SELECT sum(lease_count) FROM atp_internal.subscription_cursor WHERE subscription = $1 AND tenant = $2"
+		" AND lease_until > pg_catalog.clock_timestamp()), 0) + (SELECT count(*) FROM atp_internal.retry"
+		" WHERE subscription = $1 AND tenant = $2 AND lease_until > pg_catalog.clock_timestamp())", 2, {INT4OID, INT4OID}
+	};
+	Datum		arguments[2];
+	int64		count;
+	bool		null;
+
+	arguments[0] = Int32GetDatum(subscription->subscription);
+	arguments[1] = Int32GetDatum(subscription->tenant);
+	SPI_connect();
+	atp_query_latest(&query, arguments, NULL);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	SPI_finish();
+	return count;
+}
+
+/*
+ * Whether anything may be claimed now, and how much. A limit on what is in flight is exact: claims of such a subscription take
+ * turns, by a lock beside those of its partitions.
+ */
+static bool
+is_allowed(Claim *claim)
+{
+	AtpDelivery *delivery = &claim->delivery;
+	AtpSubscription *subscription = delivery->subscription;
+
+	if (!subscription->active || !delivery->tenant.active)
+		return false;
+	if (atp_claim_hooks.allow != NULL)
+		claim->max_count = atp_claim_hooks.allow(subscription, claim->max_count);
+	if (subscription->max_in_flight > 0)
+	{
+		for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+			if (delivery->cursors[i] != NULL)
+				atp_cursor_write(delivery->cursors[i]);	/* what was acked just now counts no more */
+		(void) atp_cursor_lock(subscription->subscription, ATP_PARTITIONS_MAX, true);
+		claim->max_count = (int) Min(claim->max_count, subscription->max_in_flight - count_in_flight(subscription));
+	}
+	return claim->max_count > 0;
+}
+
+static void
+run(Claim *claim)
+{
+	AtpDelivery *delivery = &claim->delivery;
+	int			first;
+
+	if (!is_allowed(claim))
+		return;
+	claim->lease_until = delivery->now + delivery->subscription->lock_duration;
+	claim->claimed = palloc_array(Claimed, claim->max_count);
+	atp_lease_make(&claim->lease, false);
+	first = first_partition(claim);
+	for (int i = 0; i < delivery->subscription->partitions; i++)
+	{
+		int			partition = (first + i) % delivery->subscription->partitions;
+		int			before = claim->count;
+
+		CHECK_FOR_INTERRUPTS();
+		try_partition(claim, partition);
+		if (claim->count > before && before == 0)
+			remember_partition(claim, partition);
+		if (claim->count >= claim->max_count || (claim->count > 0 && atp_lease_is_of_retries(&claim->lease)))
+			break;
+	}
+	if (atp_lease_is_of_retries(&claim->lease))
+		return;
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+		if (atp_lease_covers(&claim->lease, i))
+			delivery->cursors[i]->lease = claim->lease;	/* the token names all partitions now */
+}
+
+/*
+ * Changes the number of partitions if that is due: all cursors stand at drain_to. Takes all locks or leaves it; returns whether
+ * the claim should begin anew. Not in REPEATABLE READ, where the rows it has to change may be too new.
+ */
+static bool
+finish_partitioning(Claim *claim)
+{
+	static AtpQuery query = {"SELECT atp_internal.finish_partitioning($1)", 1, {INT4OID}};
+	AtpDelivery *delivery = &claim->delivery;
+	AtpSubscription *subscription = delivery->subscription;
+	Datum		argument = Int32GetDatum(subscription->subscription);
+	bool		done;
+	bool		null;
+
+	if (subscription->next_partitions == 0 || claim->count > 0 || IsolationUsesXactSnapshot())
+		return false;
+	for (int i = 0; i < subscription->partitions; i++)
+	{
+		AtpCursor  *cursor = atp_delivery_cursor(delivery, i, false);
+
+		if (cursor == NULL || cursor->leased || cursor->acked < subscription->drain_to)
+			return false;
+	}
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+	{
+		if (delivery->cursors[i] != NULL)
+			atp_cursor_write(delivery->cursors[i]);
+		delivery->cursors[i] = NULL;
+	}
+	SPI_connect();
+	atp_query_latest(&query, &argument, NULL);
+	done = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+	SPI_finish();
+	delivery->subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
+	return done;
+}
+
+static void
+begin(FunctionCallInfo fcinfo, Claim *claim, int consumer, int tenant)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	claim->shape = result->setDesc;
+	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
+					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
+/* claim_events(subscription, max_count, consumer, ack_lease, ack_through, tenant) */
+Datum
+atp_claim_events(PG_FUNCTION_ARGS)
+{
+	Claim		claim = {0};
+
+	begin(fcinfo, &claim, 2, 5);
+	claim.max_count = PG_ARGISNULL(1) ? 100 : PG_GETARG_INT32(1);
+	if (claim.max_count < 1 || claim.max_count > MAX_COUNT)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_count is not between 1 and %d", MAX_COUNT));
+	if (!PG_ARGISNULL(3))
+		(void) atp_lease_ack(&claim.delivery, PG_GETARG_UUID_P(3), PG_ARGISNULL(4) ? PG_INT64_MAX : PG_GETARG_INT64(4));
+	run(&claim);
+	if (finish_partitioning(&claim))
+		run(&claim);
+	atp_delivery_end(&claim.delivery);
+	if (claim.count == 0)
+		(void) atp_sequencer_attend();	/* so that the next claim finds what is not placed yet */
+	give(&claim, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
+	return (Datum) 0;
+}
+
+/* claim_deferred_events(subscription, log_positions, consumer, tenant) */
+Datum
+atp_claim_deferred_events(PG_FUNCTION_ARGS)
+{
+	Claim		claim = {.max_count = MAX_COUNT};
+
+	begin(fcinfo, &claim, 2, 3);
+	if (!PG_ARGISNULL(1))
+	{
+		claim.positions = PG_GETARG_ARRAYTYPE_P(1);
+		if (ARR_HASNULL(claim.positions))
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a log position must not be null"));
+		run(&claim);
+	}
+	atp_delivery_end(&claim.delivery);
+	give(&claim, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
+	return (Datum) 0;
+}
+
+/* ---- Waiting ---- */
+
+typedef struct Seen				/* what a wait knows of a partition: no event lies between these */
+{
+	int64		acked;
+	int64		scanned;
+} Seen;
+
+/* Whether a partition has something to claim; looks without locking. */
+static bool
+has_events(AtpDelivery *delivery, int partition, Seen *seen)
+{
+	AtpCursor  *cursor = atp_cursor_read(delivery->tenant.tenant, delivery->subscription->subscription, partition);
+	AtpLogRow	row;
+	AtpWanted	wanted;
+	int64		rows = 0;
+
+	if (cursor == NULL)
+		return false;
+	if (cursor->retry_due_at <= delivery->now)
+		return true;
+	if (cursor->leased && cursor->lease_until > delivery->now)
+	{
+		seen->scanned = 0;		/* what is leased may come back */
+		return false;
+	}
+	if (cursor->acked < seen->acked)
+		seen->scanned = 0;		/* somebody has sought back */
+	seen->acked = cursor->acked;
+	atp_feed_seek(atp_delivery_feed(delivery), Max(cursor->acked, seen->scanned));
+	for (; atp_feed_next(delivery->feed, &row); seen->scanned = row.log_position)
+		if (++rows > SCAN_UNWRITTEN || (!atp_cursor_is_settled(cursor, row.log_position) &&
+			atp_delivery_wants(delivery, &row, partition, NULL, &wanted) != ATP_FILTER_NO))
+			return true;
+	return false;
+}
+
+static bool
+any_has_events(FunctionCallInfo fcinfo, Seen *seen)
+{
+	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "atp wait for events", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(memory);
+	AtpDelivery delivery;
+	bool		found = false;
+
+	atp_delivery_begin(&delivery, PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (delivery.subscription->active && delivery.tenant.active)
+		for (int i = 0; !found && i < delivery.subscription->partitions; i++)
+			found = has_events(&delivery, i, &seen[i]);
+	atp_delivery_end(&delivery);
+	MemoryContextSwitchTo(before);
+	MemoryContextDelete(memory);
+	return found;
+}
+
+/* wait_for_events(subscription, timeout, tenant) */
+Datum
+atp_claim_wait(PG_FUNCTION_ARGS)
+{
+	Seen		seen[ATP_PARTITIONS_MAX] = {0};
+	Interval   *timeout;
+	int64		patience;
+	TimestampTz until;
+	int			turn = 0;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription and timeout must not be null"));
+	timeout = PG_GETARG_INTERVAL_P(1);
+	patience = timeout->time + ((int64) timeout->day + (int64) timeout->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+	if (patience < 0 || patience > USECS_PER_DAY)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("timeout is not between 0 and a day"));
+	until = GetCurrentTimestamp() + patience;
+	for (;;)
+	{
+		long		rest;
+
+		CHECK_FOR_INTERRUPTS();
+		AcceptInvalidationMessages();
+		if (any_has_events(fcinfo, seen))
+			PG_RETURN_BOOL(true);
+		if (turn++ % (1000 / POLL_MS) == 0 && atp_sequencer_attend() > 0)
+			continue;
+		rest = (long) ((until - GetCurrentTimestamp()) / 1000);
+		if (rest <= 0)
+			PG_RETURN_BOOL(false);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, Min(rest, POLL_MS), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}

@@ -1,0 +1,119 @@
+-- Claims and leases: what consumers call. The work is done in lease.c and claim.c.
+-- Cursors are made here, because a claim may find that the number of partitions can change.
+CREATE FUNCTION atp_internal.make_cursors(subscription int, tenant int, partitions int, start_position bigint, generation bigint) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.subscription_cursor (tenant, subscription, partition, writes, generation, acked, scanned, leased_at, lease_until,
+			lease_last, retry_changes, retry_due_at, lease_count, retries)
+		SELECT make_cursors.tenant, make_cursors.subscription, p, 0, make_cursors.generation, start_position, start_position, '-infinity', '-infinity',
+			start_position, 0, coalesce(min(r.due_at), 'infinity'), 0, count(r.log_position)
+		FROM generate_series(0, make_cursors.partitions - 1) p
+			LEFT JOIN atp_internal.retry r ON r.subscription = make_cursors.subscription AND r.tenant = make_cursors.tenant AND r.partition = p
+		GROUP BY p;
+END;
+COMMENT ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) IS
+'Insert the cursors of a subscription, all behind one log position, with what they know of their retry rows.';
+REVOKE ALL ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.finish_partitioning(subscription int) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	s atp_internal.subscription;
+	next_generation bigint;
+BEGIN
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = finish_partitioning.subscription
+		FOR UPDATE SKIP LOCKED;	-- a claim that gets here has locks that whoever has the row may be waiting for
+	IF s.next_partitions IS NULL THEN
+		RETURN false;
+	END IF;
+	PERFORM atp_internal.lock_cursors(s.subscription, greatest(s.partitions, s.next_partitions));
+	IF EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant
+			AND (c.acked < s.drain_to OR c.lease IS NOT NULL))
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.lease IS NOT NULL) THEN
+		RETURN false;
+	END IF;
+	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
+	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
+	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
+			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
+		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
+	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
+	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
+		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
+'Change the number of a subscription''s partitions if that is asked for and all of them have reached the position for it.
+Returns whether it did. Waits for transactions that claim or ack.';
+REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
+
+CREATE FUNCTION atp.claim_events(
+	subscription text,
+	max_count int DEFAULT 100,
+	consumer text DEFAULT NULL,
+	ack_lease uuid DEFAULT NULL,
+	ack_through bigint DEFAULT NULL,
+	tenant text DEFAULT NULL,
+	OUT lease uuid,
+	OUT attempt int,
+	OUT redelivered boolean,
+	OUT log_position bigint,
+	OUT event_id uuid,
+	OUT stream text,
+	OUT stream_version bigint,
+	OUT event_type text,
+	OUT payload json,
+	OUT metadata json,
+	OUT occurred_at timestamptz,
+	OUT recorded_at timestamptz,
+	OUT schema_version int,
+	OUT lease_until timestamptz,
+	OUT redelivery_of bigint
+) RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
+COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) IS
+'Lease the next events of a subscription and return them in log order.
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused or the tenant suspended. attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count).';
+REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.claim_deferred_events(
+	subscription text,
+	log_positions bigint[],
+	consumer text DEFAULT NULL,
+	tenant text DEFAULT NULL,
+	OUT lease uuid,
+	OUT attempt int,
+	OUT redelivered boolean,
+	OUT log_position bigint,
+	OUT event_id uuid,
+	OUT stream text,
+	OUT stream_version bigint,
+	OUT event_type text,
+	OUT payload json,
+	OUT metadata json,
+	OUT occurred_at timestamptz,
+	OUT recorded_at timestamptz,
+	OUT schema_version int,
+	OUT lease_until timestamptz,
+	OUT redelivery_of bigint
+) RETURNS SETOF record
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
+COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) IS
+'Lease deferred events by their log positions, whether they are due or not.
+Returns those of one partition, in log order; call again for the rest. Positions that are not deferred are ignored.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp.wait_for_events(subscription text, timeout interval DEFAULT '30 seconds', tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_claim_wait';
+COMMENT ON FUNCTION atp.wait_for_events(text, interval, text) IS
+'Wait until a claim would find events, at most for a time.
+Returns false when the time is over. Another consumer may be faster. The transaction''s snapshot stays open meanwhile: call it in a transaction of its own.
+Raises: TP202, TP300 (no such subscription), 22023 (timeout).';
+REVOKE ALL ON FUNCTION atp.wait_for_events(text, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.wait_for_events(text, interval, text) TO atp_reader, atp_admin;

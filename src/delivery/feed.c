@@ -1,0 +1,249 @@
+/* The log as consumers read it; see feed.h. */
+#include "delivery/feed.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "pg/compat.h"
+#include "pg/relation.h"
+#include "record/envelope.h"
+#include "stream/partition.h"
+
+#define NAMES 4096				/* places of the cache of stream names; a power of two */
+
+enum							/* columns of atp_internal.log */
+{
+	COLUMN_LOG_POSITION = 1, COLUMN_EVENT_ID, COLUMN_STREAM, COLUMN_PUBLISHED_AT, COLUMN_TENANT, COLUMN_EVENT_TYPE
+};
+
+#define STREAM_COLUMN_NAME 11	/* of atp_internal.stream */
+
+typedef struct Lookup			/* a table, an index of it and a scan that is started over for each key */
+{
+	Relation	relation;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} Lookup;
+
+struct AtpFeed
+{
+	Snapshot	snapshot;
+	Lookup		log;			/* by position; positioned at the next row */
+	Lookup		by_event;		/* the log by event id; opened at first use */
+	Lookup		leaf;			/* the partition used last */
+};
+
+typedef struct StreamName
+{
+	int64		stream;			/* 0: empty place */
+	char		name[ATP_STREAM_NAME_MAX + 1];
+} StreamName;
+
+static StreamName *names;
+static uint64 names_generation;
+
+static void
+open_lookup(Lookup *lookup, Relation relation, Oid index, Snapshot snapshot)
+{
+	lookup->relation = relation;
+	lookup->index = index_open(index, AccessShareLock);
+	lookup->slot = table_slot_create(relation, NULL);
+	lookup->scan = atp_compat_index_beginscan(relation, lookup->index, snapshot, 1);
+}
+
+static void
+close_lookup(Lookup *lookup)
+{
+	if (lookup->relation == NULL)
+		return;
+	index_endscan(lookup->scan);
+	ExecDropSingleTupleTableSlot(lookup->slot);
+	index_close(lookup->index, NoLock);
+	table_close(lookup->relation, NoLock);
+	lookup->relation = NULL;
+}
+
+AtpFeed *
+atp_feed_begin(Snapshot snapshot)
+{
+	AtpFeed    *feed = palloc0(sizeof(AtpFeed));
+
+	feed->snapshot = snapshot;
+	open_lookup(&feed->log, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_PK), snapshot);
+	return feed;
+}
+
+void
+atp_feed_end(AtpFeed *feed)
+{
+	close_lookup(&feed->leaf);
+	close_lookup(&feed->by_event);
+	close_lookup(&feed->log);
+	pfree(feed);
+}
+
+void
+atp_feed_seek(AtpFeed *feed, int64 after)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
+	index_rescan(feed->log.scan, &key, 1, NULL, 0);
+}
+
+static void
+read_log_row(TupleTableSlot *slot, AtpLogRow *row)
+{
+	slot_getsomeattrs(slot, COLUMN_EVENT_TYPE);
+	row->log_position = DatumGetInt64(slot->tts_values[COLUMN_LOG_POSITION - 1]);
+	row->event_id = *DatumGetUUIDP(slot->tts_values[COLUMN_EVENT_ID - 1]);
+	row->stream = DatumGetInt64(slot->tts_values[COLUMN_STREAM - 1]);
+	row->published_at = DatumGetTimestampTz(slot->tts_values[COLUMN_PUBLISHED_AT - 1]);
+	row->tenant = DatumGetInt32(slot->tts_values[COLUMN_TENANT - 1]);
+	row->event_type = DatumGetInt32(slot->tts_values[COLUMN_EVENT_TYPE - 1]);
+}
+
+bool
+atp_feed_next(AtpFeed *feed, AtpLogRow *row)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (!index_getnext_slot(feed->log.scan, ForwardScanDirection, feed->log.slot))
+		return false;
+	read_log_row(feed->log.slot, row);
+	return true;
+}
+
+bool
+atp_feed_find(AtpFeed *feed, const pg_uuid_t *event_id, AtpLogRow *row)
+{
+	Lookup	   *lookup = &feed->by_event;
+	ScanKeyData key;
+
+	if (lookup->relation == NULL)
+		open_lookup(lookup, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_EVENT_UNIQUE),
+					feed->snapshot);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	index_rescan(lookup->scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot))
+		return false;
+	read_log_row(lookup->slot, row);
+	return true;
+}
+
+int64
+atp_feed_head(AtpFeed *feed)
+{
+	IndexScanDesc scan = atp_compat_index_beginscan(feed->log.relation, feed->log.index, feed->snapshot, 0);
+	TupleTableSlot *slot = table_slot_create(feed->log.relation, NULL);
+	int64		head = 0;
+
+	index_rescan(scan, NULL, 0, NULL, 0);
+	if (index_getnext_slot(scan, BackwardScanDirection, slot))
+	{
+		slot_getsomeattrs(slot, COLUMN_LOG_POSITION);
+		head = DatumGetInt64(slot->tts_values[COLUMN_LOG_POSITION - 1]);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	return head;
+}
+
+/* Makes feed->leaf the partition that holds an event id; false: there is none. */
+static bool
+open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
+{
+	Relation	leaf = atp_partition_open_existing(event_id);
+
+	if (leaf == NULL)
+		return false;
+	if (feed->leaf.relation != NULL && RelationGetRelid(leaf) == RelationGetRelid(feed->leaf.relation))
+		table_close(leaf, NoLock);
+	else
+	{
+		close_lookup(&feed->leaf);
+		open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot);
+	}
+	return true;
+}
+
+bool
+atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
+{
+	TupleTableSlot *slot;
+	ScanKeyData key;
+
+	if (!open_leaf(feed, &row->event_id))
+		return false;
+	slot = feed->leaf.slot;
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&row->event_id));
+	index_rescan(feed->leaf.scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(feed->leaf.scan, ForwardScanDirection, slot))
+		return false;
+	slot_getsomeattrs(slot, ATP_EVENT_METADATA);
+	event->stream_version = DatumGetInt64(slot->tts_values[ATP_EVENT_STREAM_VERSION - 1]);
+	event->occurred_at = DatumGetTimestampTz(slot->tts_values[ATP_EVENT_OCCURRED_AT - 1]);
+	event->recorded_at = DatumGetTimestampTz(slot->tts_values[ATP_EVENT_RECORDED_AT - 1]);
+	event->schema_version = DatumGetInt32(slot->tts_values[ATP_EVENT_SCHEMA_VERSION - 1]);
+	event->payload = slot->tts_values[ATP_EVENT_PAYLOAD - 1];
+	event->payload_null = slot->tts_isnull[ATP_EVENT_PAYLOAD - 1];
+	event->metadata = slot->tts_values[ATP_EVENT_METADATA - 1];
+	event->metadata_null = slot->tts_isnull[ATP_EVENT_METADATA - 1];
+	return true;
+}
+
+static void
+read_name(int64 stream, char *name)
+{
+	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
+	scan = systable_beginscan(relation, atp_relation_oid(ATP_REL_STREAM_PK), true, SnapshotSelf, 1, &key);
+	tuple = systable_getnext(scan);
+	name[0] = '\0';
+	if (HeapTupleIsValid(tuple))
+	{
+		bool		null;
+		Datum		value = heap_getattr(tuple, STREAM_COLUMN_NAME, RelationGetDescr(relation), &null);
+
+		text_to_cstring_buffer(DatumGetTextPP(value), name, ATP_STREAM_NAME_MAX + 1);
+	}
+	systable_endscan(scan);
+	table_close(relation, AccessShareLock);
+}
+
+const char *
+atp_feed_stream_name(int64 stream)
+{
+	StreamName *place;
+
+	if (names == NULL)
+		names = MemoryContextAllocZero(TopMemoryContext, NAMES * sizeof(StreamName));
+	if (names_generation != atp_relation_generation())
+	{
+		memset(names, 0, NAMES * sizeof(StreamName));	/* another installation may number its streams anew */
+		names_generation = atp_relation_generation();
+	}
+	place = &names[atp_feed_spread((uint64) stream) & (NAMES - 1)];
+	if (place->stream != stream)
+	{
+		place->stream = 0;
+		read_name(stream, place->name);
+		if (place->name[0] != '\0')
+			place->stream = stream;
+	}
+	return place->name;
+}

@@ -1,0 +1,634 @@
+/* Leases; see lease.h. */
+#include "delivery/lease.h"
+
+#include "catalog/pg_type_d.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "pg/errors.h"
+#include "pg/eventid.h"
+
+PG_FUNCTION_INFO_V1(atp_lease_ack_events);
+PG_FUNCTION_INFO_V1(atp_lease_nack_event);
+PG_FUNCTION_INFO_V1(atp_lease_defer_event);
+PG_FUNCTION_INFO_V1(atp_lease_renew);
+
+#define KIND 8					/* the byte of a token behind the bitmap of its partitions */
+#define KIND_LOG 0x80
+#define KIND_RETRIES 0xC0
+#define STRIPE 64				/* consecutive positions of one partition where there is no order key */
+
+void
+atp_delivery_begin(AtpDelivery *delivery, const char *tenant, const char *subscription)
+{
+	memset(delivery, 0, sizeof(*delivery));
+	atp_tenant_resolve(tenant, &delivery->tenant);
+	delivery->name = pstrdup(subscription);
+	delivery->subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
+	delivery->now = GetCurrentTimestamp();
+}
+
+void
+atp_delivery_end(AtpDelivery *delivery)
+{
+	if (delivery->feed != NULL)
+	{
+		atp_feed_end(delivery->feed);
+		PopActiveSnapshot();
+	}
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+		if (delivery->cursors[i] != NULL)
+			atp_cursor_write(delivery->cursors[i]);
+}
+
+AtpFeed *
+atp_delivery_feed(AtpDelivery *delivery)
+{
+	if (delivery->feed == NULL)
+	{
+		PushActiveSnapshot(GetLatestSnapshot());
+		delivery->feed = atp_feed_begin(GetActiveSnapshot());
+	}
+	return delivery->feed;
+}
+
+AtpCursor *
+atp_delivery_cursor(AtpDelivery *delivery, int partition, bool wait)
+{
+	AtpSubscription *subscription = delivery->subscription;
+	AtpCursor  *cursor = delivery->cursors[partition];
+
+	if (cursor != NULL)
+		return cursor;
+	if (!atp_cursor_lock(subscription->subscription, partition, wait))
+		return NULL;
+	if (!atp_subscription_is_current(subscription))
+		delivery->subscription = subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
+	cursor = atp_cursor_read(subscription->tenant, subscription->subscription, partition);
+	if (wait)
+		delivery->now = GetCurrentTimestamp();
+	return delivery->cursors[partition] = cursor;
+}
+
+bool
+atp_delivery_fetch(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted)
+{
+	if (!wanted->fetched)
+		wanted->fetched = atp_feed_fetch(atp_delivery_feed(delivery), row, &wanted->event);
+	return wanted->fetched;
+}
+
+static int64
+metadata_key(const AtpSubscription *subscription, const AtpLogRow *row, const AtpFeedEvent *event)
+{
+	char	   *text = atp_filter_metadata_text(event, subscription->order_member);
+
+	if (text == NULL)
+		return (int64) atp_feed_spread((uint64) row->stream);
+	return (int64) DatumGetUInt64(hash_any_extended((unsigned char *) text, strlen(text), 0));
+}
+
+/* The order key of a row, spread, and its partition. False: the event is needed for it and is not stored any more. */
+static bool
+find_partition(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted, int *partition)
+{
+	const AtpSubscription *subscription = delivery->subscription;
+
+	switch (subscription->order_key)
+	{
+		case ATP_ORDER_STREAM:
+			wanted->key = (int64) atp_feed_spread((uint64) row->stream);
+			break;
+		case ATP_ORDER_NONE:
+			wanted->key = (int64) atp_feed_spread((uint64) row->log_position);
+			*partition = (int) ((row->log_position / STRIPE) % subscription->partitions);
+			return true;
+		case ATP_ORDER_METADATA:
+			if (!atp_delivery_fetch(delivery, row, wanted))
+				return false;
+			wanted->key = metadata_key(subscription, row, &wanted->event);
+			break;
+	}
+	*partition = (int) ((uint64) wanted->key % (uint64) subscription->partitions);
+	return true;
+}
+
+AtpFilterVerdict
+atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted)
+{
+	AtpSubscription *subscription = delivery->subscription;
+	bool		early = subscription->order_key != ATP_ORDER_METADATA;
+	int			of = 0;
+
+	wanted->fetched = false;
+	wanted->error = NULL;
+	if (row->tenant != subscription->tenant)
+		return ATP_FILTER_NO;
+	if (early && find_partition(delivery, row, wanted, &of) && partition >= 0 && of != partition)
+		return ATP_FILTER_NO;
+	if (!atp_filter_wants_row(subscription->filter, row, NULL))
+		return ATP_FILTER_NO;
+	if (!early && (!find_partition(delivery, row, wanted, &of) || (partition >= 0 && of != partition)))
+		return ATP_FILTER_NO;
+	if (found != NULL)
+		*found = of;
+	if (!atp_filter_needs_event(subscription->filter))
+		return ATP_FILTER_YES;
+	if (!atp_delivery_fetch(delivery, row, wanted))
+		return ATP_FILTER_NO;
+	return atp_filter_wants_event(subscription->filter, row, &wanted->event, NULL, &wanted->error);
+}
+
+/* ---- Tokens ---- */
+
+void
+atp_lease_make(pg_uuid_t *lease, bool of_retries)
+{
+	memset(lease->data, 0, KIND);
+	atp_random_bytes(lease->data + KIND, UUID_LEN - KIND);
+	lease->data[KIND] = of_retries ? KIND_RETRIES : KIND_LOG;
+}
+
+void
+atp_lease_add(pg_uuid_t *lease, int partition)
+{
+	lease->data[partition / 8] |= (unsigned char) (1 << (partition % 8));
+}
+
+bool
+atp_lease_covers(const pg_uuid_t *lease, int partition)
+{
+	return (lease->data[partition / 8] & (1 << (partition % 8))) != 0;
+}
+
+bool
+atp_lease_is_of_retries(const pg_uuid_t *lease)
+{
+	return lease->data[KIND] == KIND_RETRIES;
+}
+
+static bool
+same(const pg_uuid_t *a, const pg_uuid_t *b)
+{
+	return memcmp(a->data, b->data, UUID_LEN) == 0;
+}
+
+static void
+refuse_stale(const AtpDelivery *delivery)
+{
+	ereport(ERROR, errcode(ATP_ERR_STALE_LEASE), errmsg("stale lease"),
+			errdetail("Subscription \"%s\" has no such lease, or it has expired.", delivery->name),
+			errhint("Its events are delivered again; renew a lease in time with atp.renew_lease."));
+}
+
+static void
+refuse_beyond(int64 through, int64 last)
+{
+	ereport(ERROR, errcode(ATP_ERR_ACK_BEYOND_LEASE), errmsg("position lies beyond the lease"),
+			errdetail("Position %lld is beyond %lld, that of the last event of the lease.", (long long) through, (long long) last));
+}
+
+static void
+refuse_event(const pg_uuid_t *event_id)
+{
+	ereport(ERROR, errcode(ATP_ERR_EVENT_NOT_LEASED), errmsg("event is not in the lease"),
+			errdetail("Event %s was not delivered under this lease, or was acked, nacked or deferred already.",
+					  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(event_id)))));
+}
+
+/* ---- Leases of the log ---- */
+
+/* Locks the partitions of a lease and checks that each has it. The position of its last event. */
+static int64
+hold(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	int64		last = 0;
+	bool		any = false;
+
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+	{
+		AtpCursor  *cursor;
+
+		if (!atp_lease_covers(lease, i))
+			continue;
+		cursor = atp_delivery_cursor(delivery, i, true);
+		if (cursor == NULL || !cursor->leased || !same(&cursor->lease, lease) || cursor->lease_until <= delivery->now)
+			refuse_stale(delivery);
+		last = Max(last, cursor->lease_last);
+		any = true;
+	}
+	if (!any)
+		refuse_stale(delivery);
+	return last;
+}
+
+/* Ends the lease of a partition of which nothing is left to do. */
+static void
+complete(AtpCursor *cursor)
+{
+	int64		scanned = Max(cursor->scanned, cursor->lease_last);
+
+	atp_cursor_advance(cursor, scanned);
+	atp_cursor_release(cursor);
+}
+
+/* How many events of the lease lie after one position and up to another. */
+static int
+count_leased(AtpDelivery *delivery, AtpCursor *cursor, int64 after, int64 through)
+{
+	AtpFeed    *feed = atp_delivery_feed(delivery);
+	AtpLogRow	row;
+	AtpWanted	wanted;
+	int			count = 0;
+
+	atp_feed_seek(feed, after);
+	while (atp_feed_next(feed, &row) && row.log_position <= through)
+		if (!atp_cursor_is_settled(cursor, row.log_position) &&
+			atp_delivery_wants(delivery, &row, cursor->partition, NULL, &wanted) == ATP_FILTER_YES)
+			count++;
+	return count;
+}
+
+static int64
+ack_log(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
+{
+	int64		last = hold(delivery, lease);
+	int64		acked = 0;
+
+	if (through != PG_INT64_MAX && through > last)
+		refuse_beyond(through, last);
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+	{
+		AtpCursor  *cursor = atp_lease_covers(lease, i) ? delivery->cursors[i] : NULL;
+
+		if (cursor == NULL)
+			continue;
+		if (through >= cursor->lease_last)
+		{
+			acked += cursor->lease_count;
+			complete(cursor);
+		}
+		else if (through > cursor->acked)
+		{
+			int			count = count_leased(delivery, cursor, cursor->acked, through);
+
+			acked += count;
+			cursor->lease_count -= count;
+			atp_cursor_advance(cursor, through);
+		}
+	}
+	return acked;
+}
+
+/* ---- Leases of retry rows: one partition each ---- */
+
+static AtpRetries *
+hold_retries(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	AtpRetries *retries = NULL;
+	bool		any = false;
+
+	for (int i = 0; i < ATP_PARTITIONS_MAX && retries == NULL; i++)
+	{
+		AtpCursor  *cursor = atp_lease_covers(lease, i) ? atp_delivery_cursor(delivery, i, true) : NULL;
+
+		if (cursor != NULL)
+			retries = atp_retry_load(delivery->subscription, cursor);
+	}
+	for (int i = 0; retries != NULL && i < retries->count; i++)
+		any = any || (retries->rows[i].leased && same(&retries->rows[i].lease, lease) && retries->rows[i].lease_until > delivery->now);
+	if (!any)
+		refuse_stale(delivery);
+	return retries;
+}
+
+static bool
+row_is_held(const AtpRetry *row, const pg_uuid_t *lease)
+{
+	return row->fate != ATP_RETRY_GONE && row->leased && same(&row->lease, lease);
+}
+
+static int64
+ack_retries(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
+{
+	AtpRetries *retries = hold_retries(delivery, lease);
+	int64		last = 0;
+	int64		acked = 0;
+
+	for (int i = 0; i < retries->count; i++)
+		if (row_is_held(&retries->rows[i], lease))
+			last = Max(last, retries->rows[i].log_position);
+	if (through != PG_INT64_MAX && through > last)
+		refuse_beyond(through, last);
+	for (int i = 0; i < retries->count; i++)
+	{
+		if (!row_is_held(&retries->rows[i], lease) || retries->rows[i].log_position > through)
+			continue;
+		retries->rows[i].fate = ATP_RETRY_GONE;
+		acked++;
+	}
+	atp_retry_save(retries);
+	return acked;
+}
+
+int64
+atp_lease_ack(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
+{
+	return atp_lease_is_of_retries(lease) ? ack_retries(delivery, lease, through) : ack_log(delivery, lease, through);
+}
+
+/* ---- One event of a lease: given back ---- */
+
+typedef struct GiveBack
+{
+	const pg_uuid_t *lease;
+	const pg_uuid_t *event_id;
+	const char *reason;			/* may be NULL */
+	bool		permanent;
+	bool		defer;
+	TimestampTz until;			/* of a deferral */
+
+	/* what became of it */
+	const char *outcome;
+	int			attempts;
+	TimestampTz due_at;
+	List	   *withdrawn;		/* of pg_uuid_t *: later events of its key that the lease does not hold any more */
+} GiveBack;
+
+/* Decides about a row that was just given back; its attempts count the present one. */
+static void
+decide(AtpDelivery *delivery, AtpRetries *retries, AtpRetry *row, GiveBack *back)
+{
+	row->leased = false;
+	if (row->fate == ATP_RETRY_SAVED)
+		row->fate = ATP_RETRY_CHANGED;
+	if (back->defer)
+	{
+		row->attempts--;		/* it was not tried */
+		row->deferred = true;
+		row->due_at = back->until;
+		back->outcome = "deferred";
+	}
+	else
+	{
+		row->alone = false;
+		row->last_error = back->reason == NULL ? NULL : pstrdup(back->reason);
+		if (TIMESTAMP_IS_NOEND(row->failed_at))
+			row->failed_at = delivery->now;
+		if (back->permanent || row->attempts >= delivery->subscription->max_attempts)
+		{
+			back->outcome = "dead letter";
+			back->due_at = DT_NOEND;
+			back->attempts = row->attempts;
+			atp_retry_bury_row(retries, row, back->permanent ? ATP_REASON_PERMANENT : ATP_REASON_ATTEMPTS);
+			return;
+		}
+		row->due_at = delivery->now + atp_subscription_delay(&delivery->subscription->backoff, row->attempts);
+		back->outcome = "retry";
+	}
+	back->attempts = row->attempts;
+	back->due_at = row->due_at;
+}
+
+static void
+withdraw(GiveBack *back, const pg_uuid_t *event_id)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	*copy = *event_id;
+	back->withdrawn = lappend(back->withdrawn, copy);
+}
+
+/* Later events of the key in the lease follow into the retry rows, untried, and wait there. */
+static void
+withdraw_behind(AtpDelivery *delivery, AtpRetries *retries, AtpCursor *cursor, int64 after, int64 key, GiveBack *back)
+{
+	AtpFeed    *feed = atp_delivery_feed(delivery);
+	AtpLogRow	row;
+	AtpWanted	wanted;
+
+	atp_feed_seek(feed, after);
+	while (atp_feed_next(feed, &row) && row.log_position <= cursor->lease_last)
+	{
+		AtpRetry   *retry;
+
+		if (atp_cursor_is_settled(cursor, row.log_position) ||
+			atp_delivery_wants(delivery, &row, cursor->partition, NULL, &wanted) != ATP_FILTER_YES || wanted.key != key)
+			continue;
+		retry = atp_retry_add(retries, row.log_position, &row.event_id, key);
+		retry->attempts = atp_cursor_attempts(cursor, row.log_position);
+		retry->due_at = delivery->now;
+		withdraw(back, &row.event_id);
+		atp_cursor_settle(cursor, row.log_position);
+		cursor->lease_count--;
+	}
+}
+
+static void
+give_back_log(AtpDelivery *delivery, GiveBack *back)
+{
+	AtpCursor  *cursor;
+	AtpRetries *retries;
+	AtpRetry   *retry;
+	AtpLogRow	row;
+	AtpWanted	wanted;
+	int			partition = 0;
+
+	(void) hold(delivery, back->lease);
+	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, &row) ||
+		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
+		refuse_event(back->event_id);
+	cursor = delivery->cursors[partition];
+	if (row.log_position <= cursor->acked || row.log_position > cursor->lease_last || atp_cursor_is_settled(cursor, row.log_position))
+		refuse_event(back->event_id);
+	retries = atp_retry_load(delivery->subscription, cursor);
+	retry = atp_retry_add(retries, row.log_position, &row.event_id, wanted.key);
+	retry->attempts = atp_cursor_attempts(cursor, row.log_position) + 1;
+	retry->consumer = cursor->consumer;
+	decide(delivery, retries, retry, back);
+	atp_cursor_settle(cursor, row.log_position);
+	cursor->lease_count--;
+	if (strcmp(back->outcome, "retry") == 0 && delivery->subscription->ordered)
+		withdraw_behind(delivery, retries, cursor, row.log_position, wanted.key, back);
+	atp_retry_save(retries);
+	if (cursor->lease_count == 0)
+		complete(cursor);
+}
+
+static void
+give_back_retry(AtpDelivery *delivery, GiveBack *back)
+{
+	AtpRetries *retries = hold_retries(delivery, back->lease);
+	int			at = 0;
+
+	while (at < retries->count && !(row_is_held(&retries->rows[at], back->lease) && same(&retries->rows[at].event_id, back->event_id)))
+		at++;
+	if (at == retries->count)
+		refuse_event(back->event_id);
+	decide(delivery, retries, &retries->rows[at], back);
+	for (int i = at + 1; i < retries->count && delivery->subscription->ordered && strcmp(back->outcome, "retry") == 0; i++)
+	{
+		AtpRetry   *row = &retries->rows[i];
+
+		if (!row_is_held(row, back->lease) || row->key != retries->rows[at].key)
+			continue;
+		row->leased = false;
+		row->attempts--;
+		row->fate = ATP_RETRY_CHANGED;
+		withdraw(back, &row->event_id);
+	}
+	atp_retry_save(retries);
+}
+
+/* ---- SQL ---- */
+
+static char *
+text_or_null(FunctionCallInfo fcinfo, int argument)
+{
+	return PG_ARGISNULL(argument) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(argument));
+}
+
+static void
+require_given(FunctionCallInfo fcinfo, int argument, const char *what)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what));
+}
+
+/* Begins a call whose first two arguments are subscription and lease, and whose last one is the tenant. */
+static void
+begin(FunctionCallInfo fcinfo, AtpDelivery *delivery)
+{
+	require_given(fcinfo, 0, "subscription");
+	require_given(fcinfo, 1, "lease");
+	atp_delivery_begin(delivery, text_or_null(fcinfo, PG_NARGS() - 1), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
+/* ack_events(subscription, lease, through_position, tenant) */
+Datum
+atp_lease_ack_events(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	int64		acked;
+
+	begin(fcinfo, &delivery);
+	acked = atp_lease_ack(&delivery, PG_GETARG_UUID_P(1), PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2));
+	atp_delivery_end(&delivery);
+	PG_RETURN_INT64(acked);
+}
+
+static Datum
+give_back(FunctionCallInfo fcinfo, AtpDelivery *delivery, GiveBack *back)
+{
+	Datum		values[4];
+	bool		nulls[4] = {0};
+	Datum	   *withdrawn;
+	TupleDesc	shape;
+	ListCell   *cell;
+	int			count = 0;
+
+	if (atp_lease_is_of_retries(back->lease))
+		give_back_retry(delivery, back);
+	else
+		give_back_log(delivery, back);
+	atp_delivery_end(delivery);
+	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	withdrawn = palloc_array(Datum, list_length(back->withdrawn) + 1);
+	foreach(cell, back->withdrawn)
+		withdrawn[count++] = UUIDPGetDatum(lfirst(cell));
+	values[0] = CStringGetTextDatum(back->outcome);
+	values[1] = Int32GetDatum(back->attempts);
+	values[2] = TimestampTzGetDatum(back->due_at);
+	nulls[2] = TIMESTAMP_IS_NOEND(back->due_at);
+	values[3] = PointerGetDatum(construct_array(withdrawn, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls));
+}
+
+/* nack_event(subscription, lease, event_id, reason, permanent, tenant) */
+Datum
+atp_lease_nack_event(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	GiveBack	back = {0};
+
+	begin(fcinfo, &delivery);
+	require_given(fcinfo, 2, "event id");
+	back.lease = PG_GETARG_UUID_P(1);
+	back.event_id = PG_GETARG_UUID_P(2);
+	back.reason = text_or_null(fcinfo, 3);
+	back.permanent = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	PG_RETURN_DATUM(give_back(fcinfo, &delivery, &back));
+}
+
+/* defer_event(subscription, lease, event_id, until, tenant) */
+Datum
+atp_lease_defer_event(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	GiveBack	back = {0};
+
+	begin(fcinfo, &delivery);
+	require_given(fcinfo, 2, "event id");
+	back.lease = PG_GETARG_UUID_P(1);
+	back.event_id = PG_GETARG_UUID_P(2);
+	back.defer = true;
+	back.until = PG_ARGISNULL(3) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(3);
+	PG_RETURN_DATUM(give_back(fcinfo, &delivery, &back));
+}
+
+/* renew_lease(subscription, lease, lock_duration, tenant) */
+Datum
+atp_lease_renew(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	pg_uuid_t  *lease;
+	TimestampTz until;
+	int64		duration;
+
+	begin(fcinfo, &delivery);
+	lease = PG_GETARG_UUID_P(1);
+	duration = delivery.subscription->lock_duration;
+	if (!PG_ARGISNULL(2))
+	{
+		Interval   *given = PG_GETARG_INTERVAL_P(2);
+
+		duration = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+		if (duration <= 0 || duration > USECS_PER_DAY)
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lock duration is not between 0 and a day"));
+	}
+	if (atp_lease_is_of_retries(lease))
+	{
+		AtpRetries *retries = hold_retries(&delivery, lease);
+
+		until = delivery.now + duration;
+		for (int i = 0; i < retries->count; i++)
+		{
+			if (!row_is_held(&retries->rows[i], lease))
+				continue;
+			retries->rows[i].lease_until = until;
+			retries->rows[i].fate = ATP_RETRY_CHANGED;
+		}
+		atp_retry_save(retries);
+	}
+	else
+	{
+		(void) hold(&delivery, lease);
+		until = delivery.now + duration;
+		for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+			if (atp_lease_covers(lease, i))
+			{
+				delivery.cursors[i]->lease_until = until;
+				delivery.cursors[i]->dirty = true;
+			}
+	}
+	atp_delivery_end(&delivery);
+	PG_RETURN_TIMESTAMPTZ(until);
+}

@@ -1,0 +1,64 @@
+/*
+ * Leases: one call's view of a subscription, and what can be done to a lease that was given: ack, nack, defer, renew.
+ *
+ * A lease is a token that names the partitions it covers, so that no index over leases is needed, and is compared in full with
+ * what the partitions' cursors (or the retry rows) say. A token that has expired, or is not theirs, is refused before anything
+ * changes.
+ */
+#ifndef ATP_LEASE_H
+#define ATP_LEASE_H
+
+#include "postgres.h"
+
+#include "delivery/cursor.h"
+#include "delivery/feed.h"
+#include "delivery/retry.h"
+#include "delivery/subscription.h"
+#include "record/tenant.h"
+
+typedef struct AtpDelivery		/* one call */
+{
+	AtpTenant	tenant;
+	char	   *name;
+	AtpSubscription *subscription;
+	TimestampTz now;
+	AtpFeed    *feed;			/* NULL until it is used */
+	AtpCursor  *cursors[ATP_PARTITIONS_MAX];	/* locked and read, or NULL */
+} AtpDelivery;
+
+/* Raises TP202, TP300. */
+extern void atp_delivery_begin(AtpDelivery *delivery, const char *tenant, const char *subscription);
+
+/* Writes the cursors that have changed and closes the feed. */
+extern void atp_delivery_end(AtpDelivery *delivery);
+
+/* The log under the latest snapshot, taken at first use: after the locks. */
+extern AtpFeed *atp_delivery_feed(AtpDelivery *delivery);
+
+/* Locks and reads a partition's cursor; NULL: another transaction has it (without `wait`), or there is no such partition. */
+extern AtpCursor *atp_delivery_cursor(AtpDelivery *delivery, int partition, bool wait);
+
+typedef struct AtpWanted		/* what one look at a log row found out */
+{
+	int64		key;			/* spread order key */
+	bool		fetched;		/* `event` is filled */
+	AtpFeedEvent event;
+	char	   *error;			/* the filter raised this */
+} AtpWanted;
+
+/* Whether a log row is the subscription's and of the partition (-1: of any; then *found gets it). */
+extern AtpFilterVerdict atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted);
+
+/* Fills in wanted->event if it is not; false: the event is not stored any more. */
+extern bool atp_delivery_fetch(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted);
+
+/* Tokens. */
+extern void atp_lease_make(pg_uuid_t *lease, bool of_retries);
+extern void atp_lease_add(pg_uuid_t *lease, int partition);
+extern bool atp_lease_covers(const pg_uuid_t *lease, int partition);
+extern bool atp_lease_is_of_retries(const pg_uuid_t *lease);
+
+/* Acks the lease up to a position (PG_INT64_MAX: all of it); returns how many events that were. Raises TP302, TP303. */
+extern int64 atp_lease_ack(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through);
+
+#endif

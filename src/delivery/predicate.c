@@ -1,0 +1,550 @@
+/*
+ * Predicates; see predicate.h.
+ *
+ * A jsonpath is run in silent mode first, which raises nothing. Only when that says neither yes nor no it is run again,
+ * aloud, in a subtransaction, to tell an error from an unknown: events that answer cost no subtransaction.
+ */
+#include "delivery/predicate.h"
+
+#include <ctype.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonpath.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "core/ulid.h"
+#include "pg/errors.h"
+#include "record/eventtype.h"
+#include "record/tenant.h"
+
+typedef enum Dialect
+{
+	EXACT, PREFIX, SUFFIX, ALL, ANY, NOT
+} Dialect;
+
+static const char *const dialects[] = {"exact", "prefix", "suffix", "all", "any", "not"};
+
+typedef struct FilterNode				/* of a CloudEvents filter */
+{
+	Dialect		dialect;
+	List	   *children;		/* of FilterNode: ALL, ANY, NOT (one) */
+	char	   *attribute;		/* EXACT, PREFIX, SUFFIX */
+	char	   *value;
+	size_t		size;
+} FilterNode;
+
+struct AtpPredicate
+{
+	bool		needs_event;
+	FilterNode	   *root;			/* NULL: a jsonpath */
+	JsonPath   *path;
+	bool		is_predicate;	/* the path says true or false by itself; otherwise the question is whether it finds anything */
+};
+
+/* Attributes that the log row and the names of its keys answer. */
+static const char *const log_attributes[] = {"type", "subject", "source", "tenant", "specversion", "category"};
+
+static void
+refuse(const char *what)
+{
+	ereport(ERROR, errcode(ATP_ERR_INVALID_FILTER), errmsg("invalid filter"), errdetail("%s", what),
+			errhint("A filter is a jsonpath over the CloudEvents form of an event, such as $.data.amount > 100, "
+					"or a CloudEvents filter such as {\"prefix\": {\"type\": \"Order\"}}."));
+}
+
+static bool
+is_log_attribute(const char *attribute)
+{
+	for (int i = 0; i < lengthof(log_attributes); i++)
+		if (strcmp(attribute, log_attributes[i]) == 0)
+			return true;
+	return false;
+}
+
+static FilterNode *compile_node(JsonbContainer *container, bool *needs_event);
+
+static FilterNode *
+compile_comparison(Dialect dialect, JsonbContainer *object, bool *needs_event)
+{
+	FilterNode	   *whole = palloc0(sizeof(FilterNode));
+	JsonbIterator *walk = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	whole->dialect = ALL;
+	while ((token = JsonbIteratorNext(&walk, &value, true)) != WJB_DONE)
+	{
+		FilterNode	   *one;
+
+		if (token != WJB_KEY)
+			continue;
+		one = palloc0(sizeof(FilterNode));
+		one->dialect = dialect;
+		one->attribute = pnstrdup(value.val.string.val, value.val.string.len);
+		(void) JsonbIteratorNext(&walk, &value, true);
+		if (value.type != jbvString || value.val.string.len == 0)
+			refuse(psprintf("The value of \"%s\" in \"%s\" is not a string that says something.", one->attribute, dialects[dialect]));
+		one->value = pnstrdup(value.val.string.val, value.val.string.len);
+		one->size = value.val.string.len;
+		*needs_event = *needs_event || !is_log_attribute(one->attribute);
+		whole->children = lappend(whole->children, one);
+	}
+	if (whole->children == NIL)
+		refuse(psprintf("\"%s\" names no attribute.", dialects[dialect]));
+	return list_length(whole->children) == 1 ? linitial(whole->children) : whole;
+}
+
+static FilterNode *
+compile_array(Dialect dialect, JsonbContainer *array, bool *needs_event)
+{
+	FilterNode	   *node = palloc0(sizeof(FilterNode));
+	uint32		count = JsonContainerSize(array);
+
+	node->dialect = dialect;
+	if (count == 0)
+		refuse(psprintf("\"%s\" has no filters.", dialects[dialect]));
+	for (uint32 i = 0; i < count; i++)
+	{
+		JsonbValue *element = getIthJsonbValueFromContainer(array, i);
+
+		if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
+			refuse(psprintf("An element of \"%s\" is not an object.", dialects[dialect]));
+		node->children = lappend(node->children, compile_node(element->val.binary.data, needs_event));
+	}
+	return node;
+}
+
+/* One member of a filter object. */
+static FilterNode *
+compile_member(const char *name, const JsonbValue *value, bool *needs_event)
+{
+	bool		is_object = value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
+	bool		is_array = value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
+
+	for (int i = 0; i < lengthof(dialects); i++)
+	{
+		FilterNode	   *node;
+
+		if (strcmp(name, dialects[i]) != 0)
+			continue;
+		switch ((Dialect) i)
+		{
+			case EXACT:
+			case PREFIX:
+			case SUFFIX:
+				if (!is_object)
+					refuse(psprintf("\"%s\" is not an object of attributes.", name));
+				return compile_comparison((Dialect) i, value->val.binary.data, needs_event);
+			case ALL:
+			case ANY:
+				if (!is_array)
+					refuse(psprintf("\"%s\" is not an array of filters.", name));
+				return compile_array((Dialect) i, value->val.binary.data, needs_event);
+			case NOT:
+				if (!is_object)
+					refuse("\"not\" is not a filter object.");
+				node = palloc0(sizeof(FilterNode));
+				node->dialect = NOT;
+				node->children = list_make1(compile_node(value->val.binary.data, needs_event));
+				return node;
+		}
+	}
+	refuse(psprintf("There is no dialect \"%s\".", name));
+	return NULL;
+}
+
+static FilterNode *
+compile_node(JsonbContainer *container, bool *needs_event)
+{
+	FilterNode	   *node = NULL;
+	JsonbIterator *walk = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	check_stack_depth();
+	while ((token = JsonbIteratorNext(&walk, &value, true)) != WJB_DONE)
+	{
+		char	   *name;
+
+		if (token != WJB_KEY)
+			continue;
+		if (node != NULL)
+			refuse("A filter object has more than one dialect; write them in \"all\" or \"any\".");
+		name = pnstrdup(value.val.string.val, value.val.string.len);
+		(void) JsonbIteratorNext(&walk, &value, true);
+		node = compile_member(name, &value, needs_event);
+	}
+	if (node == NULL)
+		refuse("A filter object has no dialect.");
+	return node;
+}
+
+static bool
+path_is_predicate(JsonPath *path)
+{
+	JsonPathItem item;
+
+	jspInit(&item, path);
+	if (jspHasNext(&item))
+		return false;
+	switch (item.type)
+	{
+		case jpiAnd:
+		case jpiOr:
+		case jpiNot:
+		case jpiIsUnknown:
+		case jpiEqual:
+		case jpiNotEqual:
+		case jpiLess:
+		case jpiGreater:
+		case jpiLessOrEqual:
+		case jpiGreaterOrEqual:
+		case jpiExists:
+		case jpiStartsWith:
+		case jpiLikeRegex:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Calls an input function and turns what it raises into TP301. */
+static Datum
+parse(PGFunction input, const char *source)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	volatile Datum result = (Datum) 0;
+
+	PG_TRY();
+	{
+		result = DirectFunctionCall1(input, CStringGetDatum(source));
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(memory);
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION &&
+			ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION)
+			PG_RE_THROW();
+		error = CopyErrorData();
+		FlushErrorState();
+		refuse(psprintf("%s%s%s", error->message, error->detail == NULL ? "" : ": ", error->detail == NULL ? "" : error->detail));
+	}
+	PG_END_TRY();
+	return result;
+}
+
+AtpPredicate *
+atp_predicate_compile(const char *source)
+{
+	AtpPredicate *predicate = palloc0(sizeof(AtpPredicate));
+	const char *at = source;
+
+	while (isspace((unsigned char) *at))
+		at++;
+	if (*at == '{' || *at == '[')
+	{
+		Jsonb	   *document = DatumGetJsonbP(parse(jsonb_in, source));
+
+		predicate->root = JB_ROOT_IS_OBJECT(document) ? compile_node(&document->root, &predicate->needs_event) :
+			compile_array(ALL, &document->root, &predicate->needs_event);
+		return predicate;
+	}
+	if (*at == '\0')
+		refuse("It is empty.");
+	predicate->path = DatumGetJsonPathP(parse(jsonpath_in, source));
+	predicate->is_predicate = path_is_predicate(predicate->path);
+	predicate->needs_event = true;
+	return predicate;
+}
+
+bool
+atp_predicate_needs_event(const AtpPredicate *predicate)
+{
+	return predicate->needs_event;
+}
+
+/* ---- The CloudEvents form ---- */
+
+static void
+add_text(JsonbParseState **state, const char *key, const char *text)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.val.string.val = pstrdup(text);
+	value.val.string.len = strlen(text);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+static void
+add_number(JsonbParseState **state, const char *key, int64 number)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.type = jbvNumeric;
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(number)));
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+static Jsonb *
+read_json(Datum json)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(json))));
+}
+
+/* Metadata members become extension attributes: their names lose what CloudEvents does not allow (correlation_id: correlationid). */
+static void
+add_metadata(JsonbParseState **state, Datum metadata)
+{
+	Jsonb	   *document = read_json(metadata);
+	JsonbIterator *walk = JsonbIteratorInit(&document->root);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&walk, &value, true)) != WJB_DONE)
+	{
+		JsonbValue	key = value;
+		char	   *name;
+		int			size = 0;
+
+		if (token != WJB_KEY)
+			continue;
+		name = palloc(key.val.string.len + 1);
+		for (int i = 0; i < key.val.string.len; i++)
+			if (isalnum((unsigned char) key.val.string.val[i]) && !IS_HIGHBIT_SET(key.val.string.val[i]))
+				name[size++] = pg_tolower((unsigned char) key.val.string.val[i]);
+		(void) JsonbIteratorNext(&walk, &value, true);
+		if (size == 0 || value.type == jbvNull)
+			continue;
+		key.val.string.val = name;
+		key.val.string.len = size;
+		pushJsonbValue(state, WJB_KEY, &key);
+		pushJsonbValue(state, WJB_VALUE, &value);
+	}
+}
+
+static char *
+category_of(const char *stream)
+{
+	const char *hyphen = strchr(stream, '-');
+
+	return hyphen == NULL ? pstrdup(stream) : pnstrdup(stream, hyphen - stream);
+}
+
+/* The attribute of a log row, or NULL. */
+static char *
+log_attribute(const AtpLogRow *row, const char *attribute)
+{
+	AtpEventType type;
+	AtpTenant	tenant;
+
+	if (strcmp(attribute, "type") == 0)
+		return atp_eventtype_get(row->event_type, &type) ? pstrdup(type.name) : NULL;
+	if (strcmp(attribute, "subject") == 0)
+		return pstrdup(atp_feed_stream_name(row->stream));
+	if (strcmp(attribute, "category") == 0)
+		return category_of(atp_feed_stream_name(row->stream));
+	if (strcmp(attribute, "specversion") == 0)
+		return pstrdup("1.0");
+	if (!atp_tenant_get(row->tenant, &tenant))
+		return NULL;
+	return strcmp(attribute, "tenant") == 0 ? pstrdup(tenant.name) :
+		psprintf("/tenants/%s/%s", tenant.name, category_of(atp_feed_stream_name(row->stream)));
+}
+
+Jsonb *
+atp_predicate_document(const AtpLogRow *row, const AtpFeedEvent *event)
+{
+	JsonbParseState *state = NULL;
+	char		id[ATP_ULID_TEXT_SIZE + 1] = {0};
+	char		time[MAXDATELEN + 1];
+	int			utc = 0;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (!event->metadata_null)
+		add_metadata(&state, event->metadata);	/* first: of equal keys the last one stays */
+	for (int i = 0; i < lengthof(log_attributes); i++)
+	{
+		char	   *value = log_attribute(row, log_attributes[i]);
+
+		if (value != NULL)
+			add_text(&state, log_attributes[i], value);
+	}
+	atp_ulid_format(row->event_id.data, id);
+	add_text(&state, "id", id);
+	add_text(&state, "time", JsonEncodeDateTime(time, TimestampTzGetDatum(event->occurred_at), TIMESTAMPTZOID, &utc));
+	add_text(&state, "stream", atp_feed_stream_name(row->stream));
+	add_text(&state, "datacontenttype", "application/json");
+	add_number(&state, "streamversion", event->stream_version);
+	add_number(&state, "schemaversion", event->schema_version);
+	if (!event->payload_null)
+	{
+		JsonbValue	value = {.type = jbvString};
+
+		value.val.string.val = pstrdup("data");
+		value.val.string.len = 4;
+		pushJsonbValue(&state, WJB_KEY, &value);
+		JsonbToJsonbValue(read_json(event->payload), &value);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* ---- Questions ---- */
+
+/* The text of an attribute, or NULL where the event does not have it. */
+static char *
+attribute_text(const AtpLogRow *row, Jsonb *document, const char *attribute)
+{
+	JsonbValue	value;
+
+	if (document == NULL)
+		return log_attribute(row, attribute);
+	if (getKeyJsonValueFromContainer(&document->root, attribute, strlen(attribute), &value) == NULL)
+		return NULL;
+	switch (value.type)
+	{
+		case jbvString:
+			return pnstrdup(value.val.string.val, value.val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value.val.numeric)));
+		case jbvBool:
+			return pstrdup(value.val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+static bool
+compare(const FilterNode *node, const char *text)
+{
+	size_t		size;
+
+	if (text == NULL)
+		return false;
+	size = strlen(text);
+	if (size < node->size)
+		return false;
+	switch (node->dialect)
+	{
+		case EXACT:
+			return size == node->size && memcmp(text, node->value, size) == 0;
+		case PREFIX:
+			return memcmp(text, node->value, node->size) == 0;
+		default:
+			return memcmp(text + size - node->size, node->value, node->size) == 0;
+	}
+}
+
+static bool
+ask_node(const FilterNode *node, const AtpLogRow *row, Jsonb *document)
+{
+	ListCell   *cell;
+
+	check_stack_depth();
+	switch (node->dialect)
+	{
+		case ALL:
+			foreach(cell, node->children)
+				if (!ask_node(lfirst(cell), row, document))
+					return false;
+			return true;
+		case ANY:
+			foreach(cell, node->children)
+				if (ask_node(lfirst(cell), row, document))
+					return true;
+			return false;
+		case NOT:
+			return !ask_node(linitial(node->children), row, document);
+		default:
+			return compare(node, attribute_text(row, document, node->attribute));
+	}
+}
+
+/* Runs the path; *null: it said neither yes nor no. */
+static bool
+run_path(const AtpPredicate *predicate, Jsonb *document, bool silent, bool *null)
+{
+	LOCAL_FCINFO(call, 4);
+	JsonbParseState *state = NULL;
+	Datum		result;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	InitFunctionCallInfoData(*call, NULL, 4, InvalidOid, NULL, NULL);
+	call->args[0].value = JsonbPGetDatum(document);
+	call->args[1].value = PointerGetDatum(predicate->path);
+	call->args[2].value = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	call->args[3].value = BoolGetDatum(silent);
+	for (int i = 0; i < 4; i++)
+		call->args[i].isnull = false;
+	result = predicate->is_predicate ? jsonb_path_match(call) : jsonb_path_exists(call);
+	*null = call->isnull;
+	return !call->isnull && DatumGetBool(result);
+}
+
+/* Runs a path that gave no answer again, to hear why: NULL where it is merely unknown. */
+static char *
+hear_error(const AtpPredicate *predicate, Jsonb *document)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(memory);
+	PG_TRY();
+	{
+		bool		null;
+
+		(void) run_path(predicate, document, false, &null);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *raised;
+
+		if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_ADMIN_SHUTDOWN || geterrcode() == ERRCODE_OUT_OF_MEMORY)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(memory);
+		raised = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		error = raised->message;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(memory);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+AtpPredicateResult
+atp_predicate_test(const AtpPredicate *predicate, const AtpLogRow *row, const AtpFeedEvent *event, char **error)
+{
+	Jsonb	   *document = predicate->needs_event ? atp_predicate_document(row, event) : NULL;
+	bool		null;
+	bool		yes;
+
+	if (predicate->root != NULL)
+		return ask_node(predicate->root, row, document) ? ATP_PREDICATE_YES : ATP_PREDICATE_NO;
+	yes = run_path(predicate, document, true, &null);
+	if (null && (*error = hear_error(predicate, document)) != NULL)
+		return ATP_PREDICATE_RAISED;
+	return yes ? ATP_PREDICATE_YES : ATP_PREDICATE_NO;
+}
