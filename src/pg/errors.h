@@ -38,6 +38,8 @@
 #define ATP_ERR_SCHEMA_TOO_LARGE             MAKE_SQLSTATE('T', 'P', '2', '2', '5')
 #define ATP_ERR_PLATFORM_EVENT_TYPE          MAKE_SQLSTATE('T', 'P', '2', '5', '0')
 #define ATP_ERR_PLATFORM_STREAM              MAKE_SQLSTATE('T', 'P', '2', '5', '1')
+#define ATP_ERR_HANDLER_NOT_FOUND            MAKE_SQLSTATE('T', 'P', '3', '4', '0')
+#define ATP_ERR_INVALID_HANDLER              MAKE_SQLSTATE('T', 'P', '3', '4', '1')
 #define ATP_ERR_HANDLING_NOT_BEGUN           MAKE_SQLSTATE('T', 'P', '3', '5', '0')
 #define ATP_ERR_FINGERPRINT_CONFLICT         MAKE_SQLSTATE('T', 'P', '3', '5', '1')
 #define ATP_ERR_BREAKER_NOT_FOUND            MAKE_SQLSTATE('T', 'P', '3', '6', '0')

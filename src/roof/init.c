@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "delivery/handler.h"
 #include "log/sequencer.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
@@ -49,6 +50,8 @@ _PG_init(void)
 	atp_append_init();
 	atp_sequencer_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_handler_init();
+	atp_worker_add_job("handlers", 0, atp_handler_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;
