@@ -48,7 +48,7 @@ SELECT pg_sleep(0.5);
 SHOW atp.sequencer_slice_size;
 SELECT max((atp.append_event('sequencer-' || 10 + n % 3, 'ThingPlaced', jsonb_build_object('n', n))).stream_version) FROM generate_series(1, 21) n;
 SELECT atp.tick() >= 0 AS ticked;
-SELECT in_work, open_writers FROM atp.sequencer_status;
+SELECT in_work FROM atp.sequencer_status;
 SELECT log_position - :before AS after, stream, stream_version, tick LIKE '%/%/' || seq AS in_work FROM placed
 	WHERE log_position > :before AND tick IS NOT NULL ORDER BY 1;
 ALTER SYSTEM RESET atp.sequencer_slice_size;
@@ -89,5 +89,4 @@ SELECT count(*) = max(log_position) AND min(log_position) = 1 AND count(DISTINCT
 SELECT count(*) AS without_position FROM atp_internal.event e WHERE NOT EXISTS (SELECT FROM atp_internal.log l WHERE l.event_id = e.event_id);
 SELECT count(*) AS out_of_order FROM (SELECT stream_version - lag(stream_version, 1, 0::bigint) OVER (PARTITION BY stream_key ORDER BY log_position) AS step
 	FROM placed) s WHERE step <> 1;
-SELECT atp_internal.sequencer_is_placing();
 DROP VIEW placed;

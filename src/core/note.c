@@ -9,6 +9,8 @@
 
 #define KEY_ID_SIZE 4
 #define KEY_ID_DIGITS 8
+#define COSIGNATURE_SIZE (KEY_ID_SIZE + 8 + ATP_SIGNATURE_SIZE)
+#define COSIGNED_TEXT_MAX 8192	/* of a checkpoint that a witness signs: three lines and a few extensions */
 
 static const char em_dash[] = "\xe2\x80\x94 ";
 static const char skey_prefix[] = "PRIVATE+KEY+";
@@ -86,10 +88,10 @@ get_u32(const uint8_t *at)
 }
 
 static bool
-key_id_of(AtpText name, const uint8_t public_key[ATP_SIGN_KEY_SIZE], uint32_t *key_id)
+key_id_of(AtpText name, uint8_t type, const uint8_t public_key[ATP_SIGN_KEY_SIZE], uint32_t *key_id)
 {
-	const uint8_t type[2] = {'\n', ATP_NOTE_ED25519};
-	const AtpSlice slices[3] = {{name.data, name.size}, {type, sizeof(type)}, {public_key, ATP_SIGN_KEY_SIZE}};
+	const uint8_t middle[2] = {'\n', type};
+	const AtpSlice slices[3] = {{name.data, name.size}, {middle, sizeof(middle)}, {public_key, ATP_SIGN_KEY_SIZE}};
 	uint8_t		hash[ATP_HASH_SIZE];
 
 	if (!atp_sha256_slices(slices, 3, hash))
@@ -175,6 +177,47 @@ atp_note_verify(const AtpNote *note, const AtpVkey *vkey)
 	return verdict;
 }
 
+/* Checks one cosignature: bytes are key id, seconds, signature; the message begins with the seconds in decimal. */
+static bool
+check_cosignature(const AtpNote *note, const AtpVkey *witness, const uint8_t bytes[COSIGNATURE_SIZE], uint64_t *seconds)
+{
+	char		head[64];
+	int			head_size;
+	AtpBuf		message;
+	static uint8_t room[COSIGNED_TEXT_MAX + sizeof(head)];
+
+	*seconds = (uint64_t) get_u32(bytes + KEY_ID_SIZE) << 32 | get_u32(bytes + KEY_ID_SIZE + 4);
+	head_size = snprintf(head, sizeof(head), "cosignature/v1\ntime %" PRIu64 "\n", *seconds);
+	if (note->text.size > COSIGNED_TEXT_MAX)
+		return false;
+	message = (AtpBuf) {.data = room, .room = sizeof(room)};
+	atp_buf_append(&message, head, (size_t) head_size);
+	atp_buf_append(&message, note->text.data, note->text.size);
+	return atp_sign_verify(witness->public_key, ATP_SIGN_KEY_SIZE, message.data, message.size,
+						   bytes + KEY_ID_SIZE + 8, ATP_SIGNATURE_SIZE);
+}
+
+AtpNoteVerdict
+atp_note_verify_cosignature(const AtpNote *note, const AtpVkey *witness, uint64_t *seconds)
+{
+	AtpNoteVerdict verdict = ATP_NOTE_NO_SIGNATURE;
+
+	for (int i = 0; i < note->count; i++)
+	{
+		const AtpNoteSignature *signature = &note->signature[i];
+		uint8_t		bytes[COSIGNATURE_SIZE];
+		size_t		size;
+
+		if (signature->key_id != witness->key_id || !same_text(signature->name, witness->name))
+			continue;
+		if (!atp_base64_decode(signature->base64.data, signature->base64.size, bytes, sizeof(bytes), &size) ||
+			size != sizeof(bytes) || !check_cosignature(note, witness, bytes, seconds))
+			return ATP_NOTE_BAD_SIGNATURE;
+		verdict = ATP_NOTE_VERIFIED;
+	}
+	return verdict;
+}
+
 bool
 atp_note_sign(AtpBuf *out, const char *text, size_t size, const AtpSkey *skey)
 {
@@ -197,7 +240,7 @@ atp_note_sign(AtpBuf *out, const char *text, size_t size, const AtpSkey *skey)
 
 /* "<key name>+<key id>+base64(type || key)": what vkeys and skeys have in common. */
 static bool
-parse_key(AtpText rest, AtpText *name, uint32_t *key_id, uint8_t key[ATP_SIGN_KEY_SIZE])
+parse_key(AtpText rest, uint8_t type, AtpText *name, uint32_t *key_id, uint8_t key[ATP_SIGN_KEY_SIZE])
 {
 	AtpText		digits;
 	uint8_t		bytes[1 + ATP_SIGN_KEY_SIZE];
@@ -216,20 +259,32 @@ parse_key(AtpText rest, AtpText *name, uint32_t *key_id, uint8_t key[ATP_SIGN_KE
 		*key_id = *key_id << 4 | (uint32_t) (c <= '9' ? c - '0' : c - 'a' + 10);
 	}
 	right = atp_base64_decode(rest.data, rest.size, bytes, sizeof(bytes), &size) && size == sizeof(bytes) &&
-		bytes[0] == ATP_NOTE_ED25519;
+		bytes[0] == type;
 	if (right)
 		memcpy(key, bytes + 1, ATP_SIGN_KEY_SIZE);
 	atp_sign_wipe(bytes, sizeof(bytes));
 	return right;
 }
 
-bool
-atp_vkey_parse(const char *bytes, size_t size, AtpVkey *vkey)
+static bool
+parse_vkey(const char *bytes, size_t size, uint8_t type, AtpVkey *vkey)
 {
 	uint32_t	key_id;
 
-	return parse_key((AtpText) {bytes, size}, &vkey->name, &vkey->key_id, vkey->public_key) &&
-		key_id_of(vkey->name, vkey->public_key, &key_id) && key_id == vkey->key_id;
+	return parse_key((AtpText) {bytes, size}, type, &vkey->name, &vkey->key_id, vkey->public_key) &&
+		key_id_of(vkey->name, type, vkey->public_key, &key_id) && key_id == vkey->key_id;
+}
+
+bool
+atp_vkey_parse(const char *bytes, size_t size, AtpVkey *vkey)
+{
+	return parse_vkey(bytes, size, ATP_NOTE_ED25519, vkey);
+}
+
+bool
+atp_vkey_parse_witness(const char *bytes, size_t size, AtpVkey *vkey)
+{
+	return parse_vkey(bytes, size, ATP_NOTE_COSIGNATURE, vkey);
 }
 
 bool
@@ -240,7 +295,7 @@ atp_skey_parse(const char *bytes, size_t size, AtpSkey *skey)
 	uint32_t	key_id;
 
 	if (size >= prefix && memcmp(bytes, skey_prefix, prefix) == 0 &&
-		parse_key((AtpText) {bytes + prefix, size - prefix}, &name, &key_id, skey->seed) &&
+		parse_key((AtpText) {bytes + prefix, size - prefix}, ATP_NOTE_ED25519, &name, &key_id, skey->seed) &&
 		atp_skey_make(name.data, name.size, skey->seed, skey) && skey->vkey.key_id == key_id)
 		return true;
 	atp_sign_wipe(skey, sizeof(*skey));
@@ -253,7 +308,7 @@ atp_skey_make(const char *name, size_t size, const uint8_t seed[ATP_SIGN_KEY_SIZ
 	memmove(skey->seed, seed, ATP_SIGN_KEY_SIZE);
 	skey->vkey.name = (AtpText) {name, size};
 	return is_key_name(skey->vkey.name) && atp_sign_public_key(skey->seed, skey->vkey.public_key) &&
-		key_id_of(skey->vkey.name, skey->vkey.public_key, &skey->vkey.key_id);
+		key_id_of(skey->vkey.name, ATP_NOTE_ED25519, skey->vkey.public_key, &skey->vkey.key_id);
 }
 
 static void

@@ -7,7 +7,9 @@
  *	key id		the first four bytes of SHA-256(key name || "\n" || type || public key)
  *	checkpoint	origin, decimal size, base64 root, then any number of extension lines; a note's text
  *
- * The one signature type known here is Ed25519, 0x01. Lines by other keys are skipped, as the specification demands, but
+ * Two signature types are known: Ed25519, 0x01, and the witness cosignature of C2SP tlog-cosignature, 0x04, which is over
+ * "cosignature/v1\ntime <seconds>\n" and the text of a checkpoint, and whose bytes are u64 seconds || signature.
+ * Lines by other keys are skipped, as the specification demands, but
  * have to be well formed. Parsed structures point into what was parsed; nothing allocates. The text of a note counts for
  * nothing before atp_note_verify has returned ATP_NOTE_VERIFIED.
  */
@@ -21,6 +23,7 @@
 #define ATP_NOTE_MAX_SIZE (1024 * 1024)
 #define ATP_NOTE_MAX_SIGNATURES 100
 #define ATP_NOTE_ED25519 0x01
+#define ATP_NOTE_COSIGNATURE 0x04
 
 typedef struct AtpText			/* UTF-8 within what was parsed, not terminated */
 {
@@ -65,6 +68,9 @@ typedef enum AtpNoteVerdict
 extern bool atp_note_parse(const char *bytes, size_t size, AtpNote *note);
 extern AtpNoteVerdict atp_note_verify(const AtpNote *note, const AtpVkey *vkey);
 
+/* The same for a witness, whose key has type 0x04: *seconds is when it says it saw the checkpoint (since 1970, UTC). */
+extern AtpNoteVerdict atp_note_verify_cosignature(const AtpNote *note, const AtpVkey *witness, uint64_t *seconds);
+
 /* Is this the text of a note: ends in a new line, UTF-8, no control character but new line, not over the limit. */
 extern bool atp_note_text_is_valid(const char *text, size_t size);
 
@@ -78,6 +84,9 @@ extern bool atp_note_sign(AtpBuf *out, const char *text, size_t size, const AtpS
 #define ATP_NOTE_SIGNED_SIZE(text_size, name_size) ((text_size) + (name_size) + 128)
 
 extern bool atp_vkey_parse(const char *bytes, size_t size, AtpVkey *vkey);
+
+/* The verifier key of a witness: of type 0x04. */
+extern bool atp_vkey_parse_witness(const char *bytes, size_t size, AtpVkey *vkey);
 extern bool atp_skey_parse(const char *bytes, size_t size, AtpSkey *skey);
 
 /* Makes the key of this name and seed; false: not a key name. `name` must outlive the key. */

@@ -88,3 +88,18 @@ atp_record_hash(const AtpRecord *record, uint8_t hash[ATP_HASH_SIZE])
 		atp_sha256_update(record->event_type, record->event_type_size) &&
 		atp_sha256_update(tail, sizeof(tail)) && atp_sha256_final(hash);
 }
+
+bool
+atp_head_hash(const uint8_t log_uid[16], uint64_t size, const uint8_t root[ATP_HASH_SIZE], uint8_t hash[ATP_HASH_SIZE])
+{
+	static const char tag[] = "atp/tenant-head/v1";
+	uint8_t		bytes[1 + sizeof(tag) + 16 + 8 + ATP_HASH_SIZE];
+	uint8_t    *at = bytes;
+
+	*at++ = 0x00;				/* RFC 6962: a leaf */
+	at = put_bytes(at, tag, sizeof(tag));
+	at = put_bytes(at, log_uid, 16);
+	at = atp_put_u64(at, size);
+	at = put_bytes(at, root, ATP_HASH_SIZE);
+	return atp_sha256(bytes, (size_t) (at - bytes), hash);
+}

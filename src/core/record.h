@@ -12,6 +12,8 @@
  *	payload_commitment  = H("atp/payload/v1\0" || salt[16] || lp(canonical(skeleton)) || u32 n || n x (lp(pointer_i) || field_i))
  *	metadata_commitment = the same with "atp/meta/v1\0"
  *
+ *	head     = H(0x00 || "atp/tenant-head/v1\0" || log_uid || u64 size || root)	leaf of the root log
+ *
  * Every function returns false only where OpenSSL fails.
  */
 #ifndef ATP_RECORD_H
@@ -64,5 +66,8 @@ extern bool atp_part_commitment(AtpPart part, const uint8_t salt[ATP_SALT_SIZE],
 
 /* The chain link of a record, which is its Merkle leaf too: H(0x00 || record). */
 extern bool atp_record_hash(const AtpRecord *record, uint8_t hash[ATP_HASH_SIZE]);
+
+/* The leaf of the root log that says: the log `log_uid` has a tree of `size` leaves and this root. */
+extern bool atp_head_hash(const uint8_t log_uid[16], uint64_t size, const uint8_t root[ATP_HASH_SIZE], uint8_t hash[ATP_HASH_SIZE]);
 
 #endif

@@ -67,7 +67,7 @@ enum
 	LOG_POSITION = 1, LOG_EVENT_ID, LOG_STREAM, LOG_PUBLISHED_AT, LOG_TENANT, LOG_EVENT_TYPE, LOG_TICK, LOG_COLUMNS = LOG_TICK
 };
 
-typedef struct State
+struct AtpSequencerState
 {
 	const char *fault;			/* why ticks have to be refused; NULL: they need not */
 	int64		head;			/* last position given */
@@ -77,7 +77,8 @@ typedef struct State
 	AtpMark    *last;			/* every event visible in it has its position */
 	AtpMark    *window;			/* events visible in this one are being placed; NULL: no window is in work */
 	int64		after_seq;		/* where one is: the sequence number up to which it is placed */
-} State;
+};
+typedef struct AtpSequencerState State;
 
 /* What this backend knows beyond the state of the log to which it belongs. */
 static struct
@@ -197,6 +198,32 @@ read_state(State *state, Snapshot snapshot)
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(table, AccessShareLock);
+}
+
+const AtpSequencerState *
+atp_sequencer_read_state(Snapshot snapshot)
+{
+	State	   *state = palloc(sizeof(State));
+
+	read_state(state, snapshot);
+	return state;
+}
+
+bool
+atp_sequencer_log_is_cut(const AtpSequencerState *state)
+{
+	return state->tick == NULL;
+}
+
+bool
+atp_sequencer_must_have_placed(const AtpSequencerState *state, uint64 xid, int64 seq)
+{
+	if (seq <= state->floor_seq)
+		return true;
+	if (state->fault != NULL)
+		return false;
+	return atp_mark_includes(state->last, xid) ||
+		(state->window != NULL && atp_mark_includes(state->window, xid) && seq <= state->after_seq);
 }
 
 /* ==== What is kept ==== */
@@ -614,13 +641,13 @@ atp_sequencer_is_placing_sql(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(placing > 0);
 }
 
-/* sequencer_state(): head, published_at, in work, writers open at the last tick, fault */
+/* sequencer_state() */
 Datum
 atp_sequencer_state(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
-	Datum		values[5];
-	bool		nulls[5] = {false, false, false, false, false};
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	State		state;
 
@@ -632,9 +659,7 @@ atp_sequencer_state(PG_FUNCTION_ARGS)
 	values[1] = TimestampTzGetDatum(state.published_at);
 	nulls[1] = state.published_at == 0;
 	values[2] = BoolGetDatum(state.window != NULL);
-	nulls[3] = state.last == NULL;
-	values[3] = Int32GetDatum(nulls[3] ? 0 : (state.window != NULL ? state.window : state.last)->count);
-	nulls[4] = state.fault == NULL;
-	values[4] = nulls[4] ? (Datum) 0 : CStringGetTextDatum(state.fault);
+	nulls[3] = state.fault == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(state.fault);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

@@ -10,6 +10,8 @@
 
 #include "postgres.h"
 
+#include "utils/snapshot.h"
+
 #include "pg/worker.h"
 
 #define ATP_LOG_CHANNEL "atp"	/* one NOTIFY per tick; payload: the position of the last event */
@@ -26,6 +28,15 @@ extern int64 atp_sequencer_attend(void);
 
 /* True while the sequencer itself inserts into the log: triggers on the log do nothing otherwise, as in a restore. */
 extern bool atp_sequencer_is_placing(void);
+
+/*
+ * For who verifies the log: the state of the sequencer as a snapshot shows it, and whether an event that is visible in that snapshot
+ * must have a position by then. Where transaction ids say nothing (after a restore), only what atp.resequence() has covered must.
+ */
+typedef struct AtpSequencerState AtpSequencerState;
+extern const AtpSequencerState *atp_sequencer_read_state(Snapshot snapshot);
+extern bool atp_sequencer_log_is_cut(const AtpSequencerState *state);	/* its last row is not the last of a tick */
+extern bool atp_sequencer_must_have_placed(const AtpSequencerState *state, uint64 xid, int64 seq);
 
 extern void atp_sequencer_init(void);
 

@@ -70,7 +70,7 @@ Starts the worker where none is alive, or places events itself where none can be
 REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean, OUT open_writers int,
+CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean,
 		OUT fault text) RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_state';
 COMMENT ON FUNCTION atp_internal.sequencer_state() IS 'Return the state of the sequencer; see atp.sequencer_status.';
@@ -78,14 +78,13 @@ REVOKE ALL ON FUNCTION atp_internal.sequencer_state() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_status() TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.sequencer_status AS
-	SELECT s.head, s.published_at, s.in_work, s.open_writers, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
+	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
 		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
 COMMENT ON COLUMN atp.sequencer_status.published_at IS 'When it was given; NULL: never.';
 COMMENT ON COLUMN atp.sequencer_status.in_work IS 'True while a large transaction is being placed in slices.';
-COMMENT ON COLUMN atp.sequencer_status.open_writers IS 'Transactions of the cluster that were writing at the last tick that placed events; their events come later.';
 COMMENT ON COLUMN atp.sequencer_status.fault IS 'Why ticks are refused (TP110) until atp.resequence() has run; NULL: they are not.';
 COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background worker of this database is alive. An idle one leaves; the next append starts it.';
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';

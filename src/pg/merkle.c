@@ -17,6 +17,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "core/note.h"
 #include "core/tree.h"
@@ -298,6 +299,56 @@ atp_merkle_note_verify(PG_FUNCTION_ARGS)
 
 	PG_RETURN_BOOL(atp_vkey_parse(key.data, key.size, &vkey) && atp_note_parse(given.data, given.size, &note) &&
 				   atp_note_verify(&note, &vkey) == ATP_NOTE_VERIFIED);
+}
+
+/* A key of either type, whose lines in the note are looked for. */
+static bool
+parse_any_vkey(AtpText key, AtpVkey *vkey)
+{
+	return atp_vkey_parse(key.data, key.size, vkey) || atp_vkey_parse_witness(key.data, key.size, vkey);
+}
+
+PG_FUNCTION_INFO_V1(atp_merkle_note_has_key);
+Datum
+atp_merkle_note_has_key(PG_FUNCTION_ARGS)
+{
+	AtpText		given = utf8_from_argument(fcinfo, 0);
+	AtpNote		note;
+	AtpVkey		vkey;
+	bool		has = false;
+
+	if (!parse_any_vkey(utf8_from_argument(fcinfo, 1), &vkey) || !atp_note_parse(given.data, given.size, &note))
+		PG_RETURN_BOOL(false);
+	for (int i = 0; i < note.count && !has; i++)
+		has = note.signature[i].key_id == vkey.key_id && note.signature[i].name.size == vkey.name.size &&
+			memcmp(note.signature[i].name.data, vkey.name.data, vkey.name.size) == 0;
+	PG_RETURN_BOOL(has);
+}
+
+PG_FUNCTION_INFO_V1(atp_merkle_cosignature_verify);
+Datum
+atp_merkle_cosignature_verify(PG_FUNCTION_ARGS)
+{
+	AtpText		given = utf8_from_argument(fcinfo, 0);
+	AtpText		key = utf8_from_argument(fcinfo, 1);
+	AtpNote		note;
+	AtpVkey		vkey;
+	uint64_t	seconds;
+
+	if (!atp_vkey_parse_witness(key.data, key.size, &vkey) || !atp_note_parse(given.data, given.size, &note) ||
+		atp_note_verify_cosignature(&note, &vkey, &seconds) != ATP_NOTE_VERIFIED || seconds > PG_INT32_MAX * UINT64CONST(1000))
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(((int64) seconds - (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY) * USECS_PER_SEC);
+}
+
+PG_FUNCTION_INFO_V1(atp_merkle_witness_vkey_is_valid);
+Datum
+atp_merkle_witness_vkey_is_valid(PG_FUNCTION_ARGS)
+{
+	AtpText		given = utf8_from_argument(fcinfo, 0);
+	AtpVkey		vkey;
+
+	PG_RETURN_BOOL(atp_vkey_parse_witness(given.data, given.size, &vkey));
 }
 
 PG_FUNCTION_INFO_V1(atp_merkle_vkey_is_valid);

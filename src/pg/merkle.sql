@@ -62,6 +62,24 @@ COMMENT ON FUNCTION atp.note_verify(text, text) IS
 C2SP signed-note. False where note or key is malformed, no line is by the key, or any line by the key has a wrong signature. Lines
 by other keys are skipped but have to be well formed. At most 1 MiB and 100 signatures.';
 
+CREATE FUNCTION atp.note_has_key(note text, vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_has_key';
+COMMENT ON FUNCTION atp.note_has_key(text, text) IS
+'Tell whether a line of a signed note names a verifier key, right or wrong.
+The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or key is malformed.';
+
+CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
+COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
+C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
+
+CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_witness_vkey_is_valid';
+COMMENT ON FUNCTION atp.witness_vkey_is_valid(text) IS
+'Tell whether a text is the verifier key of a witness.
+C2SP signed-note: name+key id+base64, of type cosignature/v1 (0x04), with the key id that name and key give.';
+
 CREATE FUNCTION atp.note_sign(text text, skey text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_sign';
 COMMENT ON FUNCTION atp.note_sign(text, text) IS

@@ -38,6 +38,7 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_EVENT_SEQ] = "event_seq",
 	[ATP_REL_STREAM] = "stream",
 	[ATP_REL_STREAM_NAME_UNIQUE] = "stream_name_unique",
+	[ATP_REL_STREAM_PK] = "stream_pk",
 	[ATP_REL_STREAM_SEQ] = "stream_stream_seq",
 	[ATP_REL_STREAM_PK] = "stream_pk",
 	[ATP_REL_IDEMPOTENCY] = "idempotency",

@@ -3,9 +3,9 @@
  *
  * Leaving. An idle worker leaves after atp.worker_idle_timeout, so that it does not hold a slot for ever, but must not leave
  * behind a commit that counts on it. It gives up its lock first, so that every look at the lock from then on starts another
- * worker; lingers for longer than a look is remembered (LOOK_INTERVAL); then takes a snapshot. A transaction that counts
- * on this worker has looked by then, after it got its id, and so it either has committed, and the last round of jobs sees what it did, or
- * is in progress, and the worker takes the lock back and stays. Prepared transactions are in progress.
+ * worker; lingers for longer than a look is remembered (LOOK_INTERVAL); then looks for transactions in progress. One that counts
+ * on this worker has looked at the lock by then, after it got its id: so either it has committed, and the last round of jobs sees what it
+ * did, or it is in progress, prepared or not, and the worker takes the lock back and stays.
  *
  * An exclusive lock on the database (DROP DATABASE, CREATE DATABASE ... TEMPLATE, ALTER DATABASE ... SET TABLESPACE) makes it leave
  * in the same manner, within three seconds: those commands wait five for other sessions to go.
@@ -22,6 +22,8 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
+#include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_database.h"
@@ -282,25 +284,23 @@ atp_worker_begin(void)
 	return false;
 }
 
-/* Says whether a transaction of this database that writes is in progress, prepared ones of any database included. */
+/*
+ * Says whether a transaction of this database that writes is in progress, prepared or not. A snapshot cannot tell: it does not list ids
+ * beyond the youngest that has ended. A process gives its id to the prepared transaction before it forgets it, so the
+ * prepared ones are looked at last. An entry may be stale: hence the second question.
+ */
 static bool
 writers_in_progress(void)
 {
-	bool		found = false;
-	Snapshot	snapshot;
-
-	StartTransactionCommand();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	for (uint32 i = 0; i < snapshot->xcnt && !found; i++)
+	for (uint32 i = 0; i < ProcGlobal->allProcCount + max_prepared_xacts; i++)
 	{
-		int			pid = BackendXidGetPid(snapshot->xip[i]);
-		PGPROC	   *proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
+		PGPROC	   *proc = i < ProcGlobal->allProcCount ? &ProcGlobal->allProcs[i] : &PreparedXactProcs[i - ProcGlobal->allProcCount];
+		TransactionId xid = proc->xid;
 
-		found = proc == NULL || proc->databaseId == MyDatabaseId;	/* prepared transactions have no process */
+		if (proc->databaseId == MyDatabaseId && TransactionIdIsValid(xid) && TransactionIdIsInProgress(xid))
+			return true;
 	}
-	UnregisterSnapshot(snapshot);
-	CommitTransactionCommand();
-	return found;
+	return false;
 }
 
 /* ==== The worker: jobs ==== */

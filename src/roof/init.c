@@ -8,6 +8,8 @@
 #include "utils/guc.h"
 
 #include "delivery/handler.h"
+#include "log/checkpoint.h"
+#include "log/leaf.h"
 #include "log/sequencer.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
@@ -49,9 +51,13 @@ _PG_init(void)
 	atp_repeat_init();
 	atp_append_init();
 	atp_sequencer_init();
+	atp_leaf_init();
+	atp_checkpoint_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_handler_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);
+	atp_worker_add_job("leaf", 500, atp_leaf_work);
+	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;

@@ -91,6 +91,7 @@ atp_chain_read(TupleTableSlot *row, bool deep, AtpChainLink *link)
 	struct varlena *hash = PG_DETOAST_DATUM_PACKED(values[ATP_CHAIN_HASH]);
 
 	link->version = DatumGetInt64(values[ATP_CHAIN_STREAM_VERSION]);
+	link->seq = DatumGetInt64(values[ATP_CHAIN_SEQ]);
 	link->tenant = DatumGetInt32(values[ATP_CHAIN_TENANT]);
 	link->event_type = DatumGetInt32(values[ATP_CHAIN_EVENT_TYPE]);
 	link->flags = (uint8) DatumGetInt16(values[ATP_CHAIN_FLAGS]);
@@ -182,11 +183,14 @@ atp_chain_walk(AtpChainWalk *walk, const uint8 stream_uid[UUID_LEN], const AtpCh
 {
 	if (fault == NULL)
 		fault = check_hash(link, stream_uid, walk->hash);
+	if (fault == NULL && link->seq <= walk->seq)
+		fault = "sequence number does not rise";
 	if (walk->version == 0 || memcmp(link->event_id, walk->min_event_id, UUID_LEN) < 0)
 		memcpy(walk->min_event_id, link->event_id, UUID_LEN);
 	if (walk->version == 0 || memcmp(link->event_id, walk->max_event_id, UUID_LEN) > 0)
 		memcpy(walk->max_event_id, link->event_id, UUID_LEN);
 	walk->version = link->version;
+	walk->seq = link->seq;
 	memcpy(walk->hash, link->hash, ATP_HASH_SIZE);
 	return fault;
 }

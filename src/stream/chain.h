@@ -28,6 +28,7 @@ enum							/* their places in a row, from 0 */
 typedef struct AtpChainLink
 {
 	int64		version;
+	int64		seq;			/* not hashed: the writers' order, which a stream's events keep */
 	int32		tenant;
 	int32		event_type;
 	uint8		flags;
@@ -66,6 +67,7 @@ extern void atp_chain_read_head(TupleTableSlot *row, AtpChainHead *head);
 typedef struct AtpChainWalk		/* how far a stream has been walked; begins as zeros */
 {
 	int64		version;		/* of the last event in sequence */
+	int64		seq;			/* its number in the order of writing */
 	uint8		hash[ATP_HASH_SIZE];	/* its stored hash */
 	uint8		min_event_id[UUID_LEN];
 	uint8		max_event_id[UUID_LEN];

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -36,7 +37,10 @@ PG_FUNCTION_INFO_V1(atp_stream_pending_recorded_at);
 PG_FUNCTION_INFO_V1(atp_stream_pending_min_event_id);
 PG_FUNCTION_INFO_V1(atp_stream_pending_max_event_id);
 
-#define HEADS_MAX 4096
+#define HEADS_MIN 16
+#define HEADS_MAX (1 << 20)
+
+static int	setting_heads = 16384;	/* at about half a kilobyte each */
 
 enum
 {
@@ -271,7 +275,7 @@ make_room(void)
 {
 	AtpHead    *oldest;
 
-	if (hash_get_num_entries(heads) < HEADS_MAX)
+	if (hash_get_num_entries(heads) < setting_heads)
 		return;
 	oldest = dlist_container(AtpHead, in_use, dlist_head_node(&in_use));
 	if (!oldest->written)
@@ -609,6 +613,9 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionI
 void
 atp_stream_init(void)
 {
+	DefineCustomIntVariable("atp.stream_heads", "Number of stream heads that a transaction holds in memory.",
+							"A transaction that appends to more streams, and to each repeatedly, writes their rows more often.",
+							&setting_heads, 16384, HEADS_MIN, HEADS_MAX, PGC_USERSET, 0, NULL, NULL, NULL);
 	RegisterXactCallback(end_of_transaction, NULL);
 	RegisterSubXactCallback(end_of_subtransaction, NULL);
 }

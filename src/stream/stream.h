@@ -4,7 +4,7 @@
  * Within a transaction a head that has been appended to is held here in memory. Its row is written at the first append (that
  * write is the lock) and once more before commit if more was appended since: a row rewritten per event would make a
  * transaction of n appends leave n row versions. What a savepoint takes back is restored from images taken when a deeper
- * level first changed a head. At most HEADS_MAX heads are held; the least recently used one is written and forgotten.
+ * level first changed a head. At most atp.stream_heads of them are held; the least recently used one is written and forgotten.
  *
  * Lock order: a stream's row is locked by the first append to it and held to the end of the transaction, as any row is. A batch
  * over several streams takes them in order of their names.

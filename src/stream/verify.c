@@ -111,7 +111,10 @@ walk_row(void *context, TupleTableSlot *row)
 	const char *fault = atp_chain_read(row, one->deep, &link);
 
 	one->checked++;
-	if (link.version <= one->walk.version)
+	/* the index says whose event it is; so must the row */
+	if (DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]) != one->head->stream || link.tenant != one->head->tenant)
+		set_fault(one, one->walk.version + 1, "event belongs to another stream");
+	else if (link.version <= one->walk.version)
 		set_fault(one, link.version, ATP_CHAIN_TWICE);
 	else if (link.version > one->walk.version + 1)
 		set_fault(one, one->walk.version + 1, ATP_CHAIN_MISSING);

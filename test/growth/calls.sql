@@ -20,17 +20,57 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 	('schema_errors', 'schema_errors',
 		$$SELECT atp.schema_errors('{"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a", "b"]}', '{"a": 1}')$$),
 	('schema_is_valid, many schemas', 'schema_is_valid',
-		$$SELECT atp.schema_is_valid(pg_catalog.jsonb_build_object('type', 'integer', 'maximum', pg_catalog.floor(pg_catalog.random() * 1000)), '7')$$),
+		$$SELECT atp.schema_is_valid(pg_catalog.jsonb_build_object('type', 'integer', 'maximum', nextval('growth_name') % 250), '7')$$),
+	('schema_is_valid, more schemas than the cache holds', 'schema_is_valid',
+		$$SELECT pg_catalog.set_config('atp.schema_cache_size', '256kB', false),
+			atp.schema_is_valid(pg_catalog.jsonb_build_object('type', 'integer', 'maximum', nextval('growth_name')), '7')$$),
+	('validate_payload', 'validate_payload', $$SELECT atp.validate_payload('GrowthMeasured', '{"a": 1}')$$),
 	('append_event, one stream', 'append_event',
 		$$SELECT atp.append_event('Growth-1', 'ThingHappened', '{"a": 1, "b": "some text of a few words"}')$$),
 	('append_event, many streams', 'append_event',
 		$$SELECT atp.append_event('Growth-' || pg_catalog.gen_random_uuid(), 'ThingHappened', '{"a": 1}', metadata => '{"actor": "x"}')$$),
 	('append_event, refused', 'append_event',
 		$$SELECT atp.append_event('Growth-1', 'ThingHappened', '[1]')$$),
+	('append_event, repeated', 'append_event', $$SELECT atp.append_event('Growth-4', 'ThingHappened', '{"a": 1}', idempotency_key => 'k')$$),
+	('append_event, repeated with other content', 'append_event', $$SELECT atp.append_event('Growth-4', 'ThingHappened', '{"a": 2}', idempotency_key => 'k')$$),
+	('append_event, version conflict', 'append_event', $$SELECT atp.append_event('Growth-1', 'ThingHappened', '{}', expected_version => 0)$$),
+	('append_event, validated', 'register_schema', $$SELECT atp.append_event('Growth-5', 'GrowthMeasured', '{"a": 1}')$$),
+	('append_event, not valid', 'register_schema', $$SELECT atp.append_event('Growth-5', 'GrowthMeasured', '{"a": "x"}')$$),
+	('append_event, unknown tenant', 'append_event', $$SELECT atp.append_event('Growth-1', 'ThingHappened', '{}', tenant => 'nobody')$$),
+	('append_event, taken back', 'append_event',
+		$$DO 'BEGIN PERFORM atp.append_event(''Growth-6'', ''ThingHappened'', ''{}''); RAISE EXCEPTION ''no''; END'$$),
+	('INSERT INTO atp.events', 'append_event', $$INSERT INTO atp.events (stream, event_type) VALUES ('Growth-7', 'ThingHappened'), ('Growth-8', 'ThingHappened')$$),
+	('DELETE, refused', 'append_event', 'DELETE FROM atp_internal.event WHERE false'),
+	('tick', 'tick', 'SELECT atp.tick()'),
+	('begin_handling', 'begin_handling', $$SELECT atp.begin_handling('growth', atp.create_event_id())$$),
+	('acquire_permit', 'acquire_permit', $$SELECT atp.acquire_permit('growth')$$),
+	('acquire_tokens', 'acquire_tokens', $$SELECT atp.acquire_tokens('growth')$$),
+	('create_policy', 'create_policy', $$SELECT atp.create_policy('growth-' || nextval('growth_name'), 'access', '{"Effect": "deny", "Roles": ["x"], "Permissions": ["read"]}')$$),
 	('append_events', 'append_events',
 		$$SELECT atp.append_events('Growth-2', '[{"event_type": "ThingHappened", "payload": {"a": 1}}, {"event_type": "ThingHappened", "payload": {"a": 2}}]')$$),
 	('read_stream', 'read_stream', $$SELECT count(*) FROM atp.read_stream('Growth-1', max_count => 20)$$),
+	('read_stream, backward', 'read_stream', $$SELECT count(*) FROM atp.read_stream('Growth-1', max_count => 20, direction => 'backward')$$),
+	('atp.events', 'read_stream', $$SELECT count(*) FROM atp.events WHERE stream = 'Growth-4'$$),
 	('read_log', 'read_log', $$SELECT count(*) FROM atp.read_log(0, 20)$$),
+	('get_cloudevent', 'get_cloudevent', $$SELECT atp.get_cloudevent('00000000-0000-0000-0000-000000000000')$$),
 	('get_event', 'get_event', $$SELECT atp.get_event('00000000-0000-0000-0000-000000000000')$$),
 	('get_stream', 'get_stream', $$SELECT atp.get_stream('Growth-1')$$),
-	('verify_stream', 'verify_stream', $$SELECT atp.verify_stream('Growth-3')$$);
+	('verify_stream', 'verify_stream', $$SELECT atp.verify_stream('Growth-4'), atp.verify_stream('Growth-3')$$);
+
+-- Those that refuse, and with what.
+UPDATE growth_call c SET refusal = r.refusal FROM (VALUES ('canonical_json, refused', 'TP208'), ('note_verify, refused', 'TP502'),
+	('append_event, refused', 'TP205'), ('append_event, repeated with other content', 'TP104'), ('append_event, version conflict', 'TP101'),
+	('append_event, not valid', 'TP221'), ('append_event, unknown tenant', 'TP202'), ('append_event, taken back', 'P0001'),
+	('DELETE, refused', 'TP107')) r (label, refusal) WHERE c.label = r.label;
+
+-- What some of them need.
+DO $$
+BEGIN
+	IF to_regproc('atp.register_schema') IS NOT NULL THEN
+		PERFORM atp.register_schema('GrowthMeasured', '{"type": "object", "properties": {"a": {"type": "integer"}}}');
+	END IF;
+	IF to_regproc('atp.create_breaker') IS NOT NULL THEN
+		PERFORM atp.create_breaker('growth');
+		PERFORM atp.create_rate_limit('growth', 1000000);
+	END IF;
+END $$;

@@ -1,0 +1,509 @@
+/*
+ * The growth of the tenants' trees; see leaf.h.
+ *
+ * Rows are taken in log order, each joined to its event by id. What else a record needs, the identity of the stream and the link
+ * before, is kept for the streams seen last: an event whose predecessor has just become a leaf costs no look-up, and its
+ * link is the one that was verified.
+ */
+#include "log/leaf.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "log/alert.h"
+#include "log/tile.h"
+#include "pg/query.h"
+#include "pg/scan.h"
+#include "record/tenant.h"
+#include "stream/chain.h"
+
+PG_FUNCTION_INFO_V1(atp_leaf_grow_sql);
+PG_FUNCTION_INFO_V1(atp_leaf_resume);
+
+#define SLICE 20000				/* log rows in one pass */
+#define TREES_OPEN_MAX 512
+#define STREAMS_KEPT 65536
+
+enum							/* places behind the event's own columns */
+{
+	ROW_POSITION = ATP_CHAIN_PRIVATE + 1, ROW_TENANT, ROW_EVENT_ID
+};
+
+#define LEAF_COLUMNS "SELECT " ATP_CHAIN_COLUMNS ", l.log_position, l.tenant, l.event_id" \
+	" FROM atp_internal.log l LEFT JOIN atp_internal.event e ON e.event_id = l.event_id AND e.tenant = l.tenant" \
+	" AND e.stream = l.stream AND e.event_type = l.event_type "
+
+typedef struct StreamKey
+{
+	int64		stream;
+	int32		tenant;
+	int32		zero;
+} StreamKey;
+
+typedef struct KnownStream		/* direct-mapped */
+{
+	StreamKey	key;
+	int64		version;		/* of the event whose link is `hash`; 0: none is known */
+	uint8		stream_uid[UUID_LEN];
+	uint8		hash[ATP_HASH_SIZE];
+} KnownStream;
+
+typedef struct OpenTree
+{
+	int32		tenant;
+	AtpTree    *tree;			/* NULL: stopped */
+	int64		halted_position;	/* 0: it was stopped before */
+	const char *halted_reason;
+	char		event_id[UUID_LEN];
+} OpenTree;
+
+typedef struct Growing
+{
+	MemoryContext memory;
+	HTAB	   *trees;
+	KnownStream *known;
+	OpenTree   *last;			/* the tree of the row before */
+	int64		taken;
+	int64		last_position;
+} Growing;
+
+static KnownStream *known_streams;	/* kept between runs of a backend */
+static bool known_are_right = false;	/* no transaction has failed since they were filled */
+static int	setting_merge_delay = 60000;
+
+/* ---- one row ---- */
+
+typedef struct Predecessor
+{
+	bool		found;
+	bool		has_hash;
+	KnownStream *known;
+} Predecessor;
+
+static bool
+take_predecessor(void *context, TupleTableSlot *row)
+{
+	Predecessor *before = context;
+
+	before->found = true;
+	memcpy(before->known->stream_uid, DatumGetUUIDP(row->tts_values[0])->data, UUID_LEN);
+	if (!row->tts_isnull[1])
+	{
+		struct varlena *hash = PG_DETOAST_DATUM_PACKED(row->tts_values[1]);
+
+		before->has_hash = VARSIZE_ANY_EXHDR(hash) == ATP_HASH_SIZE;
+		if (before->has_hash)
+			memcpy(before->known->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
+	}
+	return false;
+}
+
+/* The identity of the event's stream and the link before the event. Returns what is wrong, or NULL. */
+static const char *
+find_stream(Growing *growing, int64 stream, int32 tenant, int64 version, KnownStream **known)
+{
+	static AtpScan first = {
+		"SELECT s.stream_uid, NULL::bytea FROM atp_internal.stream s WHERE s.stream = $1 AND s.tenant = $2", 2, {INT8OID, INT4OID}
+	};
+	static AtpScan later = {
+		"SELECT s.stream_uid, p.hash FROM atp_internal.stream s LEFT JOIN atp_internal.event p ON p.stream = s.stream"
+		" AND p.tenant = s.tenant AND p.stream_version = $3 AND p.event_id BETWEEN s.min_event_id AND s.max_event_id"
+		" WHERE s.stream = $1 AND s.tenant = $2", 3, {INT8OID, INT4OID, INT8OID}
+	};
+	StreamKey	key = {stream, tenant, 0};
+	KnownStream *place = &growing->known[murmurhash32((uint32) stream * 31 + tenant) % STREAMS_KEPT];
+	Predecessor before = {.known = place};
+	Datum		arguments[] = {Int64GetDatum(stream), Int32GetDatum(tenant), Int64GetDatum(version - 1)};
+
+	*known = place;
+	if (memcmp(&place->key, &key, sizeof(key)) == 0 && place->version == version - 1 && version > 1)
+		return NULL;
+	place->key = key;
+	place->version = 0;
+	memset(place->hash, 0, ATP_HASH_SIZE);
+	atp_scan(version == 1 ? &first : &later, arguments, take_predecessor, &before);
+	if (!before.found)
+		return "event belongs to no stream";
+	return version == 1 || before.has_hash ? NULL : "the event before is missing";
+}
+
+/* Recomputes the hash of a row's event. Returns what is wrong, or NULL. */
+static const char *
+recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
+{
+	KnownStream *known;
+	AtpChainWalk walk = {0};
+	const char *fault;
+
+	if (row->tts_isnull[ATP_CHAIN_EVENT_ID])
+		return "event is missing";
+	fault = atp_chain_read(row, false, link);
+	if (fault == NULL && link->version < 1)
+		fault = "event has no version";
+	if (fault == NULL)
+		fault = find_stream(growing, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant, link->version, &known);
+	if (fault != NULL)
+		return fault;
+	walk.version = link->version - 1;
+	memcpy(walk.hash, known->hash, ATP_HASH_SIZE);
+	fault = atp_chain_walk(&walk, known->stream_uid, link, NULL);
+	if (fault != NULL)
+	{
+		known->key.zero = 1;	/* equal to no key: read it afresh */
+		return fault;
+	}
+	known->version = link->version;
+	memcpy(known->hash, link->hash, ATP_HASH_SIZE);
+	return NULL;
+}
+
+static bool
+is_halted(int32 tenant)
+{
+	static AtpQuery query = {
+		"SELECT FROM atp_internal.tree WHERE tenant = $1 AND halted_position IS NOT NULL", 1, {INT4OID}
+	};
+	Datum		argument = Int32GetDatum(tenant);
+
+	atp_query(&query, &argument, NULL, true, 1);
+	return SPI_processed > 0;
+}
+
+/* Saves every tree and records those that were stopped. */
+static void
+save_trees(Growing *growing)
+{
+	static AtpQuery halt = {
+		"INSERT INTO atp_internal.tree (tenant, size, last_position, changed_at, root, peaks, halted_position, halted_at, halted_reason)"
+		" VALUES ($1, 0, 0, pg_catalog.clock_timestamp(), pg_catalog.sha256(''), '', $2, pg_catalog.clock_timestamp(), $3)"
+		" ON CONFLICT (tenant) DO UPDATE SET halted_position = excluded.halted_position, halted_at = excluded.halted_at,"
+		" halted_reason = excluded.halted_reason", 3, {INT4OID, INT8OID, TEXTOID}
+	};
+	HASH_SEQ_STATUS walk;
+	OpenTree   *open;
+
+	hash_seq_init(&walk, growing->trees);
+	while ((open = hash_seq_search(&walk)) != NULL)
+	{
+		if (open->tree != NULL)
+			atp_tile_save(open->tree);
+		if (open->halted_position != 0)
+		{
+			Datum		arguments[] = {Int32GetDatum(open->tenant), Int64GetDatum(open->halted_position),
+			CStringGetTextDatum(open->halted_reason)};
+
+			atp_query(&halt, arguments, NULL, false, 0);
+			atp_alert_raise(open->tenant, "merkle-tree", open->halted_reason, "LogPosition", open->halted_position);
+		}
+		hash_search(growing->trees, &open->tenant, HASH_REMOVE, NULL);
+	}
+	growing->last = NULL;
+}
+
+static OpenTree *
+open_tree(Growing *growing, int32 tenant, int64 log_position)
+{
+	OpenTree   *open;
+	bool		found;
+
+	if (growing->last != NULL && growing->last->tenant == tenant)
+		return growing->last;
+	open = hash_search(growing->trees, &tenant, HASH_FIND, NULL);
+	if (open == NULL)
+	{
+		const char *fault;
+
+		SPI_connect();			/* of its own: we are inside a row of a scan */
+		if (hash_get_num_entries(growing->trees) >= TREES_OPEN_MAX)
+			save_trees(growing);
+		open = hash_search(growing->trees, &tenant, HASH_ENTER, &found);
+		memset((char *) open + sizeof(open->tenant), 0, sizeof(*open) - sizeof(open->tenant));
+		if (!is_halted(tenant))
+		{
+			open->tree = atp_tile_open(tenant, growing->memory, &fault);
+			if (open->tree == NULL)
+			{
+				open->halted_position = log_position;
+				open->halted_reason = fault;
+			}
+		}
+		SPI_finish();
+	}
+	return growing->last = open;
+}
+
+static bool
+take_row(void *context, TupleTableSlot *row)
+{
+	Growing    *growing = context;
+	int64		position = DatumGetInt64(row->tts_values[ROW_POSITION]);
+	OpenTree   *open = open_tree(growing, DatumGetInt32(row->tts_values[ROW_TENANT]), position);
+	AtpChainLink link;
+	const char *fault;
+
+	growing->taken++;
+	growing->last_position = position;
+	if (open->tree == NULL)
+		return true;
+	fault = recompute(growing, row, &link);
+	if (fault == NULL)
+		atp_tile_append(open->tree, link.hash, position);
+	else
+	{
+		SPI_connect();
+		atp_tile_save(open->tree);
+		SPI_finish();
+		open->tree = NULL;
+		open->halted_position = position;
+		open->halted_reason = fault;
+	}
+	return true;
+}
+
+/* ---- a run ---- */
+
+static void
+begin(Growing *growing)
+{
+	HASHCTL		control = {.keysize = sizeof(int32), .entrysize = sizeof(OpenTree)};
+
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR, errcode(ERRCODE_ACTIVE_SQL_TRANSACTION), errmsg("leaves are appended in READ COMMITTED only"));
+	PreventCommandIfReadOnly("grow_trees()");
+	PreventCommandDuringRecovery("grow_trees()");
+	memset(growing, 0, sizeof(*growing));
+	growing->memory = AllocSetContextCreate(CurrentMemoryContext, "atp growing trees", ALLOCSET_DEFAULT_SIZES);
+	control.hcxt = growing->memory;
+	growing->trees = hash_create("atp growing trees", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	if (known_streams == NULL)
+		known_streams = MemoryContextAllocHuge(TopMemoryContext, sizeof(KnownStream) * STREAMS_KEPT);
+	if (!known_are_right)
+		memset(known_streams, 0, sizeof(KnownStream) * STREAMS_KEPT);
+	known_are_right = false;	/* until the run has come to its end */
+	growing->known = known_streams;
+}
+
+/* Nested loops by index whatever the statistics say: rows are few, and a hash of the whole store is never worth it. */
+static void
+scan_log(AtpScan *scan, Datum *arguments, Growing *growing)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atp_scan(scan, arguments, take_row, growing);
+	PopActiveSnapshot();
+	AtEOXact_GUC(true, level);
+	save_trees(growing);
+	known_are_right = true;
+}
+
+/* Takes the lock of who appends leaves and returns the position up to which the log is integrated. */
+static int64
+lock_state(void)
+{
+	static AtpQuery make = {
+		"INSERT INTO atp_internal.leaf_state (log_position, changed_at) VALUES (0, pg_catalog.clock_timestamp()) ON CONFLICT DO NOTHING"
+	};
+	static AtpQuery lock = {"SELECT log_position FROM atp_internal.leaf_state FOR UPDATE"};
+	bool		null;
+
+	atp_query(&lock, NULL, NULL, false, 1);
+	if (SPI_processed == 0)
+	{
+		atp_query(&make, NULL, NULL, false, 0);
+		CommandCounterIncrement();
+		atp_query(&lock, NULL, NULL, false, 1);
+	}
+	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+}
+
+static void
+save_state(int64 position)
+{
+	static AtpQuery query = {
+		"UPDATE atp_internal.leaf_state SET log_position = $1, changed_at = pg_catalog.clock_timestamp(), alarmed_at = NULL", 1, {INT8OID}
+	};
+	Datum		argument = Int64GetDatum(position);
+
+	atp_query(&query, &argument, NULL, false, 0);
+}
+
+int64
+atp_leaf_grow(int64 most)
+{
+	static AtpScan scan = {
+		LEAF_COLUMNS "WHERE l.log_position > $1 AND l.log_position <= $2 ORDER BY l.log_position", 2, {INT8OID, INT8OID}
+	};
+	Growing		growing;
+	Datum		arguments[2];
+	int64		position;
+
+	SPI_connect();
+	begin(&growing);
+	position = lock_state();
+	arguments[0] = Int64GetDatum(position);
+	arguments[1] = Int64GetDatum(position + most);
+	scan_log(&scan, arguments, &growing);
+	if (growing.taken > 0)
+		save_state(growing.last_position);
+	MemoryContextDelete(growing.memory);
+	SPI_finish();
+	return growing.taken;
+}
+
+/* What waits: nothing, something, or something that is late and of which no alarm has been raised. */
+typedef enum Waiting
+{
+	WAITING_NONE, WAITING, WAITING_LATE
+} Waiting;
+
+static Waiting
+look(int64 *position)
+{
+	static AtpQuery query = {
+		"SELECT l.log_position, l.published_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"
+		" AND s.alarmed_at IS NULL"
+		" FROM atp_internal.log l LEFT JOIN atp_internal.leaf_state s ON true"
+		" WHERE l.log_position > coalesce((SELECT p.log_position FROM atp_internal.leaf_state p), 0)"
+		" ORDER BY l.log_position LIMIT 1", 1, {FLOAT8OID}
+	};
+	Datum		argument = Float8GetDatum(setting_merge_delay / 1000.0);
+	Waiting		waiting = WAITING_NONE;
+	bool		null;
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atp_query(&query, &argument, NULL, true, 1);
+	if (SPI_processed > 0)
+	{
+		*position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+		waiting = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null)) ? WAITING_LATE : WAITING;
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	return waiting;
+}
+
+static void
+raise_late(int64 position)
+{
+	static AtpQuery note = {"UPDATE atp_internal.leaf_state SET alarmed_at = pg_catalog.clock_timestamp()"};
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) lock_state();
+	atp_query(&note, NULL, NULL, false, 0);
+	PopActiveSnapshot();
+	SPI_finish();
+	atp_alert_raise(0, "merge-delay", "an event has waited longer than atp.merge_delay_max to become a leaf", "LogPosition", position);
+}
+
+AtpWork
+atp_leaf_work(void)
+{
+	Waiting		waiting;
+	int64		position;
+	int64		taken;
+
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	waiting = look(&position);
+	if (waiting == WAITING_LATE)
+		raise_late(position);
+	CommitTransactionCommand();
+	if (waiting == WAITING_NONE)
+		return ATP_WORK_NONE;
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	taken = atp_leaf_grow(SLICE);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return taken == SLICE ? ATP_WORK_MORE : ATP_WORK_DONE;
+}
+
+static void
+forget_on_abort(XactEvent event, void *argument)
+{
+	if (event == XACT_EVENT_ABORT)
+		known_are_right = false;
+}
+
+static void
+forget_on_subabort(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *argument)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		known_are_right = false;
+}
+
+void
+atp_leaf_init(void)
+{
+	RegisterXactCallback(forget_on_abort, NULL);
+	RegisterSubXactCallback(forget_on_subabort, NULL);
+	DefineCustomIntVariable("atp.merge_delay_max", "Longest time from the log to the tree before an alarm is raised.",
+							"An event that has its place in the log and is no leaf after this time raises NOTIFY atp_alert and "
+							"HealthCheckFailed.",
+							&setting_merge_delay, 60000, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* grow_trees() */
+Datum
+atp_leaf_grow_sql(PG_FUNCTION_ARGS)
+{
+	int64		total = 0;
+	int64		taken;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		taken = atp_leaf_grow(SLICE);
+		CommandCounterIncrement();
+		total += taken;
+	} while (taken == SLICE);
+	PG_RETURN_INT64(total);
+}
+
+/* resume_tree(tenant) */
+Datum
+atp_leaf_resume(PG_FUNCTION_ARGS)
+{
+	static AtpQuery open = {
+		"UPDATE atp_internal.tree SET halted_position = NULL, halted_at = NULL, halted_reason = NULL"
+		" WHERE tenant = $1 AND halted_position IS NOT NULL", 1, {INT4OID}
+	};
+	static AtpScan scan = {
+		LEAF_COLUMNS "WHERE l.tenant = $1 AND l.log_position > coalesce((SELECT r.last_position FROM atp_internal.tree r"
+		" WHERE r.tenant = $1), 0) AND l.log_position <= $2 ORDER BY l.log_position", 2, {INT4OID, INT8OID}
+	};
+	Growing		growing;
+	AtpTenant	tenant;
+	Datum		arguments[2];
+	int64		position;
+
+	atp_tenant_resolve(text_to_cstring(PG_GETARG_TEXT_PP(0)), &tenant);
+	SPI_connect();
+	begin(&growing);
+	position = lock_state();
+	arguments[0] = Int32GetDatum(tenant.tenant);
+	arguments[1] = Int64GetDatum(position);
+	atp_query(&open, arguments, NULL, false, 0);
+	CommandCounterIncrement();
+	scan_log(&scan, arguments, &growing);
+	MemoryContextDelete(growing.memory);
+	SPI_finish();
+	PG_RETURN_INT64(growing.taken);
+}

@@ -1,0 +1,31 @@
+/*
+ * The sequencer's second job: every event that has a place in the log becomes a leaf of its tenant's Merkle tree.
+ *
+ * A leaf is recomputed from the stored event first, never copied: one flipped bit in a log that was signed cannot be taken
+ * back. An event that does not hash to what was written stops its tenant's tree there, raises an alarm and is found by the
+ * doctor; the other tenants go on. atp.resume_tree() goes on once the event has been put right from a backup.
+ *
+ * Lock: the row of atp_internal.leaf_state, FOR UPDATE to the end of the transaction. Crash: all of a run or nothing of it.
+ */
+#ifndef ATP_LEAF_H
+#define ATP_LEAF_H
+
+#include "postgres.h"
+
+#include "pg/worker.h"
+
+/*
+ * Integrates up to `most` log rows, in the caller's transaction (READ COMMITTED, connected to SPI by itself). Returns how many rows
+ * it took; fewer than `most`: nothing is left.
+ */
+extern int64 atp_leaf_grow(int64 most);
+
+/*
+ * The worker's job: a slice in a transaction of its own; before it, in another, an alarm if the oldest event that waits has waited
+ * longer than atp.merge_delay_max, so that it is raised also where growing fails.
+ */
+extern AtpWork atp_leaf_work(void);
+
+extern void atp_leaf_init(void);
+
+#endif
