@@ -53,6 +53,7 @@ GRANT SELECT ON atp.error_code TO PUBLIC;
 
 INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP101', 'version_conflict', 'The stream is not at the expected version (or exists, or does not); DETAIL gives the actual one.'),
+	('TP103', 'stream_not_found', 'No stream has this name, and the function needs one.'),
 	('TP104', 'idempotency_conflict', 'The idempotency key or event id was used before for different content.'),
 	('TP105', 'event_id_outside_window', 'The caller''s event id carries a time outside the window around the server''s clock.'),
 	('TP106', 'stream_sealed', 'The stream is sealed and takes no more events.'),
@@ -105,7 +106,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP270', 'invalid_documentation', 'What is said of an event type is malformed, or its example does not fit its schema.'),
 	('TP501', 'invalid_proof', 'A proof, tree size, index or hash is malformed.'),
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
-	('TP503', 'invalid_key', 'A key is malformed or unusable.');
+	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
+	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -275,6 +278,24 @@ COMMENT ON FUNCTION atp.note_verify(text, text) IS
 'Verify that a signed note is signed by a verifier key.
 C2SP signed-note. False where note or key is malformed, no line is by the key, or any line by the key has a wrong signature. Lines
 by other keys are skipped but have to be well formed. At most 1 MiB and 100 signatures.';
+
+CREATE FUNCTION atp.note_has_key(note text, vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_has_key';
+COMMENT ON FUNCTION atp.note_has_key(text, text) IS
+'Tell whether a line of a signed note names a verifier key, right or wrong.
+The key is of type Ed25519 (0x01) or cosignature/v1 (0x04). False where note or key is malformed.';
+
+CREATE FUNCTION atp.cosignature_verify(note text, vkey text) RETURNS timestamptz
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_cosignature_verify';
+COMMENT ON FUNCTION atp.cosignature_verify(text, text) IS
+'Verify a witness''s cosignature on a checkpoint; return the time it states.
+C2SP tlog-cosignature v1, key type 0x04. NULL where note or key is malformed, no line is by the key, or a line by it has a wrong signature.';
+
+CREATE FUNCTION atp.witness_vkey_is_valid(vkey text) RETURNS boolean
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_witness_vkey_is_valid';
+COMMENT ON FUNCTION atp.witness_vkey_is_valid(text) IS
+'Tell whether a text is the verifier key of a witness.
+C2SP signed-note: name+key id+base64, of type cosignature/v1 (0x04), with the key id that name and key give.';
 
 CREATE FUNCTION atp.note_sign(text text, skey text) RETURNS text
 	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_merkle_note_sign';
@@ -4419,6 +4440,18 @@ REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_config
 GRANT EXECUTE ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
 	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) TO atp_admin;
 
+-- ==== src/stream/seal.sql ====
+-- Sealing of streams.
+CREATE FUNCTION atp.seal_stream(stream text, reason text DEFAULT NULL, tenant text DEFAULT NULL,
+		OUT event_id uuid, OUT final_event_count bigint, OUT merkle_root bytea, OUT sealed_at timestamptz)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 10000 AS 'MODULE_PATHNAME', 'atp_seal_stream';
+COMMENT ON FUNCTION atp.seal_stream(text, text, text) IS
+'Seal a stream: the last event says how many came before, and their Merkle root.
+The stream is verified first, and takes no events afterwards. Appends EventStreamSealed with StreamId, FinalEventCount (the events before it), MerkleRoot (RFC 6962 over their chain links in order, hexadecimal) and SealedAt; reason goes into its metadata. There is no unsealing. tenant NULL means that of the setting atp.tenant.
+Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
+REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
+
 -- ==== src/stream/policy.sql ====
 -- Policies: what a tenant rules about its events (retention, classification, access), as records of which every version is kept.
 -- Each policy is told in a stream of its own, atp.Policy-<id>. A version is in force from its recording until the next one's, or until
@@ -4858,7 +4891,7 @@ Starts the worker where none is alive, or places events itself where none can be
 REVOKE ALL ON FUNCTION atp_internal.sequencer_attend() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_attend() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean, OUT open_writers int,
+CREATE FUNCTION atp_internal.sequencer_state(OUT head bigint, OUT published_at timestamptz, OUT in_work boolean,
 		OUT fault text) RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_sequencer_state';
 COMMENT ON FUNCTION atp_internal.sequencer_state() IS 'Return the state of the sequencer; see atp.sequencer_status.';
@@ -4866,20 +4899,712 @@ REVOKE ALL ON FUNCTION atp_internal.sequencer_state() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_status() TO atp_reader, atp_auditor, atp_admin;
 
 CREATE VIEW atp.sequencer_status AS
-	SELECT s.head, s.published_at, s.in_work, s.open_writers, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
+	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
 		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
 COMMENT ON COLUMN atp.sequencer_status.published_at IS 'When it was given; NULL: never.';
 COMMENT ON COLUMN atp.sequencer_status.in_work IS 'True while a large transaction is being placed in slices.';
-COMMENT ON COLUMN atp.sequencer_status.open_writers IS 'Transactions of the cluster that were writing at the last tick that placed events; their events come later.';
 COMMENT ON COLUMN atp.sequencer_status.fault IS 'Why ticks are refused (TP110) until atp.resequence() has run; NULL: they are not.';
 COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background worker of this database is alive. An idle one leaves; the next append starts it.';
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/readlog.sql ====
+-- Reading the log.
+CREATE TYPE atp_internal.logged_event AS (
+	log_position bigint,
+	published_at timestamptz,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	event_type text,
+	schema_version int,
+	occurred_at timestamptz,
+	recorded_at timestamptz,
+	payload json,
+	metadata json,
+	hash bytea
+);
+COMMENT ON TYPE atp_internal.logged_event IS 'An event in the log, as atp.read_log returns it.';
+COMMENT ON COLUMN atp_internal.logged_event.log_position IS '1, 2, 3, ... over all tenants.';
+COMMENT ON COLUMN atp_internal.logged_event.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.logged_event.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp_internal.logged_event.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp_internal.logged_event.stream_version IS 'Place in the stream, from 1.';
+COMMENT ON COLUMN atp_internal.logged_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.logged_event.schema_version IS 'Version of the schema that the payload was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.logged_event.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.logged_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.logged_event.payload IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.metadata IS 'Canonical JSON text; NULL once erased.';
+COMMENT ON COLUMN atp_internal.logged_event.hash IS 'Chain link, SHA-256.';
+
+CREATE FUNCTION atp_internal.log_rows(after_position bigint, tenant int) RETURNS SETOF atp_internal.logged_event
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED ROWS 1000 AS 'MODULE_PATHNAME', 'atp_readlog_rows';
+COMMENT ON FUNCTION atp_internal.log_rows(bigint, int) IS
+'Return the events of a tenant after a position, in log order, one at a time.
+To be called in a target list: in FROM the executor would collect them all first.';
+REVOKE ALL ON FUNCTION atp_internal.log_rows(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.log_rows(bigint, int) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.read_log(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, tenant text DEFAULT NULL)
+	RETURNS TABLE (log_position bigint, published_at timestamptz, event_id uuid, stream text, stream_version bigint, event_type text,
+		schema_version int, occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
+BEGIN ATOMIC
+	SELECT (l.r).log_position, (l.r).published_at, (l.r).event_id, (l.r).stream, (l.r).stream_version, (l.r).event_type,
+		(l.r).schema_version, (l.r).occurred_at, (l.r).recorded_at, (l.r).payload, (l.r).metadata, (l.r).hash
+	FROM (SELECT atp_internal.log_rows(COALESCE(read_log.after_position, 0), (SELECT atp_internal.open_tenant(read_log.tenant))) AS r
+			WHERE (SELECT atp_internal.sequencer_attend()) >= 0
+			LIMIT read_log.max_count) l;
+END;
+COMMENT ON FUNCTION atp.read_log(bigint, int, text) IS
+'Read the events of a tenant in log order.
+Returns events after after_position (NULL or 0: from the beginning), at most max_count (NULL: all). To go on, pass the last log_position that was returned. Positions count the events of all tenants, so those of one tenant rise but have gaps. An event is returned once it is placed; see wait_for_event. tenant NULL means that of the setting atp.tenant. Documents come as they are stored: canonical JSON text, NULL once erased.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.read_log(bigint, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_log(bigint, int, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.wait_for_event(event_id uuid, timeout interval DEFAULT '5 seconds', tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_readlog_wait_for_event';
+COMMENT ON FUNCTION atp.wait_for_event(uuid, interval, text) IS
+'Wait until an event has its place in the log, and return its position.
+What is built from the log by triggers shows the event from then on, on a standby too. Returns NULL when the time is over (a NULL timeout does not wait), or where event_id is NULL. Call it after the transaction that appended the event has committed. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant), 25001 (not READ COMMITTED), 55000 (the event is this transaction''s own).';
+REVOKE ALL ON FUNCTION atp.wait_for_event(uuid, interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.wait_for_event(uuid, interval, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- For views and the bodies of functions; see src/stream/view.sql.
+CREATE VIEW atp_internal.log_reader AS
+	SELECT l.log_position, l.published_at, l.event_id, l.tenant AS tenant_key
+	FROM atp_internal.log l;
+COMMENT ON VIEW atp_internal.log_reader IS 'The log with its keys; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.log_reader.log_position IS '1, 2, 3, ... without gaps.';
+COMMENT ON COLUMN atp_internal.log_reader.published_at IS 'When the event was placed.';
+COMMENT ON COLUMN atp_internal.log_reader.event_id IS 'The event at this position.';
+COMMENT ON COLUMN atp_internal.log_reader.tenant_key IS 'Surrogate key of the tenant.';
+GRANT SELECT ON atp_internal.log_reader TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.outbox AS
+	SELECT e.event_id, l.log_position IS NOT NULL AS published, l.published_at,
+		CASE WHEN l.log_position IS NULL THEN 0 ELSE 1 END AS attempts
+	FROM atp_internal.event_reader e
+		LEFT JOIN atp_internal.log_reader l ON l.event_id = e.event_id AND l.tenant_key = e.tenant_key
+	WHERE e.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.outbox IS
+'Show which events of the current tenant are published, that is, have their place in the log.
+No table is behind it: writing an event is all that publishing takes. Deliveries to each consumer are counted by its subscription.';
+COMMENT ON COLUMN atp.outbox.event_id IS 'ULID held as uuid.';
+COMMENT ON COLUMN atp.outbox.published IS 'True once the event has its place in the log.';
+COMMENT ON COLUMN atp.outbox.published_at IS 'When it got it; NULL: not yet.';
+COMMENT ON COLUMN atp.outbox.attempts IS 'Publications: 1 once published. A publication cannot half fail, so there never is a second one.';
+GRANT SELECT ON atp.outbox TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/log/verifylog.sql ====
+-- Verification of the log and of everything.
+CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_log';
+COMMENT ON FUNCTION atp.verify_log() IS
+'Verify the log: gapless positions, every event once, streams in order.
+Covers the log of all tenants under one snapshot. checked counts positions up to the first fault. An empty log is not ok. first_fault_position is NULL where the fault is an event that should have a position and has none; one whose transaction was not over at the last tick is no fault. Hashes are not recomputed: see verify_all.';
+REVOKE ALL ON FUNCTION atp.verify_log() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_log() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+		OUT first_fault_stream text, OUT first_fault_version bigint, OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_all';
+COMMENT ON FUNCTION atp.verify_all(boolean) IS
+'Verify every event of all tenants: hashes, links, versions, heads, and the log.
+Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
+REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+
+-- ==== src/log/tile.sql ====
+-- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
+CREATE TABLE atp_internal.tree (
+	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
+	size bigint NOT NULL,
+	last_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	root bytea NOT NULL,
+	peaks bytea NOT NULL,
+	halted_position bigint,
+	halted_at timestamptz,
+	halted_reason text,
+	CONSTRAINT tree_halted_whole CHECK ((halted_position IS NULL) = (halted_at IS NULL) AND (halted_at IS NULL) = (halted_reason IS NULL))
+) WITH (fillfactor = 60);
+COMMENT ON TABLE atp_internal.tree IS 'Merkle trees: one a tenant; key 0 is the root log.';
+COMMENT ON COLUMN atp_internal.tree.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree.size IS 'Leaves.';
+COMMENT ON COLUMN atp_internal.tree.last_position IS 'Log position of the last leaf; 0 in the root log.';
+COMMENT ON COLUMN atp_internal.tree.changed_at IS 'When the last leaf was appended.';
+COMMENT ON COLUMN atp_internal.tree.root IS 'Root of the tree, RFC 6962.';
+COMMENT ON COLUMN atp_internal.tree.peaks IS 'Compact range: roots of the perfect subtrees, left to right, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree.halted_position IS 'Log position of the event that does not hash to what was written; NULL: the tree grows.';
+COMMENT ON COLUMN atp_internal.tree.halted_at IS 'When the tree was stopped.';
+COMMENT ON COLUMN atp_internal.tree.halted_reason IS 'What is wrong with that event.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree', '');
+
+CREATE TABLE atp_internal.tree_edge (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_edge_pk PRIMARY KEY (tenant, level)
+) WITH (fillfactor = 60);
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL;
+COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of each level of a tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
+
+CREATE TABLE atp_internal.tree_tile (
+	tenant int NOT NULL,
+	level smallint NOT NULL,
+	tile bigint NOT NULL,
+	first_position bigint,
+	hashes bytea NOT NULL,
+	positions bytea,
+	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
+);
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
+COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
+COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
+COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
+COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
+COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
+COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
+
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge', 'tree_tile'] LOOP
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ROW LEVEL SECURITY', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I FORCE ROW LEVEL SECURITY', name);
+		EXECUTE format('CREATE POLICY %I ON atp_internal.%I USING (atp_internal.tenant_is_visible(tenant))', name || '_tenant', name);
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['tree', 'tree_edge'] LOOP
+		EXECUTE format('CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.%I'
+			' FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change()', name);
+		EXECUTE format('ALTER TABLE atp_internal.%I ENABLE ALWAYS TRIGGER guard', name);
+	END LOOP;
+END $$;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tree_tile
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tree_tile ENABLE ALWAYS TRIGGER guard;
+
+-- ==== src/log/leaf.sql ====
+-- The tenants' trees: their growth, and how they stand.
+CREATE TABLE atp_internal.leaf_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT leaf_state_pk PRIMARY KEY CONSTRAINT leaf_state_one_row CHECK (singleton),
+	log_position bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	alarmed_at timestamptz
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.leaf_state IS 'How far the log has become leaves. Locking the row is the lock of who appends leaves.';
+COMMENT ON COLUMN atp_internal.leaf_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.leaf_state.log_position IS 'Every log row up to here is a leaf, or belongs to a tree that was stopped before it.';
+COMMENT ON COLUMN atp_internal.leaf_state.changed_at IS 'When the row was last written.';
+COMMENT ON COLUMN atp_internal.leaf_state.alarmed_at IS 'When an alarm for a late leaf was last raised; NULL: since then, none is late.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.leaf_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.leaf_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.leaf_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp.grow_trees() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_leaf_grow_sql';
+COMMENT ON FUNCTION atp.grow_trees() IS
+'Append the leaves of all events in the log; return how many rows were taken.
+The worker does this of itself. Each leaf is recomputed from the stored event; an event that does not hash to what was written stops its tenant''s tree.
+Raises: 25001 (not READ COMMITTED), 25006 (read-only transaction).';
+REVOKE ALL ON FUNCTION atp.grow_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.grow_trees() TO atp_admin;
+
+CREATE FUNCTION atp.resume_tree(tenant text) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_leaf_resume';
+COMMENT ON FUNCTION atp.resume_tree(text) IS
+'Let a stopped tree grow again; return how many rows of the log were taken.
+It goes on with the event at which it was stopped. The event is recomputed again: what is still wrong stops the tree again. Put the stored event right first, from a backup.
+Raises: TP202 (no such tenant), 25001, 25006.';
+REVOKE ALL ON FUNCTION atp.resume_tree(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.resume_tree(text) TO atp_admin;
+
+CREATE FUNCTION atp.list_trees(OUT tenant text, OUT size bigint, OUT root bytea, OUT waiting bigint, OUT waiting_since timestamptz,
+		OUT changed_at timestamptz, OUT halted_position bigint, OUT halted_at timestamptz, OUT halted_reason text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT t.name, coalesce(r.size, 0), r.root, coalesce(w.waiting, 0), w.waiting_since, r.changed_at, r.halted_position, r.halted_at,
+		r.halted_reason
+	FROM atp_internal.tenant t
+		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
+		LEFT JOIN (
+			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
+			FROM atp_internal.log l
+			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			GROUP BY l.tenant) w ON w.tenant = t.tenant
+	ORDER BY t.name;
+END;
+COMMENT ON FUNCTION atp.list_trees() IS
+'List the tenants'' Merkle trees: size, root, and what waits to become a leaf.
+waiting counts the events beyond the last one integrated; a stopped tree (halted_*) counts only those that came since the last run.';
+REVOKE ALL ON FUNCTION atp.list_trees() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_trees() TO atp_auditor, atp_admin;
+
+-- ==== src/log/signkey.sql ====
+-- Keys that sign checkpoints: those of the log, and those of witnesses. Private halves are never here.
+CREATE TABLE atp_internal.signing_key (
+	vkey text NOT NULL CONSTRAINT signing_key_pk PRIMARY KEY,
+	name text NOT NULL,
+	purpose text NOT NULL CONSTRAINT signing_key_purpose_known CHECK (purpose IN ('log', 'witness')),
+	state text NOT NULL CONSTRAINT signing_key_state_known CHECK (state IN ('active', 'retired', 'compromised')),
+	until_size bigint,
+	version int NOT NULL,
+	added_at timestamptz NOT NULL,
+	changed_at timestamptz NOT NULL,
+	endorsement text,
+	CONSTRAINT signing_key_retired_size CHECK (state <> 'retired' OR until_size IS NOT NULL)
+);
+COMMENT ON TABLE atp_internal.signing_key IS 'Verifier keys of those who sign checkpoints.';
+COMMENT ON COLUMN atp_internal.signing_key.vkey IS 'C2SP verifier key: name+key id+base64.';
+COMMENT ON COLUMN atp_internal.signing_key.name IS 'Name of the key, the first part of vkey.';
+COMMENT ON COLUMN atp_internal.signing_key.purpose IS 'log: signs for this installation. witness: cosigns what it has seen.';
+COMMENT ON COLUMN atp_internal.signing_key.state IS 'active; retired: what it signed up to until_size counts; compromised: nothing that only it signed counts.';
+COMMENT ON COLUMN atp_internal.signing_key.until_size IS 'Size of the last checkpoint that a retired key may have signed.';
+COMMENT ON COLUMN atp_internal.signing_key.version IS 'Counts the changes of the row, from 1.';
+COMMENT ON COLUMN atp_internal.signing_key.added_at IS 'When the key was added.';
+COMMENT ON COLUMN atp_internal.signing_key.changed_at IS 'When its state last changed.';
+COMMENT ON COLUMN atp_internal.signing_key.endorsement IS 'Note by an older key that names this one, by which a verifier goes from the key it pinned to this one.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.signing_key', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.signing_key
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.signing_key ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.emit_key_event(vkey text, event_type text, detail jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key_name text := regexp_replace(emit_key_event.vkey, '^([^+]*)[+]([0-9a-f]{8})[+].*$', '\1+\2');
+BEGIN
+	PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default'),
+		'atp.SigningKey-' || key_name, emit_key_event.event_type, jsonb_build_object('PolicyId', 'signing-key/' || key_name) || emit_key_event.detail);
+END $$;
+COMMENT ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) IS 'Record what happens to a signing key as an event of the tenant default.';
+REVOKE ALL ON FUNCTION atp_internal.emit_key_event(text, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.add_signing_key(vkey text, purpose text DEFAULT 'log', endorsement text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed_text text := regexp_replace(add_signing_key.endorsement, '\n\n.*$', E'\n');
+BEGIN
+	IF (atp.vkey_is_valid(add_signing_key.vkey)
+		OR (add_signing_key.purpose = 'witness' AND atp.witness_vkey_is_valid(add_signing_key.vkey))) IS NOT TRUE THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is malformed',
+			HINT = 'A verifier key is <name>+<key id>+<base64>, of type Ed25519 or, for a witness, cosignature/v1.';
+	END IF;
+	IF add_signing_key.purpose IS NULL OR add_signing_key.purpose NOT IN ('log', 'witness') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'purpose is neither log nor witness';
+	END IF;
+	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
+		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
+			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
+	END IF;
+	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
+		VALUES (add_signing_key.vkey, split_part(add_signing_key.vkey, '+', 1), add_signing_key.purpose, 'active', 1, clock_timestamp(),
+			clock_timestamp(), add_signing_key.endorsement)
+		ON CONFLICT (vkey) DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'the verifier key is known already',
+			HINT = 'A key that was retired or compromised does not come back; make a new one.';
+	END IF;
+	PERFORM atp_internal.emit_key_event(add_signing_key.vkey, 'PolicyCreated', jsonb_build_object('TenantId', 'default', 'PolicyType', 'SigningKey',
+		'Rules', jsonb_build_object('VerifierKey', add_signing_key.vkey, 'Purpose', add_signing_key.purpose,
+			'Endorsed', add_signing_key.endorsement IS NOT NULL)));
+END $$;
+COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
+'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
+REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.change_signing_key(vkey text, state text, until_size bigint) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	present atp_internal.signing_key;
+BEGIN
+	SELECT k.* INTO present FROM atp_internal.signing_key k WHERE k.vkey = change_signing_key.vkey FOR UPDATE;
+	IF NOT FOUND OR present.state = 'compromised' OR (present.state = 'retired' AND change_signing_key.state = 'retired') THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = CASE WHEN present.vkey IS NULL THEN 'no such signing key'
+			ELSE format('the signing key is %s', present.state) END;
+	END IF;
+	UPDATE atp_internal.signing_key k SET state = change_signing_key.state, until_size = change_signing_key.until_size,
+			changed_at = clock_timestamp(), version = k.version + 1
+		WHERE k.vkey = change_signing_key.vkey;
+	PERFORM atp_internal.emit_key_event(change_signing_key.vkey, 'PolicyUpdated', jsonb_build_object(
+		'Changes', jsonb_strip_nulls(jsonb_build_object('State', change_signing_key.state, 'UntilSize', change_signing_key.until_size)),
+		'UpdatedBy', session_user, 'Version', present.version + 1));
+END $$;
+COMMENT ON FUNCTION atp_internal.change_signing_key(text, text, bigint) IS
+'Change the state of a signing key and record PolicyUpdated.
+Raises: TP503 (no such key, or its state does not allow it).';
+REVOKE ALL ON FUNCTION atp_internal.change_signing_key(text, text, bigint) FROM PUBLIC;
+
+-- ==== src/log/checkpoint.sql ====
+-- The root log, whose leaves are heads of tenants' trees, and checkpoints over it.
+CREATE TABLE atp_internal.checkpoint_state (
+	singleton boolean NOT NULL DEFAULT true CONSTRAINT checkpoint_state_pk PRIMARY KEY CONSTRAINT checkpoint_state_one_row CHECK (singleton),
+	made_at timestamptz,
+	origin text NOT NULL
+) WITH (fillfactor = 10);
+COMMENT ON TABLE atp_internal.checkpoint_state IS 'Identity of the root log. Locking the row is the lock of who makes checkpoints.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.singleton IS 'Always true: there is one row.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.made_at IS 'When the last checkpoint was made.';
+COMMENT ON COLUMN atp_internal.checkpoint_state.origin IS 'First line of every checkpoint: the name of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_state', '');
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_state
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.checkpoint_state ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.tenant_head (
+	leaf bigint NOT NULL,
+	tenant int NOT NULL,
+	size bigint NOT NULL,
+	root bytea NOT NULL,
+	CONSTRAINT tenant_head_pk PRIMARY KEY (leaf, tenant)
+);
+CREATE INDEX tenant_head_tenant ON atp_internal.tenant_head (tenant, leaf);
+COMMENT ON TABLE atp_internal.tenant_head IS 'Leaves of the root log: a tenant''s tree at the time of a checkpoint.';
+COMMENT ON COLUMN atp_internal.tenant_head.leaf IS 'Index of the leaf in the root log, from 0.';
+COMMENT ON COLUMN atp_internal.tenant_head.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_head.size IS 'Leaves of the tenant''s tree.';
+COMMENT ON COLUMN atp_internal.tenant_head.root IS 'Root of the tenant''s tree.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_head', '');
+ALTER TABLE atp_internal.tenant_head ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_head FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_head_tenant ON atp_internal.tenant_head USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_head
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.tenant_head ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint (
+	size bigint NOT NULL CONSTRAINT checkpoint_pk PRIMARY KEY,
+	made_at timestamptz NOT NULL,
+	root bytea NOT NULL
+);
+COMMENT ON TABLE atp_internal.checkpoint IS 'Checkpoints: the root log at some sizes.';
+COMMENT ON COLUMN atp_internal.checkpoint.size IS 'Leaves of the root log.';
+COMMENT ON COLUMN atp_internal.checkpoint.made_at IS 'When it was made.';
+COMMENT ON COLUMN atp_internal.checkpoint.root IS 'Root of the root log.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.checkpoint_signature (
+	size bigint NOT NULL,
+	received_at timestamptz NOT NULL,
+	vkey text NOT NULL,
+	line text NOT NULL,
+	CONSTRAINT checkpoint_signature_pk PRIMARY KEY (size, vkey)
+);
+COMMENT ON TABLE atp_internal.checkpoint_signature IS 'Signatures of checkpoints, each verified before it came here.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.size IS 'Size of the checkpoint.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.received_at IS 'When the signature came.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.vkey IS 'The key that signed.';
+COMMENT ON COLUMN atp_internal.checkpoint_signature.line IS 'The signature line of the note, with its new line.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.checkpoint_signature', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.checkpoint_signature
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.checkpoint_signature ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.append_heads() RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_append_heads';
+COMMENT ON FUNCTION atp_internal.append_heads() IS
+'Append the heads of the trees that have grown to the root log; return how many.
+The caller holds the row lock of checkpoint_state.
+Raises: TP504 (the stored root log does not hash to its root).';
+REVOKE ALL ON FUNCTION atp_internal.append_heads() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_by_key_file(body text, OUT vkey text, OUT line text) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_checkpoint_sign_by_key_file';
+COMMENT ON FUNCTION atp_internal.sign_by_key_file(text) IS
+'Sign a text with each key in the file of the setting atp.signing_key_file.
+No row where the setting is empty. The file is read afresh each time: one PRIVATE+KEY+... a line. It must not lie in the data directory, and nobody but the server''s user may have any right on it.
+Raises: TP503.';
+REVOKE ALL ON FUNCTION atp_internal.sign_by_key_file(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.checkpoint_body(size bigint) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT s.origin || E'\n' || c.size || E'\n' || pg_catalog.encode(c.root, 'base64') || E'\n'
+	FROM atp_internal.checkpoint c, atp_internal.checkpoint_state s WHERE c.size = checkpoint_body.size;
+END;
+COMMENT ON FUNCTION atp_internal.checkpoint_body(bigint) IS 'Return the text of a checkpoint: C2SP tlog-checkpoint, three lines.';
+REVOKE ALL ON FUNCTION atp_internal.checkpoint_body(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lock_checkpoints() RETURNS text
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	name text;
+BEGIN
+	SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	IF NOT FOUND THEN
+		INSERT INTO atp_internal.checkpoint_state (origin) VALUES ('atp/' || gen_random_uuid()) ON CONFLICT DO NOTHING;
+		SELECT s.origin INTO name FROM atp_internal.checkpoint_state s FOR UPDATE;
+	END IF;
+	RETURN name;
+END $$;
+COMMENT ON FUNCTION atp_internal.lock_checkpoints() IS 'Lock the root log to the end of the transaction and return its origin.
+The first call makes the origin.';
+REVOKE ALL ON FUNCTION atp_internal.lock_checkpoints() FROM PUBLIC;
+
+CREATE FUNCTION atp.set_origin(origin text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF coalesce(set_origin.origin, '') !~ '^[!-~]+$' OR length(set_origin.origin) > 200 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'invalid origin',
+			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
+	END IF;
+	PERFORM atp_internal.lock_checkpoints();
+	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	END IF;
+	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
+END $$;
+COMMENT ON FUNCTION atp.set_origin(text) IS
+'Set the origin, the first line of every checkpoint, before there is one.
+Without it the origin is atp/ and a random uuid.
+Raises: TP502 (malformed), TP505 (there are checkpoints).';
+REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.store_signature(size bigint, vkey text, line text) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	INSERT INTO atp_internal.checkpoint_signature (size, received_at, vkey, line)
+		VALUES (store_signature.size, pg_catalog.clock_timestamp(), store_signature.vkey, store_signature.line)
+		ON CONFLICT ON CONSTRAINT checkpoint_signature_pk DO NOTHING
+		RETURNING true;
+END;
+COMMENT ON FUNCTION atp_internal.store_signature(bigint, text, text) IS 'Store a signature that has been verified; NULL where there is one by this key.';
+REVOKE ALL ON FUNCTION atp_internal.store_signature(bigint, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sign_checkpoint(size bigint) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed record;
+	stored int := 0;
+BEGIN
+	FOR signed IN SELECT * FROM atp_internal.sign_by_key_file(atp_internal.checkpoint_body(sign_checkpoint.size)) LOOP
+		IF NOT EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey) THEN
+			PERFORM atp.add_signing_key(signed.vkey);
+		END IF;
+		IF EXISTS (SELECT FROM atp_internal.signing_key k WHERE k.vkey = signed.vkey AND k.state = 'active') THEN
+			stored := stored + coalesce(atp_internal.store_signature(sign_checkpoint.size, signed.vkey, signed.line), false)::int;
+		END IF;
+	END LOOP;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp_internal.sign_checkpoint(bigint) IS 'Sign a checkpoint with the keys of atp.signing_key_file; return how many did.';
+REVOKE ALL ON FUNCTION atp_internal.sign_checkpoint(bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.make_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	grown bigint;
+	made bigint;
+BEGIN
+	PERFORM atp_internal.lock_checkpoints();
+	grown := atp_internal.append_heads();
+	IF grown > 0 THEN
+		INSERT INTO atp_internal.checkpoint (size, made_at, root)
+			SELECT r.size, clock_timestamp(), r.root FROM atp_internal.tree r WHERE r.tenant = 0
+			RETURNING checkpoint.size INTO made;
+		UPDATE atp_internal.checkpoint_state s SET made_at = clock_timestamp();
+	ELSE
+		SELECT max(c.size) INTO made FROM atp_internal.checkpoint c;
+	END IF;
+	IF made IS NOT NULL THEN
+		PERFORM atp_internal.sign_checkpoint(made);
+	END IF;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp_internal.make_checkpoint() IS
+'Make a checkpoint if a tree has grown, and sign it where there is a key file.
+Returns the size of the newest checkpoint; NULL where there is nothing to check.';
+REVOKE ALL ON FUNCTION atp_internal.make_checkpoint() FROM PUBLIC;
+
+CREATE FUNCTION atp.create_checkpoint() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	PERFORM atp.grow_trees();
+	RETURN atp_internal.make_checkpoint();
+END $$;
+COMMENT ON FUNCTION atp.create_checkpoint() IS
+'Bring the trees up to the log, make a checkpoint, and return its size.
+The worker does this every atp.checkpoint_interval. It is signed at once where atp.signing_key_file is set, otherwise by atp-signer. Returns the size of the newest checkpoint where nothing is new, NULL where there is none.
+Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
+REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
+
+CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH counting AS (
+		SELECT g.size, g.line, k.purpose, g.vkey
+		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
+	), chosen AS (
+		SELECT c.size FROM counting c
+		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
+		ORDER BY c.size DESC FETCH FIRST ROW ONLY
+	)
+	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
+	FROM counting c JOIN chosen USING (size)
+	GROUP BY c.size;
+END;
+COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
+'Return a signed checkpoint as a note: the newest one, or that of a size.
+C2SP tlog-checkpoint in a signed-note, with the signatures of the log and of witnesses. Signatures by compromised keys, and those that retired keys made after their time, are left out. NULL where there is none signed by a key of the log.';
+REVOKE ALL ON FUNCTION atp.get_checkpoint(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_checkpoint(bigint) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_checkpoints(OUT size bigint, OUT root bytea, OUT made_at timestamptz, OUT signatures bigint, OUT witnesses bigint) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, c.root, c.made_at, pg_catalog.count(*) FILTER (WHERE k.purpose = 'log'), pg_catalog.count(*) FILTER (WHERE k.purpose = 'witness')
+	FROM atp_internal.checkpoint c
+		LEFT JOIN atp_internal.checkpoint_signature g ON g.size = c.size
+		LEFT JOIN atp_internal.signing_key k ON k.vkey = g.vkey AND k.state <> 'compromised'
+	GROUP BY c.size, c.root, c.made_at
+	ORDER BY c.size DESC;
+END;
+COMMENT ON FUNCTION atp.list_checkpoints() IS 'List the checkpoints, newest first, and how many have signed.
+signatures counts keys of the log, witnesses those of witnesses; compromised keys count as neither.';
+REVOKE ALL ON FUNCTION atp.list_checkpoints() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_checkpoints() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_signing_keys(OUT vkey text, OUT purpose text, OUT state text, OUT until_size bigint, OUT added_at timestamptz,
+		OUT changed_at timestamptz, OUT endorsement text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT k.vkey, k.purpose, k.state, k.until_size, k.added_at, k.changed_at, k.endorsement FROM atp_internal.signing_key k ORDER BY k.added_at, k.vkey;
+END;
+COMMENT ON FUNCTION atp.list_signing_keys() IS 'List the keys that sign checkpoints, in the order in which they were added.';
+REVOKE ALL ON FUNCTION atp.list_signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_signing_keys() TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.retire_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(retire_signing_key.vkey, 'retired',
+		(SELECT coalesce(pg_catalog.max(c.size), 0) FROM atp_internal.checkpoint c));
+END;
+COMMENT ON FUNCTION atp.retire_signing_key(text) IS
+'Retire a signing key: what it has signed so far counts, what comes does not.
+Records PolicyUpdated.
+Raises: TP503 (no such key, or it is retired or compromised).';
+REVOKE ALL ON FUNCTION atp.retire_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.retire_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.disown_signing_key(vkey text) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.change_signing_key(disown_signing_key.vkey, 'compromised', NULL);
+END;
+COMMENT ON FUNCTION atp.disown_signing_key(text) IS
+'Declare a signing key compromised: what only it has signed counts no more.
+That holds for the past too: whoever holds the key can date a signature back, so that earlier checkpoints stand only by other signatures: of another key of the log, of a witness, or by a head that was kept outside. Records PolicyUpdated.
+Raises: TP503 (no such key, or it is compromised already).';
+REVOKE ALL ON FUNCTION atp.disown_signing_key(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.disown_signing_key(text) TO atp_admin;
+
+CREATE FUNCTION atp.get_pending_checkpoint(vkey text, OUT size bigint, OUT body text)
+	LANGUAGE sql STABLE PARALLEL RESTRICTED STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT c.size, atp_internal.checkpoint_body(c.size) FROM (SELECT pg_catalog.max(k.size) AS size FROM atp_internal.checkpoint k) c
+	WHERE c.size IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size = c.size AND g.vkey = get_pending_checkpoint.vkey);
+END;
+COMMENT ON FUNCTION atp.get_pending_checkpoint(text) IS
+'Return the newest checkpoint, unsigned, unless the key has signed it.
+What an outside signer asks for. NULLs where nothing is to be signed.';
+REVOKE ALL ON FUNCTION atp.get_pending_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_pending_checkpoint(text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.submit_checkpoint(note text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	body text := regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n');
+	parsed jsonb := atp.checkpoint_parse(body);
+	at_size bigint;
+	key record;
+	stored int := 0;
+	known int := 0;
+	mine text;
+BEGIN
+	IF parsed IS NULL OR submit_checkpoint.note !~ '\n\n' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the text is not a signed checkpoint';
+	END IF;
+	SELECT c.size INTO at_size FROM atp_internal.checkpoint c WHERE c.size::numeric = (parsed ->> 'size')::numeric;
+	IF NOT FOUND OR body <> atp_internal.checkpoint_body(at_size) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'the note is not about a checkpoint of this log',
+			DETAIL = format('Origin %s, size %s, root %s.', parsed ->> 'origin', parsed ->> 'size', parsed ->> 'root');
+	END IF;
+	FOR key IN
+		SELECT k.vkey, k.purpose, k.state, k.until_size, line.line || E'\n' AS line
+		FROM regexp_split_to_table(substr(submit_checkpoint.note, length(body) + 2), '\n') line
+			JOIN atp_internal.signing_key k ON split_part(line.line, ' ', 2) = k.name
+	LOOP
+		mine := body || E'\n' || key.line;
+		IF NOT atp.note_has_key(mine, key.vkey) THEN
+			CONTINUE;
+		END IF;
+		known := known + 1;
+		IF NOT atp.note_verify(mine, key.vkey) AND atp.cosignature_verify(mine, key.vkey) IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = format('the signature by %s is wrong', split_part(key.vkey, '+', 1));
+		END IF;
+		IF key.state = 'compromised' OR (key.state = 'retired' AND at_size > key.until_size) THEN
+			RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = format('the key %s is %s', split_part(key.vkey, '+', 1), key.state);
+		END IF;
+		stored := stored + coalesce(atp_internal.store_signature(at_size, key.vkey, key.line), false)::int;
+	END LOOP;
+	IF known = 0 THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP503', MESSAGE = 'no signature of the note is by a key that is known here',
+			HINT = 'Add the key with atp.add_signing_key().';
+	END IF;
+	RETURN stored;
+END $$;
+COMMENT ON FUNCTION atp.submit_checkpoint(text) IS
+'Take signatures on a checkpoint, and return how many are new.
+They come from atp-signer or a witness. note is a signed note whose text is one of this log''s checkpoints, byte for byte. Every line by a key that was added with add_signing_key is verified; lines by others are ignored.
+Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
+REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -6228,11 +6953,11 @@ CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
 ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 
-CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text) RETURNS text
+CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
 COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
-'Call a handler''s function in a subtransaction and return its error; NULL where it succeeded.
-The error is SQLSTATE: message; what the function did is rolled back then.';
+'Call a handler''s function in a subtransaction and return how it failed, or its result.
+failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
 REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
@@ -6251,8 +6976,11 @@ BEGIN
 		WHERE h.subscription = compensate.subscription AND h.tenant = compensate.tenant AND h.step < failed_step
 		ORDER BY h.step DESC
 	LOOP
-		failure := CASE WHEN done.compensation IS NOT NULL THEN
-			atp_internal.call_handler(done.compensation, event, (extract(epoch FROM done.timeout) * 1000)::int, done.run_as) END;
+		failure := NULL;
+		IF done.compensation IS NOT NULL THEN
+			SELECT c.failure INTO failure FROM atp_internal.call_handler(done.compensation, event || jsonb_build_object('handler', done.handler),
+				(extract(epoch FROM done.timeout) * 1000)::int, done.run_as) c;
+		END IF;
 		IF failure IS NOT NULL THEN
 			RAISE WARNING 'compensation of handler "%" for event % failed', done.handler, handled USING DETAIL = failure;
 			UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation failed: ' || failure
@@ -6286,7 +7014,9 @@ BEGIN
 			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
 			CONTINUE WHEN begun.verdict = 'done';
 		END IF;
-		failure := atp_internal.call_handler(step.function, event, (extract(epoch FROM step.timeout) * 1000)::int, step.run_as);
+		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
+			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
+			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
 		IF failure IS NOT NULL THEN
 			failed_step := step.step;
 			IF step.several THEN
@@ -6412,6 +7142,23 @@ COMMENT ON FUNCTION atp_internal.require_handler_function(regprocedure, name) IS
 Raises: TP341, 42501.';
 REVOKE ALL ON FUNCTION atp_internal.require_handler_function(regprocedure, name) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.add_handler(tenant int, subscription int, step int, handler text, function text, compensation text, run_as name,
+		timeout interval) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+	INSERT INTO atp_internal.handler (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		VALUES (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handler "%" exists, or step % of its subscription is taken', handler, step USING ERRCODE = '42710';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) IS
+'Enter a handler.
+Raises: 42710 (name or step taken), 23514, 23502.';
+REVOKE ALL ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) FROM PUBLIC;
+
 CREATE FUNCTION atp.create_handler(handler text, subscription text, function regprocedure, step int DEFAULT 1,
 		compensation regprocedure DEFAULT NULL, timeout interval DEFAULT '30 seconds', run_as name DEFAULT NULL, tenant text DEFAULT NULL)
 	RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -6433,16 +7180,11 @@ BEGIN
 	IF compensation IS NOT NULL THEN
 		PERFORM atp_internal.require_handler_function(compensation, runner);
 	END IF;
-	INSERT INTO atp_internal.handler (tenant, subscription, step, handler, function, compensation, run_as, timeout)
-		VALUES (owner_key, subscription_key, step, handler, function::text, compensation::text, runner, timeout)
-		ON CONFLICT DO NOTHING;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'handler "%" exists, or step % of subscription "%" is taken', handler, step, subscription USING ERRCODE = '42710';
-	END IF;
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, handler, function::text, compensation::text, runner, timeout);
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
@@ -6480,6 +7222,92 @@ COMMENT ON COLUMN atp.handlers.run_as IS 'Role that the functions run as.';
 COMMENT ON COLUMN atp.handlers.timeout IS 'How long one call may take.';
 COMMENT ON COLUMN atp.handlers.created_at IS 'When it was made.';
 GRANT SELECT ON atp.handlers TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/outbox.sql ====
+-- Relays: events handed to Debezium's outbox event router through logical decoding. A relay is a handler of a subscription (see handler.sql),
+-- so that filters, order and retries are those of the subscription, and each event is written exactly once, in the transaction
+-- that acks it. Nothing is kept: in mode table the row is deleted by the transaction that inserts it, in mode message there is none.
+CREATE TABLE atp.outbox_event (
+	id uuid NOT NULL,
+	aggregatetype varchar(255) NOT NULL,
+	aggregateid varchar(255) NOT NULL,
+	type varchar(255) NOT NULL,
+	payload jsonb,
+	tenant int NOT NULL,
+	CONSTRAINT outbox_event_pk PRIMARY KEY (id, tenant)
+);
+COMMENT ON TABLE atp.outbox_event IS 'Outbox table of Debezium, with its default columns; always empty outside of the transaction that relays.';
+COMMENT ON COLUMN atp.outbox_event.id IS 'The event''s id.';
+COMMENT ON COLUMN atp.outbox_event.aggregatetype IS 'Category of the stream; becomes part of the topic.';
+COMMENT ON COLUMN atp.outbox_event.aggregateid IS 'What follows the category in the stream''s name; becomes the key of the message.';
+COMMENT ON COLUMN atp.outbox_event.type IS 'Event type.';
+COMMENT ON COLUMN atp.outbox_event.payload IS 'Payload of the event; NULL once erased.';
+COMMENT ON COLUMN atp.outbox_event.tenant IS 'Surrogate key of the tenant.';
+SELECT pg_catalog.pg_extension_config_dump('atp.outbox_event', 'WHERE false');
+ALTER TABLE atp.outbox_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp.outbox_event FORCE ROW LEVEL SECURITY;
+CREATE POLICY outbox_event_tenant ON atp.outbox_event USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.relay (
+	tenant int NOT NULL,
+	relay text NOT NULL,
+	mode text NOT NULL CONSTRAINT relay_mode_known CHECK (mode IN ('table', 'message')),
+	prefix text NOT NULL CONSTRAINT relay_prefix_sized CHECK (pg_catalog.octet_length(prefix) BETWEEN 1 AND 63),
+	CONSTRAINT relay_pk PRIMARY KEY (relay, tenant),
+	CONSTRAINT relay_handler FOREIGN KEY (relay, tenant) REFERENCES atp_internal.handler (handler, tenant) ON DELETE CASCADE
+);
+COMMENT ON TABLE atp_internal.relay IS 'What the handlers that are relays write.';
+COMMENT ON COLUMN atp_internal.relay.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.relay.relay IS 'Name of the relay, and of its handler.';
+COMMENT ON COLUMN atp_internal.relay.mode IS 'table: a row of atp.outbox_event; message: a logical decoding message.';
+COMMENT ON COLUMN atp_internal.relay.prefix IS 'Prefix of the messages.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.relay', '');
+ALTER TABLE atp_internal.relay ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.relay FORCE ROW LEVEL SECURITY;
+CREATE POLICY relay_tenant ON atp_internal.relay USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.run_relay(event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(event ->> 'tenant');
+	stream text := event ->> 'stream';
+	category text := split_part(stream, '-', 1);
+	relay atp_internal.relay;
+	outgoing atp.outbox_event;
+BEGIN
+	SELECT r.* INTO STRICT relay FROM atp_internal.relay r WHERE r.relay = event ->> 'handler' AND r.tenant = owner_key;
+	outgoing := ROW((event ->> 'event_id')::uuid, category, substr(stream, length(category) + 2), event ->> 'event_type',
+		nullif(event -> 'payload', 'null'), owner_key);
+	IF relay.mode = 'message' THEN
+		PERFORM pg_logical_emit_message(true, relay.prefix, (to_jsonb(outgoing) - 'tenant')::text);
+	ELSE
+		INSERT INTO atp.outbox_event SELECT outgoing.*;
+		DELETE FROM atp.outbox_event o WHERE o.id = outgoing.id AND o.tenant = owner_key;
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.run_relay(jsonb) IS
+'Write one event as its relay says.
+Called as the handler of the relay''s subscription.';
+REVOKE ALL ON FUNCTION atp_internal.run_relay(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_relay(relay text, subscription text, mode text DEFAULT 'message', prefix text DEFAULT 'outbox', step int DEFAULT 1,
+		tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_relay.tenant);
+	subscription_key int := atp_internal.subscription_key(create_relay.subscription, create_relay.tenant);
+BEGIN
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, relay, 'atp_internal.run_relay(jsonb)', NULL, 'atp_owner', '30 seconds');
+	INSERT INTO atp_internal.relay (tenant, relay, mode, prefix) VALUES (owner_key, relay, mode, prefix);
+END $$;
+COMMENT ON FUNCTION atp.create_relay(text, text, text, text, int, text) IS
+'Create a relay: a handler that hands events to Debezium''s outbox event router.
+mode message writes each event as a transactional logical decoding message with the prefix, whose content is a JSON object with the members id, aggregatetype, aggregateid, type and payload; mode table inserts a row of atp.outbox_event with columns of these names, and deletes it in the same transaction (publish inserts only). Each event is written once, in the transaction that acks it. drop_handler(relay) ends it.
+Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (mode, prefix, step), 23502.';
+REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
 
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.

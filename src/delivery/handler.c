@@ -17,6 +17,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -96,19 +97,31 @@ call_timeout(void)
 	return id;
 }
 
-/* Calls the function with the event. Raises what it raises. */
-static void
-call_function(const char *function, Jsonb *event)
+/* Calls the function with the event. Raises what it raises. Its result, where it is jsonb, in `context`. */
+static Jsonb *
+call_function(const char *function, Jsonb *event, MemoryContext context)
 {
 	Oid			oid = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(function)));
 	Oid			type = JSONBOID;
 	Datum		argument = JsonbPGetDatum(event);
 	char	   *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(get_namespace_name(get_func_namespace(oid)), get_func_name(oid)));
 
+	Jsonb	   *result = NULL;
+	bool		null = true;
+
 	SPI_connect();
 	if (SPI_execute_with_args(sql, 1, &type, &argument, NULL, false, 0) < 0)
 		elog(ERROR, "could not call %s", function);
+	if (SPI_processed == 1 && SPI_gettypeid(SPI_tuptable->tupdesc, 1) == JSONBOID)
+	{
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+		MemoryContext before = MemoryContextSwitchTo(context);
+
+		result = null ? NULL : DatumGetJsonbPCopy(value);
+		MemoryContextSwitchTo(before);
+	}
 	SPI_finish();
+	return result;
 }
 
 /* Takes the error that has just been caught as text, and forgets it. */
@@ -142,7 +155,13 @@ atp_handler_call(PG_FUNCTION_ARGS)
 	TimeoutId	timer = call_timeout();
 	AtpIdentity before;
 	char	   *volatile failure = NULL;
+	Jsonb	   *volatile result = NULL;
+	TupleDesc	shape;
+	Datum		values[2] = {0};
+	bool		nulls[2];
 
+	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
 	GetUserIdAndSecContext(&before.user, &before.context);
 	timed_out = false;
 	BeginInternalSubTransaction(NULL);
@@ -153,7 +172,7 @@ atp_handler_call(PG_FUNCTION_ARGS)
 
 		SetUserIdAndSecContext(get_role_oid(role, false), before.context | SECURITY_LOCAL_USERID_CHANGE);
 		enable_timeout_after(timer, timeout_ms);
-		call_function(function, event);
+		result = call_function(function, event, context);
 		disable_timeout(timer, false);
 		AtEOXact_GUC(false, level);
 		SetUserIdAndSecContext(before.user, before.context);
@@ -170,9 +189,13 @@ atp_handler_call(PG_FUNCTION_ARGS)
 	CurrentResourceOwner = owner;
 	if (timed_out)
 		QueryCancelPending = false; /* it fired, perhaps when the function had just returned */
-	if (failure == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(failure));
+	nulls[0] = failure == NULL;
+	nulls[1] = failure != NULL || result == NULL;
+	if (failure != NULL)
+		values[0] = CStringGetTextDatum(failure);
+	if (result != NULL)
+		values[1] = JsonbPGetDatum(result);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
 }
 
 /* ---- a runner ---- */

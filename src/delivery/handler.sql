@@ -38,11 +38,11 @@ CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
 ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 
-CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text) RETURNS text
+CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
 COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
-'Call a handler''s function in a subtransaction and return its error; NULL where it succeeded.
-The error is SQLSTATE: message; what the function did is rolled back then.';
+'Call a handler''s function in a subtransaction and return how it failed, or its result.
+failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
 REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
@@ -61,8 +61,11 @@ BEGIN
 		WHERE h.subscription = compensate.subscription AND h.tenant = compensate.tenant AND h.step < failed_step
 		ORDER BY h.step DESC
 	LOOP
-		failure := CASE WHEN done.compensation IS NOT NULL THEN
-			atp_internal.call_handler(done.compensation, event, (extract(epoch FROM done.timeout) * 1000)::int, done.run_as) END;
+		failure := NULL;
+		IF done.compensation IS NOT NULL THEN
+			SELECT c.failure INTO failure FROM atp_internal.call_handler(done.compensation, event || jsonb_build_object('handler', done.handler),
+				(extract(epoch FROM done.timeout) * 1000)::int, done.run_as) c;
+		END IF;
 		IF failure IS NOT NULL THEN
 			RAISE WARNING 'compensation of handler "%" for event % failed', done.handler, handled USING DETAIL = failure;
 			UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation failed: ' || failure
@@ -96,7 +99,9 @@ BEGIN
 			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
 			CONTINUE WHEN begun.verdict = 'done';
 		END IF;
-		failure := atp_internal.call_handler(step.function, event, (extract(epoch FROM step.timeout) * 1000)::int, step.run_as);
+		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
+			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
+			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
 		IF failure IS NOT NULL THEN
 			failed_step := step.step;
 			IF step.several THEN
@@ -222,6 +227,23 @@ COMMENT ON FUNCTION atp_internal.require_handler_function(regprocedure, name) IS
 Raises: TP341, 42501.';
 REVOKE ALL ON FUNCTION atp_internal.require_handler_function(regprocedure, name) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.add_handler(tenant int, subscription int, step int, handler text, function text, compensation text, run_as name,
+		timeout interval) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+	INSERT INTO atp_internal.handler (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		VALUES (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handler "%" exists, or step % of its subscription is taken', handler, step USING ERRCODE = '42710';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) IS
+'Enter a handler.
+Raises: 42710 (name or step taken), 23514, 23502.';
+REVOKE ALL ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) FROM PUBLIC;
+
 CREATE FUNCTION atp.create_handler(handler text, subscription text, function regprocedure, step int DEFAULT 1,
 		compensation regprocedure DEFAULT NULL, timeout interval DEFAULT '30 seconds', run_as name DEFAULT NULL, tenant text DEFAULT NULL)
 	RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -243,16 +265,11 @@ BEGIN
 	IF compensation IS NOT NULL THEN
 		PERFORM atp_internal.require_handler_function(compensation, runner);
 	END IF;
-	INSERT INTO atp_internal.handler (tenant, subscription, step, handler, function, compensation, run_as, timeout)
-		VALUES (owner_key, subscription_key, step, handler, function::text, compensation::text, runner, timeout)
-		ON CONFLICT DO NOTHING;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'handler "%" exists, or step % of subscription "%" is taken', handler, step, subscription USING ERRCODE = '42710';
-	END IF;
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, handler, function::text, compensation::text, runner, timeout);
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;

@@ -2,6 +2,7 @@
 #ifndef ATP_ERRORS_H
 #define ATP_ERRORS_H
 #define ATP_ERR_VERSION_CONFLICT             MAKE_SQLSTATE('T', 'P', '1', '0', '1')
+#define ATP_ERR_STREAM_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '1', '0', '3')
 #define ATP_ERR_IDEMPOTENCY_CONFLICT         MAKE_SQLSTATE('T', 'P', '1', '0', '4')
 #define ATP_ERR_EVENT_ID_OUTSIDE_WINDOW      MAKE_SQLSTATE('T', 'P', '1', '0', '5')
 #define ATP_ERR_STREAM_SEALED                MAKE_SQLSTATE('T', 'P', '1', '0', '6')
@@ -55,4 +56,6 @@
 #define ATP_ERR_INVALID_PROOF                MAKE_SQLSTATE('T', 'P', '5', '0', '1')
 #define ATP_ERR_INVALID_NOTE                 MAKE_SQLSTATE('T', 'P', '5', '0', '2')
 #define ATP_ERR_INVALID_KEY                  MAKE_SQLSTATE('T', 'P', '5', '0', '3')
+#define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
+#define ATP_ERR_CHECKPOINT_MISMATCH          MAKE_SQLSTATE('T', 'P', '5', '0', '5')
 #endif
