@@ -12,7 +12,8 @@ BEGIN ATOMIC
 		GROUP BY p;
 END;
 COMMENT ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) IS
-'Insert the cursors of a subscription, all behind one log position, with what they know of their retry rows.';
+'Insert the cursors of a subscription, all behind one log position.
+They know of the retry rows that are there.';
 REVOKE ALL ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.finish_partitioning(subscription int) RETURNS boolean
@@ -45,8 +46,8 @@ BEGIN
 	RETURN true;
 END $$;
 COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
-'Change the number of a subscription''s partitions if that is asked for and all of them have reached the position for it.
-Returns whether it did. Waits for transactions that claim or ack.';
+'Change the number of a subscription''s partitions if that is due.
+It is when a change was asked for and all of them have reached the position for it. Returns whether it did. Waits for transactions that claim or ack.';
 REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
 
 CREATE FUNCTION atp.claim_events(

@@ -24,7 +24,7 @@ CREATE FUNCTION atp.nack_event(subscription text, lease uuid, event_id uuid, rea
 		tenant text DEFAULT NULL) RETURNS atp.given_back
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_nack_event';
 COMMENT ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) IS
-'Say that an event of a lease failed: it is due again later, or becomes a dead letter.
+'Say that an event of a lease failed.
 It is due after the subscription''s backoff; a permanent failure, or the last of max_attempts, makes it a dead letter. The rest of the lease stays, except, with ordering by key, for later events of its key: they wait behind it, without an attempt counted. reason is kept (4096 bytes).
 Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), TP304 (the event is not in it), 22004.';
 REVOKE ALL ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) FROM PUBLIC;
@@ -43,7 +43,7 @@ GRANT EXECUTE ON FUNCTION atp.defer_event(text, uuid, uuid, timestamptz, text) T
 CREATE FUNCTION atp.renew_lease(subscription text, lease uuid, lock_duration interval DEFAULT NULL, tenant text DEFAULT NULL) RETURNS timestamptz
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_renew';
 COMMENT ON FUNCTION atp.renew_lease(text, uuid, interval, text) IS
-'Make a lease that has not expired valid for a further time from now, and return until when.
+'Make a lease valid for a further time from now, and return until when.
 lock_duration NULL means the subscription''s.
 Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22023 (lock_duration), 22004.';
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;

@@ -76,7 +76,7 @@ BEGIN
 	RETURN low;
 END $$;
 COMMENT ON FUNCTION atp_internal.position_before(timestamptz) IS
-'Return the last log position that was placed before a time; 0 where there is none.';
+'Return the last log position placed before a time; 0 where there is none.';
 REVOKE ALL ON FUNCTION atp_internal.position_before(timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.read_start(start_at text) RETURNS bigint
@@ -99,8 +99,8 @@ EXCEPTION WHEN data_exception THEN
 	PERFORM atp_internal.refuse_subscription(format('"%s" is neither beginning nor end, nor a log position or a time.', start_at));
 END $$;
 COMMENT ON FUNCTION atp_internal.read_start(text) IS
-'Return the log position that a subscription starts behind: beginning, end, a position, or a time.
-Raises: TP306 (none of these).';
+'Return the log position that a subscription starts behind.
+start_at is beginning, end, a position, or a time. Raises: TP306 (none of these).';
 REVOKE ALL ON FUNCTION atp_internal.read_start(text) FROM PUBLIC;
 
 CREATE FUNCTION atp.create_subscription(
@@ -152,8 +152,8 @@ BEGIN
 	RETURN start_position;
 END $$;
 COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text) IS
-'Create a subscription: a durable cursor over the log. Returns the position it starts behind.
-event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
+'Create a subscription, a durable cursor over the log.
+Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
 Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option).';
 
 CREATE FUNCTION atp.alter_subscription(
@@ -289,8 +289,8 @@ BEGIN
 	RETURN target;
 END $$;
 COMMENT ON FUNCTION atp.seek_subscription(text, bigint, timestamptz, text) IS
-'Move a subscription: events after a log position, or placed at or after a time, are delivered next. Returns the position.
-Leases end: what they held comes again if it lies ahead, and their tokens are stale. Failed events up to the position stay due; those behind it are forgotten, they come again. Waits for transactions that claim or ack.
+'Move a subscription to a log position or a time, and return the position.
+Events after the position, or placed at or after the time, are delivered next. Leases end: what they held comes again if it lies ahead, and their tokens are stale. Failed events up to the position stay due; those behind it are forgotten, they come again. Waits for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription), 22023 (neither or both given).';
 
 CREATE FUNCTION atp.drop_subscription(subscription text, tenant text DEFAULT NULL) RETURNS void
@@ -387,7 +387,7 @@ CREATE FUNCTION atp.explain_routing(
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_manage_explain';
 COMMENT ON FUNCTION atp.explain_routing(uuid, text) IS
-'Say for each subscription of the tenant whether it matches an event, by which rule, and why not.
+'Say which subscriptions of the tenant match an event, by which rule, or why not.
 rule: those that hold, where it matches; the first that does not, where it does not. reason adds partition and state, or what the filter raised.
 Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;

@@ -40,7 +40,6 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_STREAM_NAME_UNIQUE] = "stream_name_unique",
 	[ATP_REL_STREAM_PK] = "stream_pk",
 	[ATP_REL_STREAM_SEQ] = "stream_stream_seq",
-	[ATP_REL_STREAM_PK] = "stream_pk",
 	[ATP_REL_IDEMPOTENCY] = "idempotency",
 	[ATP_REL_IDEMPOTENCY_PK] = "idempotency_pk",
 	[ATP_REL_LOG] = "log",
