@@ -6370,7 +6370,7 @@ CREATE FUNCTION atp.nack_event(subscription text, lease uuid, event_id uuid, rea
 		tenant text DEFAULT NULL) RETURNS atp.given_back
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_nack_event';
 COMMENT ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) IS
-'Say that an event of a lease failed: it is due again later, or becomes a dead letter.
+'Say that an event of a lease failed.
 It is due after the subscription''s backoff; a permanent failure, or the last of max_attempts, makes it a dead letter. The rest of the lease stays, except, with ordering by key, for later events of its key: they wait behind it, without an attempt counted. reason is kept (4096 bytes).
 Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), TP304 (the event is not in it), 22004.';
 REVOKE ALL ON FUNCTION atp.nack_event(text, uuid, uuid, text, boolean, text) FROM PUBLIC;
@@ -6389,7 +6389,7 @@ GRANT EXECUTE ON FUNCTION atp.defer_event(text, uuid, uuid, timestamptz, text) T
 CREATE FUNCTION atp.renew_lease(subscription text, lease uuid, lock_duration interval DEFAULT NULL, tenant text DEFAULT NULL) RETURNS timestamptz
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_renew';
 COMMENT ON FUNCTION atp.renew_lease(text, uuid, interval, text) IS
-'Make a lease that has not expired valid for a further time from now, and return until when.
+'Make a lease valid for a further time from now, and return until when.
 lock_duration NULL means the subscription''s.
 Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22023 (lock_duration), 22004.';
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
@@ -6410,7 +6410,8 @@ BEGIN ATOMIC
 		GROUP BY p;
 END;
 COMMENT ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) IS
-'Insert the cursors of a subscription, all behind one log position, with what they know of their retry rows.';
+'Insert the cursors of a subscription, all behind one log position.
+They know of the retry rows that are there.';
 REVOKE ALL ON FUNCTION atp_internal.make_cursors(int, int, int, bigint, bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.finish_partitioning(subscription int) RETURNS boolean
@@ -6443,8 +6444,8 @@ BEGIN
 	RETURN true;
 END $$;
 COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
-'Change the number of a subscription''s partitions if that is asked for and all of them have reached the position for it.
-Returns whether it did. Waits for transactions that claim or ack.';
+'Change the number of a subscription''s partitions if that is due.
+It is when a change was asked for and all of them have reached the position for it. Returns whether it did. Waits for transactions that claim or ack.';
 REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
 
 CREATE FUNCTION atp.claim_events(
@@ -6595,7 +6596,7 @@ BEGIN
 	RETURN low;
 END $$;
 COMMENT ON FUNCTION atp_internal.position_before(timestamptz) IS
-'Return the last log position that was placed before a time; 0 where there is none.';
+'Return the last log position placed before a time; 0 where there is none.';
 REVOKE ALL ON FUNCTION atp_internal.position_before(timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.read_start(start_at text) RETURNS bigint
@@ -6618,8 +6619,8 @@ EXCEPTION WHEN data_exception THEN
 	PERFORM atp_internal.refuse_subscription(format('"%s" is neither beginning nor end, nor a log position or a time.', start_at));
 END $$;
 COMMENT ON FUNCTION atp_internal.read_start(text) IS
-'Return the log position that a subscription starts behind: beginning, end, a position, or a time.
-Raises: TP306 (none of these).';
+'Return the log position that a subscription starts behind.
+start_at is beginning, end, a position, or a time. Raises: TP306 (none of these).';
 REVOKE ALL ON FUNCTION atp_internal.read_start(text) FROM PUBLIC;
 
 CREATE FUNCTION atp.create_subscription(
@@ -6671,8 +6672,8 @@ BEGIN
 	RETURN start_position;
 END $$;
 COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text) IS
-'Create a subscription: a durable cursor over the log. Returns the position it starts behind.
-event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
+'Create a subscription, a durable cursor over the log.
+Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
 Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option).';
 
 CREATE FUNCTION atp.alter_subscription(
@@ -6808,8 +6809,8 @@ BEGIN
 	RETURN target;
 END $$;
 COMMENT ON FUNCTION atp.seek_subscription(text, bigint, timestamptz, text) IS
-'Move a subscription: events after a log position, or placed at or after a time, are delivered next. Returns the position.
-Leases end: what they held comes again if it lies ahead, and their tokens are stale. Failed events up to the position stay due; those behind it are forgotten, they come again. Waits for transactions that claim or ack.
+'Move a subscription to a log position or a time, and return the position.
+Events after the position, or placed at or after the time, are delivered next. Leases end: what they held comes again if it lies ahead, and their tokens are stale. Failed events up to the position stay due; those behind it are forgotten, they come again. Waits for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription), 22023 (neither or both given).';
 
 CREATE FUNCTION atp.drop_subscription(subscription text, tenant text DEFAULT NULL) RETURNS void
@@ -6906,7 +6907,7 @@ CREATE FUNCTION atp.explain_routing(
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_manage_explain';
 COMMENT ON FUNCTION atp.explain_routing(uuid, text) IS
-'Say for each subscription of the tenant whether it matches an event, by which rule, and why not.
+'Say which subscriptions of the tenant match an event, by which rule, or why not.
 rule: those that hold, where it matches; the first that does not, where it does not. reason adds partition and state, or what the filter raised.
 Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
