@@ -61,6 +61,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP110', 'resequence_needed', 'The log was restored, or belongs to another cluster; run atp.resequence().'),
 	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
 	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
+	('TP111', 'event_not_found', 'No event has this id.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
 	('TP203', 'tenant_suspended', 'The tenant is suspended or deleted and takes no events.'),
@@ -85,6 +86,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP308', 'event_not_in_log', 'No event of the tenant has this id and a place in the log.'),
 	('TP220', 'schema_not_found', 'The event type has no schema of this version.'),
 	('TP221', 'payload_refused', 'The payload is not valid against the schema of its event type; DETAIL lists the errors.'),
+	('TP222', 'schema_incompatible', 'The schema is not compatible with the versions before it; DETAIL lists the differences.'),
 	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
 	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
@@ -99,6 +101,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP362', 'rate_limited', 'The rate limit has no tokens left; DETAIL says when it will.'),
 	('TP363', 'bulkhead_full', 'The bulkhead has no free slot.'),
 	('TP364', 'limit_not_found', 'No rate limit or bulkhead has this name.'),
+	('TP252', 'invalid_item', 'Code of a fault in an item handed to ingestion: a member is missing, malformed or unknown.'),
+	('TP253', 'quarantine_item_not_found', 'No item in quarantine has this event id.'),
 	('TP260', 'policy_exists', 'A policy of this name is in force.'),
 	('TP261', 'policy_not_found', 'No policy of this name or id is in force.'),
 	('TP262', 'invalid_policy', 'The policy''s type is unknown, or its rules are not what the schema of the type accepts.'),
@@ -108,7 +112,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP502', 'invalid_note', 'The text is not a signed note, a checkpoint or a verifier key.'),
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
 	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
-	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.');
+	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.'),
+	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -575,6 +580,24 @@ schemas and bytes: what is in it now, at most atp.schema_cache_size; compilation
 REVOKE ALL ON FUNCTION atp.get_schema_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_schema_cache() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
+-- ==== src/record/compatibility.sql ====
+-- Compatibility of schemas: a proof, not a list of changes. What cannot be proved is not compatible.
+CREATE FUNCTION atp.schema_compatibility(old jsonb, new jsonb, mode text DEFAULT 'BACKWARD') RETURNS boolean
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_compatibility_schema_compatibility';
+COMMENT ON FUNCTION atp.schema_compatibility(jsonb, jsonb, text) IS
+'Tell whether a schema is compatible with the one before it.
+mode BACKWARD: every instance that old accepts, new accepts; FORWARD: the other way round; FULL: both; NONE: anything. The suffix _STRICT takes that to the letter. Without it, or with _LENIENT, instances are taken to have no members but those that the schema they were written by declares: so an open object may grow properties and may close. _TRANSITIVE, before that suffix, means the same here: a pair has no history.
+True is proved, whatever atp.schema_format_assertion says; what cannot be proved counts as incompatible.
+Raises: TP213, TP215 (a schema does not compile), 22023 (unknown mode).';
+
+CREATE FUNCTION atp.schema_differences(old jsonb, new jsonb, mode text DEFAULT 'BACKWARD',
+	OUT location text, OUT kind text, OUT why text) RETURNS SETOF record
+	LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_compatibility_schema_differences';
+COMMENT ON FUNCTION atp.schema_differences(jsonb, jsonb, text) IS
+'List what makes two schemas incompatible; no row where they are compatible.
+location is a JSON pointer into the schema that should accept (the new one for BACKWARD, the old one for FORWARD), through $ref; kind is one of type, value, range, multiple, size, pattern, format, required, property_added, closed, property_names, contains, unique, false, or undecided (not proved, though perhaps true); why is a sentence. Modes are those of schema_compatibility.
+Raises: TP213, TP215 (a schema does not compile), 22023 (unknown mode).';
+
 -- ==== src/record/schema.sql ====
 -- The schema registry: the schemas of event types, version by version. What is active decides what appends are validated against.
 -- A version's document never changes. Registrations of one type are serial: each holds the row of the type to its commit. Appends
@@ -756,6 +779,38 @@ COMMENT ON FUNCTION atp_internal.activate_schema(int, int, text) IS
 The caller holds the row of the event type and has checked the change.';
 REVOKE ALL ON FUNCTION atp_internal.activate_schema(int, int, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_compatible_schema(event_type_key int, schema jsonb, mode text, until_version int) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	before record;
+	differences text;
+BEGIN
+	FOR before IN
+		SELECT s.version, s.document FROM atp_internal.event_schema s
+			WHERE s.event_type = require_compatible_schema.event_type_key AND s.status <> 'draft'
+				AND s.version <> require_compatible_schema.until_version
+			ORDER BY s.status = 'active' DESC, s.status = 'retired', s.version DESC
+			LIMIT CASE WHEN require_compatible_schema.mode LIKE '%\_TRANSITIVE%' THEN NULL ELSE 1 END
+	LOOP
+		SELECT pg_catalog.string_agg(pg_catalog.format('At "%s": %s (%s).', pg_catalog.left(d.location, 500), d.why, d.kind), E'\n')
+				|| CASE WHEN pg_catalog.count(*) > 10 THEN E'\nFurther differences are not listed.' ELSE '' END
+			INTO differences
+			FROM (SELECT * FROM atp.schema_differences(before.document, require_compatible_schema.schema, require_compatible_schema.mode) LIMIT 11) d;
+		IF differences IS NOT NULL THEN
+			RAISE EXCEPTION 'schema is not compatible with version % of event type "%"', before.version,
+					(SELECT y.name FROM atp_internal.event_type y WHERE y.event_type = require_compatible_schema.event_type_key)
+				USING ERRCODE = 'TP222', DETAIL = pg_catalog.format(E'The mode is %s.\n%s', require_compatible_schema.mode, differences),
+					HINT = 'Register a breaking change as a type of its own, with a version suffix, or name another mode.';
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_compatible_schema(int, jsonb, text, int) IS
+'Refuse a schema that is not compatible with the versions before it.
+Those are the active one, or the newest that is no draft where none is active; under _TRANSITIVE all but drafts, retired ones too, for their events are kept. until_version is the version of the schema itself, 0 while it has none.
+Raises: TP222.';
+REVOKE ALL ON FUNCTION atp_internal.require_compatible_schema(int, jsonb, text, int) FROM PUBLIC;
+
 CREATE FUNCTION atp.register_schema(event_type text, schema jsonb, compatibility text DEFAULT NULL, status text DEFAULT 'active',
 		description text DEFAULT NULL, changelog text DEFAULT NULL) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -783,6 +838,7 @@ BEGIN
 		PERFORM atp.register_event_type(register_schema.event_type, compatibility => register_schema.compatibility);
 	END IF;
 	mode := COALESCE(register_schema.compatibility, type.compatibility);
+	PERFORM atp_internal.require_compatible_schema(type.event_type, register_schema.schema, mode, 0);
 	UPDATE atp_internal.event_type y SET latest_version = y.latest_version + 1
 		WHERE y.event_type = type.event_type RETURNING y.latest_version INTO type.latest_version;
 	INSERT INTO atp_internal.event_schema (event_type, version, status, document, compatibility, description, changelog)
@@ -799,7 +855,7 @@ COMMENT ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) IS
 'Register a schema of an event type as its next version and return that.
 The type is registered too if it is not. status: active (appends are validated against it from the commit on; the version that was active becomes deprecated) or draft. compatibility: the mode to check it under; NULL: the type''s; given with the first schema of a type, it becomes the type''s. A schema equal to one that the type has and that is not retired returns its version and changes nothing.
 Registrations of one type wait for each other until the transaction ends.
-Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
+Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP222 (not compatible), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
 REVOKE ALL ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) TO atp_admin;
 
@@ -844,6 +900,10 @@ BEGIN
 			HINT = 'Set an earlier sunset first: status deprecated with another sunset_at.';
 	END IF;
 	IF set_schema_status.status = 'active' AND version.status <> 'active' THEN
+		-- What was active meanwhile may be another version than the draft was checked against.
+		IF version.status = 'draft' THEN
+			PERFORM atp_internal.require_compatible_schema(type.event_type, version.document, version.compatibility, version.version);
+		END IF;
 		PERFORM atp_internal.activate_schema(type.event_type, version.version, set_schema_status.reason);
 	ELSE
 		PERFORM atp_internal.change_schema_status(type.event_type, version.version, set_schema_status.status,
@@ -853,7 +913,7 @@ END $$;
 COMMENT ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) IS
 'Set the status of a schema version: draft, active, deprecated or retired.
 Activating a version deprecates the one that was active. A deprecated version is accepted where a writer names it, and served to readers who ask for it, until sunset_at (NULL: leave the date that stands). A retired version is accepted no more, for good. The active version cannot step down without a successor.
-Raises: TP207, TP220 (no such version), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
+Raises: TP207, TP220 (no such version), TP222 (a draft is not compatible with what is active now), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
 REVOKE ALL ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) TO atp_admin;
 
@@ -3580,7 +3640,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "system",
 		"description": "A part of the platform started.",
 		"emitted": "when it happens",
-		"producers": ["the background worker", "atp.record_service_start"],
+		"producers": ["the background worker", "atp_internal.record_service_start"],
 		"consumers": ["platform operators"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3589,7 +3649,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"description": "A part of the platform started.",
 			"type": "object",
 			"properties": {
-				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: worker, signer, relay."},
+				"Component": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Which part: server, worker, signer, relay."},
 				"Version": {"type": "string", "minLength": 1, "maxLength": 64, "description": "Its version."},
 				"Database": {"type": "string", "minLength": 1, "maxLength": 63, "description": "Name of the database that it serves."},
 				"StartedAt": {
@@ -3597,7 +3657,9 @@ SELECT atp_internal.seed_catalog($catalog$
 					"format": "date-time",
 					"pattern": "^[0-9]{4,}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]+)?Z$",
 					"description": "When. RFC 3339, UTC."
-				}
+				},
+				"Guard": {"enum": ["on", "off"], "description": "The setting atp.guard; off: objects of the store could be changed."},
+				"Preloaded": {"type": "boolean", "description": "Whether the library was in shared_preload_libraries."}
 			},
 			"required": ["Component", "Version", "Database", "StartedAt"],
 			"additionalProperties": false
@@ -4451,6 +4513,320 @@ The stream is verified first, and takes no events afterwards. Appends EventStrea
 Raises: TP103 (no such stream, or an empty one), TP106 (sealed or archived already), TP201, TP202, TP203, TP504 (the stream does not verify), 22004, 25006, 42501.';
 REVOKE ALL ON FUNCTION atp.seal_stream(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.seal_stream(text, text, text) TO atp_writer, atp_admin;
+
+-- ==== src/stream/ingest.sql ====
+-- Ingestion: reports of who did what to which resource. What is sound becomes AuditEventReceived in the resource's stream; what is not
+-- becomes AuditEventValidationFailed in quarantine, and nothing is raised for it.
+CREATE TABLE atp_internal.ingest_batch (
+	tenant int NOT NULL,
+	batch_id uuid NOT NULL,
+	event_count int NOT NULL,
+	source text NOT NULL,
+	digest bytea NOT NULL,
+	started_at timestamptz NOT NULL,
+	completed_at timestamptz,
+	failed int[],
+	event_ids uuid[],
+	CONSTRAINT ingest_batch_pk PRIMARY KEY (batch_id, tenant)
+);
+COMMENT ON TABLE atp_internal.ingest_batch IS 'Batches that were ingested, and which event each item became. Inserting the row is the lock against the same batch.';
+COMMENT ON COLUMN atp_internal.ingest_batch.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.ingest_batch.batch_id IS 'Identity of the batch: the caller''s, or derived from source and content.';
+COMMENT ON COLUMN atp_internal.ingest_batch.event_count IS 'Items in it.';
+COMMENT ON COLUMN atp_internal.ingest_batch.source IS 'Where the items came from, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.ingest_batch.digest IS 'SHA-256 of the canonical records: a repetition has to agree.';
+COMMENT ON COLUMN atp_internal.ingest_batch.started_at IS 'When its ingestion began.';
+COMMENT ON COLUMN atp_internal.ingest_batch.completed_at IS 'When it ended; NULL only inside the transaction.';
+COMMENT ON COLUMN atp_internal.ingest_batch.failed IS 'Numbers, from 1, of the items that went into quarantine.';
+COMMENT ON COLUMN atp_internal.ingest_batch.event_ids IS 'The event that each item became, in the order of the items.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.ingest_batch', '');
+ALTER TABLE atp_internal.ingest_batch ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.ingest_batch FORCE ROW LEVEL SECURITY;
+CREATE POLICY ingest_batch_tenant ON atp_internal.ingest_batch USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.quarantine (
+	tenant int NOT NULL,
+	event_id uuid NOT NULL,
+	batch_id uuid,
+	item int NOT NULL,
+	attempts int NOT NULL DEFAULT 1,
+	quarantined_at timestamptz NOT NULL,
+	resolved_at timestamptz,
+	resolved_by uuid,
+	stream text NOT NULL,
+	CONSTRAINT quarantine_pk PRIMARY KEY (event_id, tenant)
+);
+COMMENT ON TABLE atp_internal.quarantine IS 'Items that ingestion refused. The items themselves are events; this is the list of them, and what became of each.';
+COMMENT ON COLUMN atp_internal.quarantine.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.quarantine.event_id IS 'The AuditEventValidationFailed that holds the item.';
+COMMENT ON COLUMN atp_internal.quarantine.batch_id IS 'The batch that it came with; NULL: it came alone.';
+COMMENT ON COLUMN atp_internal.quarantine.item IS 'Its number in the batch, from 1.';
+COMMENT ON COLUMN atp_internal.quarantine.attempts IS 'How often it was refused.';
+COMMENT ON COLUMN atp_internal.quarantine.quarantined_at IS 'When it was refused first.';
+COMMENT ON COLUMN atp_internal.quarantine.resolved_at IS 'When it was re-ingested; NULL while it is open.';
+COMMENT ON COLUMN atp_internal.quarantine.resolved_by IS 'The AuditEventReceived that it became.';
+COMMENT ON COLUMN atp_internal.quarantine.stream IS 'The quarantine stream.';
+CREATE INDEX quarantine_open ON atp_internal.quarantine (tenant, event_id) WHERE resolved_at IS NULL;
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.quarantine', '');
+ALTER TABLE atp_internal.quarantine ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.quarantine FORCE ROW LEVEL SECURITY;
+CREATE POLICY quarantine_tenant ON atp_internal.quarantine USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TYPE atp.ingest_result AS (
+	item int,
+	accepted boolean,
+	event_id uuid,
+	stream text,
+	stream_version bigint,
+	hash bytea,
+	recorded_at timestamptz,
+	deduplicated boolean,
+	errors jsonb,
+	batch_id uuid
+);
+COMMENT ON TYPE atp.ingest_result IS 'What became of an item that was handed to ingestion.';
+COMMENT ON COLUMN atp.ingest_result.item IS 'Number of the item in its batch, from 1.';
+COMMENT ON COLUMN atp.ingest_result.accepted IS 'True: it was stored. False: it was put into quarantine.';
+COMMENT ON COLUMN atp.ingest_result.event_id IS 'The event that it became: AuditEventReceived, or AuditEventValidationFailed.';
+COMMENT ON COLUMN atp.ingest_result.stream IS 'The stream of that event: the resource''s, or the quarantine''s.';
+COMMENT ON COLUMN atp.ingest_result.stream_version IS 'Its place in the stream.';
+COMMENT ON COLUMN atp.ingest_result.hash IS 'Its chain link, SHA-256.';
+COMMENT ON COLUMN atp.ingest_result.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.ingest_result.deduplicated IS 'True when it was there already; the rest is the original result.';
+COMMENT ON COLUMN atp.ingest_result.errors IS 'Array of {Code, Location, Keyword, Message}; NULL for an item that was accepted.';
+COMMENT ON COLUMN atp.ingest_result.batch_id IS 'The batch; NULL for an item that came alone.';
+
+CREATE FUNCTION atp.ingest_event(
+	actor text,
+	action text,
+	resource text,
+	payload jsonb DEFAULT '{}',
+	occurred_at timestamptz DEFAULT NULL,
+	event_id uuid DEFAULT NULL,
+	idempotency_key text DEFAULT NULL,
+	payload_type text DEFAULT NULL,
+	metadata jsonb DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS atp.ingest_result
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_ingest_event';
+COMMENT ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) IS
+'Record who did what to which resource, or put the report into quarantine.
+Stored as AuditEventReceived in the stream of the resource: the resource itself where it is a stream name {Type}-{Id}, otherwise Resource- and the resource, bytes that a name cannot have as %XX (or its SHA-256 where that is too long). payload_type: a registered event type whose active schema the payload has to meet. event_id or idempotency_key: the same one with the same content returns the original result. A report that is not valid raises nothing: it becomes AuditEventValidationFailed in a quarantine stream, and its errors are returned.
+Raises: TP202, TP203 (tenant), 25006, 40001, 42501.';
+REVOKE ALL ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ingest_event(text, text, text, jsonb, timestamptz, uuid, text, text, jsonb, text) TO atp_writer;
+
+CREATE FUNCTION atp_internal.ingest_items(tenant int, records jsonb, batch_id uuid, quarantine text, causation text) RETURNS SETOF atp.ingest_result
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_ingest_items';
+COMMENT ON FUNCTION atp_internal.ingest_items(int, jsonb, uuid, text, text) IS
+'Ingest an array of items and return what became of each.
+batch_id: its row says afterwards which event each item became. quarantine: the stream for what is refused; NULL: a new one, and the list of the quarantine gets it. causation goes into the metadata.
+Raises: TP203 (tenant), 22023 (records is no array), 54000 (too many).';
+REVOKE ALL ON FUNCTION atp_internal.ingest_items(int, jsonb, uuid, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.ingest_digest(records jsonb) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_ingest_digest';
+COMMENT ON FUNCTION atp_internal.ingest_digest(jsonb) IS 'Return the SHA-256 of the canonical form of a document.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_digest(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.ingest_batch_id(source text, digest bytea) RETURNS uuid
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT pg_catalog.encode(pg_catalog.set_byte(pg_catalog.set_byte(d.h, 6, (pg_catalog.get_byte(d.h, 6) & 15) | 128), 8,
+			(pg_catalog.get_byte(d.h, 8) & 63) | 128), 'hex')::uuid
+		FROM (SELECT pg_catalog.substr(pg_catalog.sha256('\x6174702f62617463682f763100'::bytea
+			|| pg_catalog.convert_to(ingest_batch_id.source, 'UTF8') || ingest_batch_id.digest), 1, 16)) AS d (h);
+END;
+COMMENT ON FUNCTION atp_internal.ingest_batch_id(text, bytea) IS 'Derive the identity of a batch: a version 8 UUID of source and digest.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_batch_id(text, bytea) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.batch_results(tenant_key int, batch_id uuid) RETURNS SETOF atp.ingest_result
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100
+BEGIN ATOMIC
+	SELECT n.item::int, NOT n.item::int = ANY (b.failed), n.event_id, s.name, e.stream_version, e.hash, e.recorded_at, true,
+			CASE WHEN n.item::int = ANY (b.failed) THEN e.payload::jsonb -> 'ValidationErrors' END, b.batch_id
+		FROM atp_internal.ingest_batch b
+			CROSS JOIN LATERAL pg_catalog.unnest(b.event_ids) WITH ORDINALITY AS n (event_id, item)
+			LEFT JOIN atp_internal.event e ON e.event_id = n.event_id AND e.tenant = b.tenant
+			LEFT JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+		WHERE b.batch_id = batch_results.batch_id AND b.tenant = batch_results.tenant_key
+		ORDER BY n.item;
+END;
+COMMENT ON FUNCTION atp_internal.batch_results(int, uuid) IS 'List what became of each item of a batch.';
+REVOKE ALL ON FUNCTION atp_internal.batch_results(int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp.ingest_batch(records jsonb, source text, batch_id uuid DEFAULT NULL, tenant text DEFAULT NULL) RETURNS SETOF atp.ingest_result
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(ingest_batch.tenant);
+	fingerprint bytea := atp_internal.ingest_digest(ingest_batch.records);
+	id uuid := coalesce(ingest_batch.batch_id, atp_internal.ingest_batch_id(ingest_batch.source, fingerprint));
+	tenant_name text := (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = opened);
+	known atp_internal.ingest_batch;
+	started timestamptz := clock_timestamp();
+BEGIN
+	IF ingest_batch.records IS NULL OR ingest_batch.source IS NULL THEN
+		RAISE EXCEPTION 'records and source must not be null' USING ERRCODE = '22004';
+	ELSIF jsonb_typeof(ingest_batch.records) <> 'array' THEN
+		RAISE EXCEPTION 'records is not a JSON array' USING ERRCODE = '22023',
+			HINT = 'For example [{"actor": "alice", "action": "document.updated", "resource": "document-42", "payload": {}}].';
+	ELSIF length(ingest_batch.source) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'source must have 1 to 255 characters' USING ERRCODE = '22023';
+	END IF;
+	INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
+		VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
+		ON CONFLICT (batch_id, tenant) DO NOTHING;
+	IF NOT FOUND THEN
+		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened;
+		IF known.digest <> fingerprint THEN
+			RAISE EXCEPTION 'batch id was used before for other content' USING ERRCODE = 'TP104',
+				DETAIL = format('Batch %s was ingested at %s from "%s".', id, known.started_at, known.source),
+				HINT = 'Give another batch its own id, or none: it is derived then.';
+		END IF;
+		RETURN QUERY SELECT * FROM atp_internal.batch_results(opened, id);
+		RETURN;
+	END IF;
+	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionStarted', jsonb_build_object(
+		'BatchId', id, 'TenantId', tenant_name, 'EventCount', jsonb_array_length(ingest_batch.records), 'Source', ingest_batch.source));
+	RETURN QUERY SELECT * FROM atp_internal.ingest_items(opened, ingest_batch.records, id, NULL, NULL);
+	UPDATE atp_internal.ingest_batch b SET completed_at = clock_timestamp() WHERE b.batch_id = id AND b.tenant = opened RETURNING b.* INTO known;
+	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionCompleted', jsonb_build_object(
+		'BatchId', id, 'TenantId', tenant_name, 'SuccessCount', known.event_count - cardinality(known.failed),
+		'FailureCount', cardinality(known.failed),
+		'Duration', format('PT%sS', trim_scale(extract(epoch FROM known.completed_at - started)))));
+END $$;
+COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
+'Ingest an array of items: keep the good, quarantine the bad, list each.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
+Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
+REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) TO atp_writer;
+
+CREATE VIEW atp.ingest_batches AS
+	SELECT b.batch_id, b.source, b.event_count, b.event_count - pg_catalog.cardinality(b.failed) AS success_count,
+		pg_catalog.cardinality(b.failed) AS failure_count, b.started_at, b.completed_at
+	FROM atp_internal.ingest_batch b
+	WHERE b.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.ingest_batches IS 'List the batches that were ingested for the current tenant.';
+COMMENT ON COLUMN atp.ingest_batches.batch_id IS 'Identity of the batch; atp.get_batch lists its items.';
+COMMENT ON COLUMN atp.ingest_batches.source IS 'Where the items came from.';
+COMMENT ON COLUMN atp.ingest_batches.event_count IS 'Items in it.';
+COMMENT ON COLUMN atp.ingest_batches.success_count IS 'Items that are stored.';
+COMMENT ON COLUMN atp.ingest_batches.failure_count IS 'Items that went into quarantine.';
+COMMENT ON COLUMN atp.ingest_batches.started_at IS 'When its ingestion began.';
+COMMENT ON COLUMN atp.ingest_batches.completed_at IS 'When it ended.';
+GRANT SELECT ON atp.ingest_batches TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.get_batch(batch_id uuid, tenant text DEFAULT NULL) RETURNS SETOF atp.ingest_result
+	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT * FROM atp_internal.batch_results(atp_internal.open_tenant(get_batch.tenant), get_batch.batch_id);
+END;
+COMMENT ON FUNCTION atp.get_batch(uuid, text) IS
+'List what became of each item of a batch, in the order of the items.
+No row where there is no such batch. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_batch(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_batch(uuid, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_quarantine(max_count int DEFAULT 100, after_event_id uuid DEFAULT NULL, batch uuid DEFAULT NULL,
+		include_resolved boolean DEFAULT false, tenant text DEFAULT NULL)
+	RETURNS TABLE (event_id uuid, batch_id uuid, item int, attempts int, errors jsonb, original jsonb, quarantined_at timestamptz,
+		resolved_at timestamptz, resolved_by uuid, stream text)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(list_quarantine.tenant);
+BEGIN
+	RETURN QUERY SELECT q.event_id, q.batch_id, q.item, q.attempts, e.payload::jsonb -> 'ValidationErrors', e.payload::jsonb -> 'OriginalPayload',
+			q.quarantined_at, q.resolved_at, q.resolved_by, q.stream
+		FROM (SELECT * FROM atp_internal.quarantine w
+				WHERE w.tenant = opened AND (list_quarantine.include_resolved OR w.resolved_at IS NULL)
+					AND (list_quarantine.after_event_id IS NULL OR w.event_id > list_quarantine.after_event_id)
+					AND (list_quarantine.batch IS NULL OR w.batch_id = list_quarantine.batch)
+				ORDER BY w.event_id LIMIT list_quarantine.max_count) q
+			LEFT JOIN atp_internal.event e ON e.event_id = q.event_id AND e.tenant = q.tenant
+		ORDER BY q.event_id;
+END $$;
+COMMENT ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) IS
+'List the items in quarantine, oldest first.
+errors and original are those of the first refusal; attempts counts the refusals. after_event_id: only later ones, for the next page. batch: only those of a batch. include_resolved: those that were re-ingested too, with the event that they became.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_quarantine(int, uuid, uuid, boolean, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.reingest_event(event_id uuid, record jsonb DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.ingest_result
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(reingest_event.tenant);
+	known atp_internal.quarantine;
+	answer atp.ingest_result;
+BEGIN
+	SELECT q.* INTO known FROM atp_internal.quarantine q WHERE q.event_id = reingest_event.event_id AND q.tenant = opened FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no item in quarantine has this event id' USING ERRCODE = 'TP253',
+			DETAIL = format('It is %s.', reingest_event.event_id), HINT = 'atp.list_quarantine() lists them.';
+	END IF;
+	IF known.resolved_at IS NOT NULL THEN
+		SELECT known.item, true, e.event_id, s.name, e.stream_version, e.hash, e.recorded_at, true, NULL, known.batch_id INTO answer
+			FROM atp_internal.event e
+				JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+			WHERE e.event_id = known.resolved_by AND e.tenant = opened;
+		RETURN answer;
+	END IF;
+	SELECT r.* INTO answer
+		FROM atp_internal.ingest_items(opened, jsonb_build_array(coalesce(reingest_event.record,
+			(SELECT e.payload::jsonb -> 'OriginalPayload' FROM atp_internal.event e WHERE e.event_id = known.event_id AND e.tenant = opened))),
+			NULL, known.stream, atp.ulid_from_uuid(known.event_id)) r;
+	IF answer.accepted THEN
+		UPDATE atp_internal.quarantine q SET resolved_at = clock_timestamp(), resolved_by = answer.event_id
+			WHERE q.event_id = known.event_id AND q.tenant = opened;
+	ELSE
+		UPDATE atp_internal.quarantine q SET attempts = q.attempts + 1 WHERE q.event_id = known.event_id AND q.tenant = opened;
+	END IF;
+	answer.item := known.item;
+	answer.batch_id := known.batch_id;
+	RETURN answer;
+END $$;
+COMMENT ON FUNCTION atp.reingest_event(uuid, jsonb, text) IS
+'Ingest an item of the quarantine again, corrected or as it was.
+event_id names the AuditEventValidationFailed; record is the corrected item, NULL: the original (a cause outside it has gone). Accepted, it names the failure as its causation_id, and the item is resolved: doing it again returns the same result with deduplicated = true. Refused, its quarantine stream gets a further AuditEventValidationFailed, and the item stays open.
+Raises: TP253 (no such item), TP202, TP203 (tenant).';
+REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+-- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
+CREATE VIEW atp.ingest AS
+	SELECT NULL::text AS actor, NULL::text AS action, NULL::text AS resource, NULL::text AS payload, NULL::text AS occurred_at,
+		NULL::text AS event_id, NULL::text AS idempotency_key, NULL::text AS payload_type, NULL::text AS metadata, NULL::text AS source,
+		NULL::text AS tenant
+	WHERE false;
+COMMENT ON VIEW atp.ingest IS
+'Take rows by COPY FROM or INSERT and ingest them in batches; has no rows of its own.
+Rows of one statement are ingested at its end, or when atp.ingest_batch_size of one source and tenant have come together, as ingest_batch does it: what is not valid goes into quarantine, and the same file again is recognised batch by batch, provided that every row says when (occurred_at) or which (event_id, idempotency_key): rows that do not may be equal and yet two acts. Results: atp.ingest_batches, atp.get_batch, atp.list_quarantine.';
+COMMENT ON COLUMN atp.ingest.actor IS 'Who acted.';
+COMMENT ON COLUMN atp.ingest.action IS 'What was done.';
+COMMENT ON COLUMN atp.ingest.resource IS 'What it was done to.';
+COMMENT ON COLUMN atp.ingest.payload IS 'Details, text of a JSON object; NULL: none.';
+COMMENT ON COLUMN atp.ingest.occurred_at IS 'When, RFC 3339 with offset; NULL: the time of ingestion.';
+COMMENT ON COLUMN atp.ingest.event_id IS 'Id of the event, ULID or uuid; NULL: one is made.';
+COMMENT ON COLUMN atp.ingest.idempotency_key IS 'Key by which a repetition is recognised within the resource.';
+COMMENT ON COLUMN atp.ingest.payload_type IS 'Registered event type whose schema the payload has to meet.';
+COMMENT ON COLUMN atp.ingest.metadata IS 'Text of a JSON object; NULL: none.';
+COMMENT ON COLUMN atp.ingest.source IS 'Where the row comes from; NULL: copy.';
+COMMENT ON COLUMN atp.ingest.tenant IS 'Name of the tenant; NULL: that of the setting atp.tenant.';
+GRANT SELECT, INSERT ON atp.ingest TO atp_writer, atp_admin;
+
+CREATE FUNCTION atp_internal.ingest_rows() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_ingest_rows';
+COMMENT ON FUNCTION atp_internal.ingest_rows() IS 'Gather the rows that a statement gives to the view atp.ingest, and ingest them.';
+REVOKE ALL ON FUNCTION atp_internal.ingest_rows() FROM PUBLIC;
+CREATE TRIGGER ingest_rows_begin BEFORE INSERT ON atp.ingest FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.ingest_rows();
+CREATE TRIGGER ingest_rows INSTEAD OF INSERT ON atp.ingest FOR EACH ROW EXECUTE FUNCTION atp_internal.ingest_rows();
+CREATE TRIGGER ingest_rows_end AFTER INSERT ON atp.ingest FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.ingest_rows();
 
 -- ==== src/stream/policy.sql ====
 -- Policies: what a tenant rules about its events (retention, classification, access), as records of which every version is kept.
@@ -5388,16 +5764,16 @@ BEGIN
 			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
 	END IF;
 	PERFORM atp_internal.lock_checkpoints();
-	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
-			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	IF EXISTS (SELECT FROM atp_internal.checkpoint_signature) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'checkpoints are signed under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once a checkpoint is signed.';
 	END IF;
 	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
 END $$;
 COMMENT ON FUNCTION atp.set_origin(text) IS
-'Set the origin, the first line of every checkpoint, before there is one.
+'Set the origin, the first line of every checkpoint, before one is signed.
 Without it the origin is atp/ and a random uuid.
-Raises: TP502 (malformed), TP505 (there are checkpoints).';
+Raises: TP502 (malformed), TP505 (checkpoints are signed).';
 REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
 
@@ -5471,21 +5847,25 @@ Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
 REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
 
+CREATE FUNCTION atp_internal.newest_signed() RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT g.size FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE k.purpose = 'log' AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	ORDER BY g.size DESC FETCH FIRST ROW ONLY;
+END;
+COMMENT ON FUNCTION atp_internal.newest_signed() IS 'Return the size of the newest checkpoint that the log has signed; NULL: none.';
+REVOKE ALL ON FUNCTION atp_internal.newest_signed() FROM PUBLIC;
+
 CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	WITH counting AS (
-		SELECT g.size, g.line, k.purpose, g.vkey
-		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
-		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
-	), chosen AS (
-		SELECT c.size FROM counting c
-		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
-		ORDER BY c.size DESC FETCH FIRST ROW ONLY
-	)
-	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
-	FROM counting c JOIN chosen USING (size)
-	GROUP BY c.size;
+	SELECT atp_internal.checkpoint_body(g.size) || E'\n' || pg_catalog.string_agg(g.line, '' ORDER BY k.purpose, g.vkey COLLATE "C")
+	FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE g.size = coalesce(get_checkpoint.size, atp_internal.newest_signed())
+		AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	GROUP BY g.size
+	HAVING pg_catalog.bool_or(k.purpose = 'log');
 END;
 COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
 'Return a signed checkpoint as a note: the newest one, or that of a size.
@@ -5605,6 +5985,45 @@ They come from atp-signer or a witness. note is a signed note whose text is one 
 Raises: TP502 (no signed checkpoint, or a wrong signature), TP503 (no known key, or one that is retired or compromised), TP505 (another checkpoint).';
 REVOKE ALL ON FUNCTION atp.submit_checkpoint(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.submit_checkpoint(text) TO atp_auditor, atp_admin;
+
+-- ==== src/log/proof.sql ====
+-- Proofs from the stored trees.
+CREATE FUNCTION atp.prove_event(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'atp_proof_prove_event';
+COMMENT ON FUNCTION atp.prove_event(uuid, text) IS
+'Prove that an event is in its tenant''s log under a checkpoint.
+A document: the leaf (its index and hash, which is the event''s chain link), its inclusion in the tenant''s tree (tree_size, tree_root, tree_proof), that tree''s head as a leaf of the root log (head_leaf, head_proof), and the checkpoint, a signed note, null where nobody has signed one. Hashes in hexadecimal. The newest signed checkpoint is taken. See docs/howto for how to check it by hand. Takes the same time whatever the size of the log.
+Raises: TP111 (no such event), TP202, TP506 (no checkpoint covers it yet), 42501.';
+REVOKE ALL ON FUNCTION atp.prove_event(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.prove_event(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.prove_consistency(old_size bigint, new_size bigint, tenant text DEFAULT NULL) RETURNS bytea[]
+	LANGUAGE c STABLE PARALLEL RESTRICTED COST 1000 AS 'MODULE_PATHNAME', 'atp_proof_prove_consistency';
+COMMENT ON FUNCTION atp.prove_consistency(bigint, bigint, text) IS
+'Prove that the log of new_size leaves begins with that of old_size leaves.
+Without a tenant, of the root log, whose sizes checkpoints state; with one, of that tenant''s tree. Hashes in the order of RFC 6962; see merkle_verify_consistency. Takes the same time whatever the size of the log.
+Raises: TP202, TP501 (sizes), TP506 (the stored tree is damaged), 42501.';
+REVOKE ALL ON FUNCTION atp.prove_consistency(bigint, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.prove_consistency(bigint, bigint, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.list_heads(after_leaf bigint DEFAULT -1, max_count int DEFAULT 1000,
+		OUT leaf bigint, OUT log_uid uuid, OUT size bigint, OUT root bytea, OUT previous_size bigint, OUT consistency bytea[]) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT h.leaf, t.log_uid, h.size, h.root, p.size,
+		CASE WHEN p.size IS NOT NULL THEN atp.prove_consistency(p.size, h.size, t.name) END
+	FROM (SELECT x.* FROM atp_internal.tenant_head x WHERE x.leaf > list_heads.after_leaf ORDER BY x.leaf
+			FETCH FIRST list_heads.max_count ROWS ONLY) h
+		JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		LEFT JOIN LATERAL (SELECT o.size FROM atp_internal.tenant_head o WHERE o.tenant = h.tenant AND o.leaf < h.leaf
+			ORDER BY o.leaf DESC FETCH FIRST ROW ONLY) p ON true
+	ORDER BY h.leaf;
+END;
+COMMENT ON FUNCTION atp.list_heads(bigint, int) IS
+'List the leaves of the root log: heads of tenants'' trees, with proof of growth.
+consistency proves that the tenant''s tree grew from its head before (previous_size), and is NULL for its first. What atp-signer asks for.';
+REVOKE ALL ON FUNCTION atp.list_heads(bigint, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_heads(bigint, int) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -7310,6 +7729,72 @@ Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (
 REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
 
+-- ==== src/compliance/export.sql ====
+-- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
+CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.open_tenant(request_export.tenant);
+	export uuid := atp.create_event_id();
+BEGIN
+	PERFORM atp_internal.emit_event(key, 'atp.Export-' || export, 'ExportRequested', jsonb_build_object('ExportId', export,
+		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'RequestedBy', session_user,
+		'Purpose', request_export.purpose, 'Format', 'bundle', 'Filter', '{}'::jsonb));
+	RETURN export;
+END $$;
+COMMENT ON FUNCTION atp.request_export(text, text) IS
+'Record that an export is asked for, and return its id for export_bundle.
+Committed before the export, it stands also where the export fails; see fail_export. purpose says in words what it is for. Records ExportRequested.
+Raises: TP202, 42501.';
+REVOKE ALL ON FUNCTION atp.request_export(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.request_export(text, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.open_tenant(fail_export.tenant);
+BEGIN
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
+	END IF;
+	PERFORM atp_internal.emit_event(key, 'atp.Export-' || fail_export.export, 'ExportFailed', jsonb_build_object('ExportId', fail_export.export,
+		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'FailureReason', fail_export.reason,
+		'Attempt', (SELECT count(*) + 1 FROM atp_internal.event e JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
+				JOIN atp_internal.event_type y ON y.event_type = e.event_type
+			WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export AND y.name = 'ExportFailed'),
+		'FailedAt', atp_internal.event_time(clock_timestamp())));
+END $$;
+COMMENT ON FUNCTION atp.fail_export(uuid, text, text) IS
+'Record that a requested export came to nothing.
+To be called by whoever ran export_bundle, after its transaction was rolled back. Records ExportFailed.
+Raises: TP103 (no such export was requested), TP202, 42501.';
+REVOKE ALL ON FUNCTION atp.fail_export(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.fail_export(uuid, text, text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp.export_bundle(
+	stream text DEFAULT NULL,
+	event_type text DEFAULT NULL,
+	recorded_from timestamptz DEFAULT NULL,
+	recorded_until timestamptz DEFAULT NULL,
+	completeness text DEFAULT 'records',
+	first_leaf bigint DEFAULT 0,
+	max_leaves bigint DEFAULT NULL,
+	known_size bigint DEFAULT NULL,
+	known_tree_size bigint DEFAULT NULL,
+	export uuid DEFAULT NULL,
+	tenant text DEFAULT NULL
+) RETURNS SETOF text
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100000 COST 1000 AS 'MODULE_PATHNAME', 'atp_export_bundle';
+COMMENT ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) IS
+'Export a tenant''s events under the newest signed checkpoint, as lines of JSON.
+Without arguments the whole log. stream, event_type, recorded_from (inclusive) and recorded_until (exclusive) filter. completeness says what is told of events that the filter leaves out: records (their records without content, so that it can be seen that they do not match), hashes (their leaf hashes only), proofs (nothing: each event comes with a proof of its own; for one stream out of a large log). first_leaf and max_leaves export a part of the log. known_size and known_tree_size are sizes from a known head of atp-verify: the bundle then proves growth from there. export is an id of request_export. In a target list rows come as they are made, in constant memory: COPY (SELECT atp.export_bundle()) TO ... WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'') writes them unchanged.
+Records ExportRequested, ExportStarted and ExportCompleted unless the transaction is read only.
+Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged), 22023, 42501.';
+REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
+
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
 CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
@@ -7797,7 +8282,7 @@ BEGIN
 			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
 			JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
 		WHERE p.proretset AND p.prorettype = 'atp.finding'::regtype AND p.pronamespace = 'atp_internal'::regnamespace
-			AND p.pronargs = p.pronargdefaults AND p.proowner = 'atp_owner'::regrole
+			AND p.pronargs = p.pronargdefaults
 	LOOP
 		BEGIN
 			FOR found IN EXECUTE format('SELECT * FROM %s()', room.name) LOOP
@@ -7816,6 +8301,38 @@ COMMENT ON FUNCTION atp.doctor() IS
 level is error (events are at risk or unguarded), warning, note or ok. Looks at the catalogs and settings and verifies no event: that is verify_all. Changes nothing, works on a standby. A check that fails is a finding itself. What it says rests on the catalogs as this server presents them; see docs/design/guard.md.';
 REVOKE ALL ON FUNCTION atp.doctor() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.doctor() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/servicestart.sql ====
+-- Start-ups on record: which version serves the database, and whether the guard stood. The background worker asks once a minute.
+CREATE FUNCTION atp_internal.record_service_start() RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	version text := atp_internal.library_version();	-- first: the library brings its settings
+	home int := (SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default');
+	started text := atp_internal.event_time(pg_postmaster_start_time());
+	guard text := current_setting('atp.guard');
+	latest jsonb;
+BEGIN
+	SELECT e.payload::jsonb INTO latest FROM atp_internal.event e
+		JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant AND s.version = e.stream_version
+		WHERE s.tenant = home AND s.name = 'atp.Service-server';
+	IF latest ->> 'StartedAt' = started AND latest ->> 'Guard' = guard THEN
+		RETURN false;
+	END IF;
+	-- The start before a store was first used is not worth a record, unless it was one that put the guard down.
+	IF latest IS NULL AND NOT EXISTS (SELECT FROM atp_internal.stream s
+			WHERE s.created_at < pg_postmaster_start_time() OR guard <> 'on' AND atp_internal.library_is_preloaded()) THEN
+		RETURN false;
+	END IF;
+	PERFORM atp_internal.emit_event(home, 'atp.Service-server', 'ServiceStarted', jsonb_build_object('Component', 'server',
+		'Version', version, 'Database', current_database(), 'StartedAt', started,
+		'Guard', guard, 'Preloaded', atp_internal.library_is_preloaded()));
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp_internal.record_service_start() IS
+'Record the start of the server in the stream atp.Service-server, once.
+The event ServiceStarted says the version of the library, whether it is preloaded, and whether atp.guard is on; it is recorded again when that changes by a reload. The start before a store was first used is not recorded, unless it put the guard down.';
+REVOKE ALL ON FUNCTION atp_internal.record_service_start() FROM PUBLIC;
 
 -- ==== src/roof/init.sql ====
 -- The roof: ownership of every member goes to atp_owner, which nobody can be, and nothing inside is left to PUBLIC. Schema atp

@@ -36,5 +36,5 @@ atp--$(ATP_VERSION).sql: atp.control src/MANIFEST src/errors.txt $(PARTS) src/to
 	src/tools/assemble >$@.new && mv $@.new $@
 bin/%: src/cli/%.c $(filter src/core/%,$(OBJS))
 	@mkdir -p bin
-	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $^ -Wl,--as-needed -lcrypto -ljson-c -lpq
+	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $^ -L$(shell $(PG_CONFIG) --libdir) -Wl,--as-needed -lcrypto -ljson-c -lpq
 .PHONY: sql

@@ -115,16 +115,16 @@ BEGIN
 			HINT = 'An origin has 1 to 200 visible ASCII characters, for example audit.example.com/atp.';
 	END IF;
 	PERFORM atp_internal.lock_checkpoints();
-	IF EXISTS (SELECT FROM atp_internal.checkpoint) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'there are checkpoints under the present origin',
-			HINT = 'The origin is the identity of the root log; it stands for ever once there is a checkpoint.';
+	IF EXISTS (SELECT FROM atp_internal.checkpoint_signature) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP505', MESSAGE = 'checkpoints are signed under the present origin',
+			HINT = 'The origin is the identity of the root log; it stands for ever once a checkpoint is signed.';
 	END IF;
 	UPDATE atp_internal.checkpoint_state s SET origin = set_origin.origin;
 END $$;
 COMMENT ON FUNCTION atp.set_origin(text) IS
-'Set the origin, the first line of every checkpoint, before there is one.
+'Set the origin, the first line of every checkpoint, before one is signed.
 Without it the origin is atp/ and a random uuid.
-Raises: TP502 (malformed), TP505 (there are checkpoints).';
+Raises: TP502 (malformed), TP505 (checkpoints are signed).';
 REVOKE ALL ON FUNCTION atp.set_origin(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_origin(text) TO atp_admin;
 
@@ -198,21 +198,25 @@ Raises: 25001, 25006, TP503 (the key file is unusable), TP504.';
 REVOKE ALL ON FUNCTION atp.create_checkpoint() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_checkpoint() TO atp_admin;
 
+CREATE FUNCTION atp_internal.newest_signed() RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT g.size FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE k.purpose = 'log' AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	ORDER BY g.size DESC FETCH FIRST ROW ONLY;
+END;
+COMMENT ON FUNCTION atp_internal.newest_signed() IS 'Return the size of the newest checkpoint that the log has signed; NULL: none.';
+REVOKE ALL ON FUNCTION atp_internal.newest_signed() FROM PUBLIC;
+
 CREATE FUNCTION atp.get_checkpoint(size bigint DEFAULT NULL) RETURNS text
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	WITH counting AS (
-		SELECT g.size, g.line, k.purpose, g.vkey
-		FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
-		WHERE k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size)
-	), chosen AS (
-		SELECT c.size FROM counting c
-		WHERE c.purpose = 'log' AND (get_checkpoint.size IS NULL OR c.size = get_checkpoint.size)
-		ORDER BY c.size DESC FETCH FIRST ROW ONLY
-	)
-	SELECT atp_internal.checkpoint_body(c.size) || E'\n' || pg_catalog.string_agg(c.line, '' ORDER BY c.purpose, c.vkey COLLATE "C")
-	FROM counting c JOIN chosen USING (size)
-	GROUP BY c.size;
+	SELECT atp_internal.checkpoint_body(g.size) || E'\n' || pg_catalog.string_agg(g.line, '' ORDER BY k.purpose, g.vkey COLLATE "C")
+	FROM atp_internal.checkpoint_signature g JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+	WHERE g.size = coalesce(get_checkpoint.size, atp_internal.newest_signed())
+		AND (k.state = 'active' OR (k.state = 'retired' AND g.size <= k.until_size))
+	GROUP BY g.size
+	HAVING pg_catalog.bool_or(k.purpose = 'log');
 END;
 COMMENT ON FUNCTION atp.get_checkpoint(bigint) IS
 'Return a signed checkpoint as a note: the newest one, or that of a size.

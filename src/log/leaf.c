@@ -9,7 +9,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -20,6 +19,7 @@
 #include "utils/uuid.h"
 
 #include "log/alert.h"
+#include "log/predecessor.h"
 #include "log/tile.h"
 #include "pg/query.h"
 #include "pg/scan.h"
@@ -31,7 +31,6 @@ PG_FUNCTION_INFO_V1(atp_leaf_resume);
 
 #define SLICE 20000				/* log rows in one pass */
 #define TREES_OPEN_MAX 512
-#define STREAMS_KEPT 65536
 
 enum							/* places behind the event's own columns */
 {
@@ -41,21 +40,6 @@ enum							/* places behind the event's own columns */
 #define LEAF_COLUMNS "SELECT " ATP_CHAIN_COLUMNS ", l.log_position, l.tenant, l.event_id" \
 	" FROM atp_internal.log l LEFT JOIN atp_internal.event e ON e.event_id = l.event_id AND e.tenant = l.tenant" \
 	" AND e.stream = l.stream AND e.event_type = l.event_type "
-
-typedef struct StreamKey
-{
-	int64		stream;
-	int32		tenant;
-	int32		zero;
-} StreamKey;
-
-typedef struct KnownStream		/* direct-mapped */
-{
-	StreamKey	key;
-	int64		version;		/* of the event whose link is `hash`; 0: none is known */
-	uint8		stream_uid[UUID_LEN];
-	uint8		hash[ATP_HASH_SIZE];
-} KnownStream;
 
 typedef struct OpenTree
 {
@@ -70,77 +54,23 @@ typedef struct Growing
 {
 	MemoryContext memory;
 	HTAB	   *trees;
-	KnownStream *known;
+	AtpPredecessor *known;
 	OpenTree   *last;			/* the tree of the row before */
 	int64		taken;
 	int64		last_position;
 } Growing;
 
-static KnownStream *known_streams;	/* kept between runs of a backend */
+static AtpPredecessor *known_streams;	/* kept between runs of a backend */
 static bool known_are_right = false;	/* no transaction has failed since they were filled */
 static int	setting_merge_delay = 60000;
 
 /* ---- one row ---- */
 
-typedef struct Predecessor
-{
-	bool		found;
-	bool		has_hash;
-	KnownStream *known;
-} Predecessor;
-
-static bool
-take_predecessor(void *context, TupleTableSlot *row)
-{
-	Predecessor *before = context;
-
-	before->found = true;
-	memcpy(before->known->stream_uid, DatumGetUUIDP(row->tts_values[0])->data, UUID_LEN);
-	if (!row->tts_isnull[1])
-	{
-		struct varlena *hash = PG_DETOAST_DATUM_PACKED(row->tts_values[1]);
-
-		before->has_hash = VARSIZE_ANY_EXHDR(hash) == ATP_HASH_SIZE;
-		if (before->has_hash)
-			memcpy(before->known->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
-	}
-	return false;
-}
-
-/* The identity of the event's stream and the link before the event. Returns what is wrong, or NULL. */
-static const char *
-find_stream(Growing *growing, int64 stream, int32 tenant, int64 version, KnownStream **known)
-{
-	static AtpScan first = {
-		"SELECT s.stream_uid, NULL::bytea FROM atp_internal.stream s WHERE s.stream = $1 AND s.tenant = $2", 2, {INT8OID, INT4OID}
-	};
-	static AtpScan later = {
-		"SELECT s.stream_uid, p.hash FROM atp_internal.stream s LEFT JOIN atp_internal.event p ON p.stream = s.stream"
-		" AND p.tenant = s.tenant AND p.stream_version = $3 AND p.event_id BETWEEN s.min_event_id AND s.max_event_id"
-		" WHERE s.stream = $1 AND s.tenant = $2", 3, {INT8OID, INT4OID, INT8OID}
-	};
-	StreamKey	key = {stream, tenant, 0};
-	KnownStream *place = &growing->known[murmurhash32((uint32) stream * 31 + tenant) % STREAMS_KEPT];
-	Predecessor before = {.known = place};
-	Datum		arguments[] = {Int64GetDatum(stream), Int32GetDatum(tenant), Int64GetDatum(version - 1)};
-
-	*known = place;
-	if (memcmp(&place->key, &key, sizeof(key)) == 0 && place->version == version - 1 && version > 1)
-		return NULL;
-	place->key = key;
-	place->version = 0;
-	memset(place->hash, 0, ATP_HASH_SIZE);
-	atp_scan(version == 1 ? &first : &later, arguments, take_predecessor, &before);
-	if (!before.found)
-		return "event belongs to no stream";
-	return version == 1 || before.has_hash ? NULL : "the event before is missing";
-}
-
 /* Recomputes the hash of a row's event. Returns what is wrong, or NULL. */
 static const char *
 recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
 {
-	KnownStream *known;
+	AtpPredecessor *known;
 	AtpChainWalk walk = {0};
 	const char *fault;
 
@@ -150,7 +80,8 @@ recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
 	if (fault == NULL && link->version < 1)
 		fault = "event has no version";
 	if (fault == NULL)
-		fault = find_stream(growing, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant, link->version, &known);
+		fault = atp_predecessor_find(growing->known, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant,
+									 link->version, &known);
 	if (fault != NULL)
 		return fault;
 	walk.version = link->version - 1;
@@ -158,11 +89,10 @@ recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
 	fault = atp_chain_walk(&walk, known->stream_uid, link, NULL);
 	if (fault != NULL)
 	{
-		known->key.zero = 1;	/* equal to no key: read it afresh */
+		known->stream = 0;		/* to be read afresh */
 		return fault;
 	}
-	known->version = link->version;
-	memcpy(known->hash, link->hash, ATP_HASH_SIZE);
+	atp_predecessor_pass(known, link->version, link->hash);
 	return NULL;
 }
 
@@ -285,9 +215,9 @@ begin(Growing *growing)
 	control.hcxt = growing->memory;
 	growing->trees = hash_create("atp growing trees", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	if (known_streams == NULL)
-		known_streams = MemoryContextAllocHuge(TopMemoryContext, sizeof(KnownStream) * STREAMS_KEPT);
+		known_streams = MemoryContextAllocHuge(TopMemoryContext, sizeof(AtpPredecessor) * ATP_PREDECESSORS);
 	if (!known_are_right)
-		memset(known_streams, 0, sizeof(KnownStream) * STREAMS_KEPT);
+		memset(known_streams, 0, sizeof(AtpPredecessor) * ATP_PREDECESSORS);
 	known_are_right = false;	/* until the run has come to its end */
 	growing->known = known_streams;
 }

@@ -319,10 +319,10 @@ atp_tile_save(AtpTree *tree)
 /* ---- reading ---- */
 
 AtpTileReader *
-atp_tile_read(int32 tenant)
+atp_tile_read(int32 tenant, MemoryContext memory)
 {
 	static AtpQuery query = {"SELECT size FROM atp_internal.tree WHERE tenant = $1", 1, {INT4OID}};
-	AtpTileReader *reader = palloc(sizeof(AtpTileReader));
+	AtpTileReader *reader = MemoryContextAlloc(memory, sizeof(AtpTileReader));
 	Datum		argument = Int32GetDatum(tenant);
 
 	reader->tenant = tenant;

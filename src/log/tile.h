@@ -46,7 +46,7 @@ extern void atp_tile_save(AtpTree *tree);	/* also frees it */
 /* The nodes of a stored tree, for proofs: what the active snapshot shows. Remembers the tiles read last. */
 typedef struct AtpTileReader AtpTileReader;
 
-extern AtpTileReader *atp_tile_read(int32 tenant);
+extern AtpTileReader *atp_tile_read(int32 tenant, MemoryContext memory);
 extern uint64 atp_tile_size(const AtpTileReader *reader);
 extern AtpTreeSource atp_tile_source(AtpTileReader *reader);
 

@@ -45,8 +45,8 @@ typedef struct Walker
 
 static void write_value(Walker *walker, JEntry entry, const char *base, uint32 start, uint32 end);
 
-static void *
-grow_palloc(void *context, void *memory, size_t size)
+void *
+atp_grow_palloc(void *context, void *memory, size_t size)
 {
 	return memory == NULL ? MemoryContextAllocHuge((MemoryContext) context, size) : repalloc_huge(memory, size);
 }
@@ -54,7 +54,7 @@ grow_palloc(void *context, void *memory, size_t size)
 void
 atp_buf_init_palloc(AtpBuf *buf, MemoryContext context)
 {
-	atp_buf_init(buf, grow_palloc, context);
+	atp_buf_init(buf, atp_grow_palloc, context);
 }
 
 static void
@@ -336,7 +336,7 @@ atp_canonical_json_text(PG_FUNCTION_ARGS)
 
 	check_encoding();
 	begin_text(&out);
-	atp_json_init(&json, grow_palloc, CurrentMemoryContext);
+	atp_json_init(&json, atp_grow_palloc, CurrentMemoryContext);
 	if (!atp_json_parse(&json, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document), limits, &error) ||
 		!atp_json_canonical(&json, profile, &out, &error))
 		ereport(ERROR, errcode(ATP_ERR_INVALID_JSON),

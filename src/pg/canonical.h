@@ -12,6 +12,9 @@
 
 #include "core/canon.h"
 
+/* Grows memory of core in the memory context `context`; raises where there is none. */
+extern void *atp_grow_palloc(void *context, void *memory, size_t size);
+
 /* Makes a buffer that grows in a memory context, past 1 GB if it must. Free it with pfree(buf.data), or with the context. */
 extern void atp_buf_init_palloc(AtpBuf *buf, MemoryContext context);
 

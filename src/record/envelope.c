@@ -56,8 +56,8 @@ static const char *const text_members[] = {
 static Jsonb *session_defaults;	/* NULL: none set */
 static bool session_defaults_stale = true;
 
-void
-atp_envelope_require_stream_name(const char *name)
+bool
+atp_envelope_stream_name_is_valid(const char *name)
 {
 	size_t		size = strlen(name);
 	const char *hyphen = strchr(name, '-');
@@ -68,7 +68,13 @@ atp_envelope_require_stream_name(const char *name)
 		ok = !IS_HIGHBIT_SET(*at) && (isalnum((unsigned char) *at) || *at == '_' || *at == '.' || *at == ':');
 	for (const char *at = hyphen; ok && *at != '\0'; at++)
 		ok = (unsigned char) *at > 0x20 && *at != 0x7f;
-	if (!ok)
+	return ok;
+}
+
+void
+atp_envelope_require_stream_name(const char *name)
+{
+	if (!atp_envelope_stream_name_is_valid(name))
 		ereport(ERROR, errcode(ATP_ERR_INVALID_NAME), errmsg("invalid stream name \"%s\"", name),
 				errdetail("A stream name is {AggregateType}-{AggregateId}, at most %d bytes: a letter, then "
 						  "letters, digits, _ . : up to the first hyphen, then an id without white space.",
@@ -101,7 +107,7 @@ canonical_varlena(Jsonb *document)
 }
 
 struct varlena *
-atp_envelope_payload(Jsonb *payload)
+atp_envelope_payload(Jsonb *payload, bool limited)
 {
 	struct varlena *text;
 	int			depth;
@@ -109,6 +115,8 @@ atp_envelope_payload(Jsonb *payload)
 	if (!JB_ROOT_IS_OBJECT(payload))
 		ereport(ERROR, errcode(ATP_ERR_INVALID_PAYLOAD), errmsg("payload is not a JSON object"),
 				errhint("Wrap the value in an object: {\"value\": ...}."));
+	if (!limited)
+		return canonical_varlena(payload);
 	depth = atp_jsonb_depth(payload, setting_payload_max_depth);
 	if (depth > setting_payload_max_depth)
 		ereport(ERROR, errcode(ATP_ERR_INVALID_PAYLOAD), errmsg("payload nests too deeply"),
@@ -287,16 +295,30 @@ atp_envelope_schema_version(Jsonb *metadata)
 	return version;
 }
 
+/* How many milliseconds an id's time lies after another. */
+static int64
+milliseconds_after(const pg_uuid_t *event_id, TimestampTz now)
+{
+	return atp_eventid_time(event_id) - (now + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
+}
+
+bool
+atp_envelope_id_is_in_window(const pg_uuid_t *event_id, TimestampTz now)
+{
+	int64		after = milliseconds_after(event_id, now);
+
+	return after >= -(int64) setting_window_past * 1000 && after <= (int64) setting_window_future * 1000;
+}
+
 void
 atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now)
 {
-	int64		id_ms = atp_eventid_time(event_id);
-	int64		now_ms = (now + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
+	int64		after = milliseconds_after(event_id, now);
 
-	if (id_ms < now_ms - (int64) setting_window_past * 1000 || id_ms > now_ms + (int64) setting_window_future * 1000)
+	if (!atp_envelope_id_is_in_window(event_id, now))
 		ereport(ERROR, errcode(ATP_ERR_EVENT_ID_OUTSIDE_WINDOW), errmsg("event id is outside the window around the server's clock"),
 				errdetail("Its time lies %lld s %s now; %d s before and %d s after are allowed.",
-						  (long long) Abs(id_ms - now_ms) / 1000, id_ms < now_ms ? "before" : "after",
+						  (long long) Abs(after) / 1000, after < 0 ? "before" : "after",
 						  setting_window_past, setting_window_future),
 				errhint("An event id is a ULID made when the event is appended, as atp.create_event_id does; "
 						"occurred_at carries the time it happened."));

@@ -13,14 +13,18 @@
 
 #define ATP_STREAM_NAME_MAX 255
 
-/* Raises TP201 unless the name is {AggregateType}-{AggregateId}. `name` is terminated. */
+/* Whether the name is {AggregateType}-{AggregateId}. `name` is terminated. */
+extern bool atp_envelope_stream_name_is_valid(const char *name);
+
+/* Raises TP201 unless it is. */
 extern void atp_envelope_require_stream_name(const char *name);
 
 /*
  * The stored form of a payload: canonical JSON text as a varlena of type json, in the current memory context. Raises TP205
- * unless it is an object nested at most atp.payload_max_depth deep, TP204 when over atp.payload_max_size bytes.
+ * unless it is an object nested at most atp.payload_max_depth deep, TP204 when over atp.payload_max_size bytes. Without
+ * `limited` these two do not apply: atp made the payload, and bounds it.
  */
-extern struct varlena *atp_envelope_payload(Jsonb *payload);
+extern struct varlena *atp_envelope_payload(Jsonb *payload, bool limited);
 
 /*
  * The stored form of metadata: the caller's members, and the session's defaults (atp.actor, atp.correlation_id,
@@ -34,7 +38,10 @@ extern int32 atp_envelope_schema_version(Jsonb *metadata);
 /* A version given as a JSON number: 1 to 2147483647, or 0 for any other number. */
 extern int32 atp_envelope_version_of(Numeric number);
 
-/* Raises TP105 unless the id's time lies within the window around the clock. */
+/* Whether the id's time lies within the window around the clock. */
+extern bool atp_envelope_id_is_in_window(const pg_uuid_t *event_id, TimestampTz now);
+
+/* Raises TP105 unless it does. */
 extern void atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now);
 
 /* Raises TP206 for an idempotency key that is empty or longer than 255 bytes. */

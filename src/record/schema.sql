@@ -178,6 +178,38 @@ COMMENT ON FUNCTION atp_internal.activate_schema(int, int, text) IS
 The caller holds the row of the event type and has checked the change.';
 REVOKE ALL ON FUNCTION atp_internal.activate_schema(int, int, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_compatible_schema(event_type_key int, schema jsonb, mode text, until_version int) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	before record;
+	differences text;
+BEGIN
+	FOR before IN
+		SELECT s.version, s.document FROM atp_internal.event_schema s
+			WHERE s.event_type = require_compatible_schema.event_type_key AND s.status <> 'draft'
+				AND s.version <> require_compatible_schema.until_version
+			ORDER BY s.status = 'active' DESC, s.status = 'retired', s.version DESC
+			LIMIT CASE WHEN require_compatible_schema.mode LIKE '%\_TRANSITIVE%' THEN NULL ELSE 1 END
+	LOOP
+		SELECT pg_catalog.string_agg(pg_catalog.format('At "%s": %s (%s).', pg_catalog.left(d.location, 500), d.why, d.kind), E'\n')
+				|| CASE WHEN pg_catalog.count(*) > 10 THEN E'\nFurther differences are not listed.' ELSE '' END
+			INTO differences
+			FROM (SELECT * FROM atp.schema_differences(before.document, require_compatible_schema.schema, require_compatible_schema.mode) LIMIT 11) d;
+		IF differences IS NOT NULL THEN
+			RAISE EXCEPTION 'schema is not compatible with version % of event type "%"', before.version,
+					(SELECT y.name FROM atp_internal.event_type y WHERE y.event_type = require_compatible_schema.event_type_key)
+				USING ERRCODE = 'TP222', DETAIL = pg_catalog.format(E'The mode is %s.\n%s', require_compatible_schema.mode, differences),
+					HINT = 'Register a breaking change as a type of its own, with a version suffix, or name another mode.';
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_compatible_schema(int, jsonb, text, int) IS
+'Refuse a schema that is not compatible with the versions before it.
+Those are the active one, or the newest that is no draft where none is active; under _TRANSITIVE all but drafts, retired ones too, for their events are kept. until_version is the version of the schema itself, 0 while it has none.
+Raises: TP222.';
+REVOKE ALL ON FUNCTION atp_internal.require_compatible_schema(int, jsonb, text, int) FROM PUBLIC;
+
 CREATE FUNCTION atp.register_schema(event_type text, schema jsonb, compatibility text DEFAULT NULL, status text DEFAULT 'active',
 		description text DEFAULT NULL, changelog text DEFAULT NULL) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -205,6 +237,7 @@ BEGIN
 		PERFORM atp.register_event_type(register_schema.event_type, compatibility => register_schema.compatibility);
 	END IF;
 	mode := COALESCE(register_schema.compatibility, type.compatibility);
+	PERFORM atp_internal.require_compatible_schema(type.event_type, register_schema.schema, mode, 0);
 	UPDATE atp_internal.event_type y SET latest_version = y.latest_version + 1
 		WHERE y.event_type = type.event_type RETURNING y.latest_version INTO type.latest_version;
 	INSERT INTO atp_internal.event_schema (event_type, version, status, document, compatibility, description, changelog)
@@ -221,7 +254,7 @@ COMMENT ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) IS
 'Register a schema of an event type as its next version and return that.
 The type is registered too if it is not. status: active (appends are validated against it from the commit on; the version that was active becomes deprecated) or draft. compatibility: the mode to check it under; NULL: the type''s; given with the first schema of a type, it becomes the type''s. A schema equal to one that the type has and that is not retired returns its version and changes nothing.
 Registrations of one type wait for each other until the transaction ends.
-Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
+Raises: TP201 (malformed name), TP213, TP215 (the schema does not compile), TP222 (not compatible), TP224 (one of the platform''s own types), TP225 (too large), 22004, 22023.';
 REVOKE ALL ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.register_schema(text, jsonb, text, text, text, text) TO atp_admin;
 
@@ -266,6 +299,10 @@ BEGIN
 			HINT = 'Set an earlier sunset first: status deprecated with another sunset_at.';
 	END IF;
 	IF set_schema_status.status = 'active' AND version.status <> 'active' THEN
+		-- What was active meanwhile may be another version than the draft was checked against.
+		IF version.status = 'draft' THEN
+			PERFORM atp_internal.require_compatible_schema(type.event_type, version.document, version.compatibility, version.version);
+		END IF;
 		PERFORM atp_internal.activate_schema(type.event_type, version.version, set_schema_status.reason);
 	ELSE
 		PERFORM atp_internal.change_schema_status(type.event_type, version.version, set_schema_status.status,
@@ -275,7 +312,7 @@ END $$;
 COMMENT ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) IS
 'Set the status of a schema version: draft, active, deprecated or retired.
 Activating a version deprecates the one that was active. A deprecated version is accepted where a writer names it, and served to readers who ask for it, until sunset_at (NULL: leave the date that stands). A retired version is accepted no more, for good. The active version cannot step down without a successor.
-Raises: TP207, TP220 (no such version), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
+Raises: TP207, TP220 (no such version), TP222 (a draft is not compatible with what is active now), TP223 (the change is not allowed), TP224 (one of the platform''s own types), 22023.';
 REVOKE ALL ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.set_schema_status(text, int, text, text, timestamptz) TO atp_admin;
 

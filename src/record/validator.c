@@ -296,6 +296,12 @@ atp_validator_get_keyed(uint64 key, AtpSchemaFetch fetch, void *arg)
 	return validator ? validator : make_validator(&cache_key, fetch(key, arg));
 }
 
+const AtpTree *
+atp_validator_tree(const AtpValidator *validator)
+{
+	return validator->tree;
+}
+
 /* ---- running it ---- */
 
 /* Is the instance (detoasted) valid? Raises TP213, TP214, program_limit_exceeded. */

@@ -22,6 +22,7 @@ extern AtpValidator *atp_validator_get_keyed(uint64 key, AtpSchemaFetch fetch, v
 extern bool atp_validator_is_fresh(const AtpValidator *validator);
 extern void atp_validator_hold(AtpValidator *validator);
 extern void atp_validator_release(AtpValidator *validator);
+extern const AtpTree *atp_validator_tree(const AtpValidator *validator);
 extern bool atp_validator_run(AtpValidator *validator, const Jsonb *instance);
 extern AtpSchemaReport *atp_validator_report(AtpValidator *validator, const Jsonb *instance, int max_errors);
 

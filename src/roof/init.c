@@ -19,11 +19,13 @@
 #include "record/validator.h"
 #include "stream/append.h"
 #include "stream/guard.h"
+#include "stream/ingest/view.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
 #include "tooling/doctor.h"
 #include "tooling/housekeeping.h"
+#include "tooling/servicestart.h"
 
 PG_MODULE_MAGIC;
 
@@ -50,12 +52,14 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_ingest_view_init();
 	atp_sequencer_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_handler_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);
+	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("leaf", 500, atp_leaf_work);
 	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);

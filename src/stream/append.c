@@ -91,7 +91,7 @@ prepare_event(const AtpEvent *event, Prepared *prepared)
 		ereport(ERROR, errcode(ATP_ERR_PLATFORM_EVENT_TYPE), errmsg("event type \"%s\" belongs to the platform", prepared->type.name),
 				errdetail("Its events are appended by atp when the thing happens."),
 				errhint("Append an event type of your own; atp.ingest_event records an AuditEventReceived."));
-	prepared->payload = atp_envelope_payload(event->payload);
+	prepared->payload = atp_envelope_payload(event->payload, !event->unlimited);
 	prepared->metadata = atp_envelope_metadata(event->metadata);
 	judge_payload(event, prepared);
 	prepared->has_occurred_at = event->has_occurred_at;
@@ -323,11 +323,12 @@ link_all(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, int count, 
 static void
 describe(AtpContent *content, const AtpEvent *event, const Prepared *prepared)
 {
-	content->event_id = event->event_id;
+	content->event_id = event->made_id ? NULL : event->event_id;
 	content->event_type = prepared->type.event_type;
 	content->payload = prepared->payload;
 	content->metadata = event->metadata;
-	content->has_occurred_at = event->has_occurred_at;
+	content->has_occurred_at = event->has_occurred_at && !event->made_time;
+	content->stamped = event->made_id || event->made_time;
 	content->occurred_at = event->occurred_at;
 }
 
@@ -355,7 +356,7 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	for (int i = 0; i < count; i++)
 	{
 		prepare_event(&events[i], &prepared[i]);
-		repeatable = repeatable || events[i].event_id != NULL;
+		repeatable = repeatable || (events[i].event_id != NULL && !events[i].made_id);
 		CHECK_FOR_INTERRUPTS();
 	}
 
@@ -378,7 +379,7 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 		check_open(head);
 		check_expected(head, expected_version);
 		for (int i = 0; repeatable && i < count; i++)
-			if (prepared[i].given_id)
+			if (prepared[i].given_id && !events[i].made_id)
 				atp_envelope_require_id_in_window(&prepared[i].event_id, GetCurrentTimestamp());
 		link_all(tenant, head, prepared, count, receipts);
 		if (atp_stream_publish(head))

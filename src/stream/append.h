@@ -26,6 +26,14 @@ typedef struct AtpEvent
 	TimestampTz occurred_at;	/* without: the time it is recorded */
 	int32		schema_version; /* that the payload shall be valid against; 0: the active one, or what the metadata names */
 	bool		platform;		/* of a builtin type, appended by atp itself; the same for all events of a call */
+
+	/*
+	 * event_id and occurred_at were made for this call, which repeats the members EventId and Timestamp of the payload: a repetition, by
+	 * its idempotency key, need not agree with them.
+	 */
+	bool		made_id;
+	bool		made_time;
+	bool		unlimited;		/* the limits of payloads do not apply: atp made this one, and bounds it */
 } AtpEvent;
 
 /* Streams whose category begins with this are the platform's: nothing but platform events may be appended to them. */

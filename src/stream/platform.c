@@ -12,24 +12,33 @@
 
 PG_FUNCTION_INFO_V1(atp_platform_emit_event);
 
-/* {"session_user": ...}: who was connected, whatever the session says of its actor. */
-static Jsonb *
-platform_metadata(void)
+static void
+push_member(JsonbParseState **state, const char *key, const char *text)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	value.val.string.val = pstrdup(key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.val.string.val = pstrdup(text);
+	value.val.string.len = strlen(text);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* session_user: who was connected, whatever the session says of its actor. */
+Jsonb *
+atp_platform_metadata(const char *ingest_batch, const char *causation_id)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	member;
 	char	   *name = GetUserNameFromId(GetSessionUserId(), true);
 
-	if (name == NULL)
-		return NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	member.type = jbvString;
-	member.val.string.val = pstrdup("session_user");
-	member.val.string.len = strlen("session_user");
-	pushJsonbValue(&state, WJB_KEY, &member);
-	member.val.string.val = name;
-	member.val.string.len = strlen(name);
-	pushJsonbValue(&state, WJB_VALUE, &member);
+	if (name != NULL)
+		push_member(&state, "session_user", name);
+	if (ingest_batch != NULL)
+		push_member(&state, "ingest_batch", ingest_batch);
+	if (causation_id != NULL)
+		push_member(&state, "causation_id", causation_id);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -48,8 +57,9 @@ atp_platform_emit(int32 key, const char *stream, const char *event_type, Jsonb *
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("event type \"%s\" is not one of the platform's", event_type));
 	event.event_type = event_type;
 	event.payload = payload;
-	event.metadata = platform_metadata();
+	event.metadata = atp_platform_metadata(NULL, NULL);
 	event.platform = true;
+	event.unlimited = true;
 	atp_append(&tenant, stream, &event, 1, ATP_EXPECT_ANY, NULL, &receipt);
 	return receipt;
 }

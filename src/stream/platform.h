@@ -19,4 +19,7 @@
  */
 extern AtpReceipt atp_platform_emit(int32 tenant, const char *stream, const char *event_type, Jsonb *payload);
 
+/* The metadata of such events: session_user, and ingest_batch and causation_id where they are given. */
+extern Jsonb *atp_platform_metadata(const char *ingest_batch, const char *causation_id);
+
 #endif

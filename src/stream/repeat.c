@@ -36,17 +36,19 @@ static int	setting_window = 7 * 24 * 60 * 60;
 /* The stored event and whether it is the same, by id or by stream and version. */
 #define COMPARE \
 	"SELECT e.event_id, e.stream_version, e.hash, e.recorded_at, e.schema_version," \
-	" e.stream = $2 AND e.event_type = $3 AND (e.payload IS NULL OR e.payload::text = $4)" \
+	" e.stream = $2 AND e.event_type = $3 AND (e.payload IS NULL OR e.payload::text = $4" \
+	"  OR ($7 AND e.payload::jsonb - '{EventId,Timestamp}'::text[] = $4::jsonb - '{EventId,Timestamp}'::text[]))" \
 	" AND ($5 IS NULL OR e.occurred_at = $5)" \
 	" AND (e.metadata IS NULL OR NOT EXISTS (SELECT FROM pg_catalog.jsonb_each($6) m" \
-	"  WHERE m.key NOT IN ('traceparent', 'tracestate') AND (e.metadata::jsonb -> m.key) IS DISTINCT FROM m.value))" \
+	"  WHERE m.key NOT IN ('traceparent', 'tracestate', 'ingest_batch', 'session_user')" \
+	"  AND (e.metadata::jsonb -> m.key) IS DISTINCT FROM m.value))" \
 	" FROM atp_internal.event e "
 
 static AtpQuery compare_by_id = {
-	COMPARE "WHERE e.event_id = $1", 6, {UUIDOID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID}
+	COMPARE "WHERE e.event_id = $1", 7, {UUIDOID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID}
 };
 static AtpQuery compare_by_version = {
-	COMPARE "WHERE e.stream = $2 AND e.stream_version = $1", 6, {INT8OID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID}
+	COMPARE "WHERE e.stream = $2 AND e.stream_version = $1", 7, {INT8OID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID}
 };
 
 static void
@@ -61,8 +63,8 @@ refuse(const char *what, const char *detail)
 static void
 compare(AtpQuery *query, Datum which, const AtpHead *head, const AtpContent *content, const char *what, AtpReceipt *receipt)
 {
-	Datum		arguments[6];
-	char		nulls[6] = {' ', ' ', ' ', ' ', ' ', ' '};
+	Datum		arguments[7];
+	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	HeapTuple	row;
 	TupleDesc	shape;
 	bool		null;
@@ -74,6 +76,7 @@ compare(AtpQuery *query, Datum which, const AtpHead *head, const AtpContent *con
 	arguments[3] = PointerGetDatum(content->payload);	/* json text and text have one layout */
 	arguments[4] = TimestampTzGetDatum(content->occurred_at);
 	arguments[5] = content->metadata != NULL ? JsonbPGetDatum(content->metadata) : (Datum) 0;
+	arguments[6] = BoolGetDatum(content->stamped);
 	if (!content->has_occurred_at)
 		nulls[4] = 'n';
 	if (content->metadata == NULL)

@@ -25,7 +25,7 @@ typedef struct AtpReceipt
 
 /*
  * What makes two appends the same: stream, type, payload, occurred_at where the caller gives it, and every member of the metadata
- * that the caller gives, but for traceparent and tracestate, which differ from one attempt to the next.
+ * that the caller gives, but for traceparent and tracestate, which differ from one attempt to the next, and for what ingestion adds.
  */
 typedef struct AtpContent
 {
@@ -35,6 +35,7 @@ typedef struct AtpContent
 	Jsonb	   *metadata;		/* as the caller gave it; NULL: none */
 	bool		has_occurred_at;
 	TimestampTz occurred_at;
+	bool		stamped;		/* the payload's EventId and Timestamp are this call's own: they need not agree */
 } AtpContent;
 
 /*

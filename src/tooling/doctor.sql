@@ -271,7 +271,7 @@ BEGIN
 			JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' AND d.refclassid = 'pg_extension'::regclass
 			JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'atp'
 		WHERE p.proretset AND p.prorettype = 'atp.finding'::regtype AND p.pronamespace = 'atp_internal'::regnamespace
-			AND p.pronargs = p.pronargdefaults AND p.proowner = 'atp_owner'::regrole
+			AND p.pronargs = p.pronargdefaults
 	LOOP
 		BEGIN
 			FOR found IN EXECUTE format('SELECT * FROM %s()', room.name) LOOP

@@ -750,3 +750,11 @@ atp_evaluate(const AtpTree *tree, const Jsonb *instance, bool assert_formats, At
 
 	return evaluate(&e, tree->root, &value, NULL);
 }
+
+bool
+atp_evaluate_node(const AtpNode *node, const AtpJson *value, bool assert_formats)
+{
+	AtpEval		e = {.assert_formats = assert_formats, .budget = BUDGET_BASE};
+
+	return evaluate(&e, node, value, NULL);
+}

@@ -21,6 +21,8 @@ typedef struct AtpSchemaReport
 	AtpSchemaError *errors;
 } AtpSchemaReport;
 
+/* The same for one node, of a tree without dynamic references. */
+extern bool atp_evaluate_node(const AtpNode *node, const AtpJson *value, bool assert_formats);
 extern bool atp_evaluate(const AtpTree *tree, const Jsonb *instance, bool assert_formats, AtpSchemaReport *report);
 
 #endif

@@ -1,0 +1,63 @@
+/* The event before; see predecessor.h. */
+#include "log/predecessor.h"
+
+#include "catalog/pg_type_d.h"
+#include "common/hashfn.h"
+
+#include "pg/scan.h"
+
+typedef struct Answer
+{
+	bool		found;
+	bool		has_hash;
+	AtpPredecessor *place;
+} Answer;
+
+static bool
+take_row(void *context, TupleTableSlot *row)
+{
+	Answer	   *answer = context;
+
+	answer->found = true;
+	memcpy(answer->place->stream_uid, DatumGetUUIDP(row->tts_values[0])->data, UUID_LEN);
+	if (!row->tts_isnull[1])
+	{
+		struct varlena *hash = PG_DETOAST_DATUM_PACKED(row->tts_values[1]);
+
+		answer->has_hash = VARSIZE_ANY_EXHDR(hash) == ATP_HASH_SIZE;
+		if (answer->has_hash)
+			memcpy(answer->place->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
+	}
+	return false;
+}
+
+const char *
+atp_predecessor_find(AtpPredecessor *table, int64 stream, int32 tenant, int64 version, AtpPredecessor **found)
+{
+	static AtpScan first = {
+		"SELECT s.stream_uid, NULL::bytea FROM atp_internal.stream s WHERE s.stream = $1 AND s.tenant = $2", 2, {INT8OID, INT4OID}
+	};
+	static AtpScan later = {
+		"SELECT s.stream_uid, p.hash FROM atp_internal.stream s LEFT JOIN atp_internal.event p ON p.stream = s.stream"
+		" AND p.tenant = s.tenant AND p.stream_version = $3 AND p.event_id BETWEEN s.min_event_id AND s.max_event_id"
+		" WHERE s.stream = $1 AND s.tenant = $2", 3, {INT8OID, INT4OID, INT8OID}
+	};
+	AtpPredecessor *place = &table[murmurhash32((uint32) stream * 31 + tenant) % ATP_PREDECESSORS];
+	Answer		answer = {.place = place};
+	Datum		arguments[] = {Int64GetDatum(stream), Int32GetDatum(tenant), Int64GetDatum(version - 1)};
+
+	*found = place;
+	if (place->stream == stream && place->tenant == tenant && place->version == version - 1 && version > 1)
+		return NULL;
+	place->stream = stream;
+	place->tenant = tenant;
+	place->version = 0;
+	memset(place->hash, 0, ATP_HASH_SIZE);
+	atp_scan(version == 1 ? &first : &later, arguments, take_row, &answer);
+	if (!answer.found)
+	{
+		place->stream = 0;
+		return "event belongs to no stream";
+	}
+	return version == 1 || answer.has_hash ? NULL : "the event before is missing";
+}
