@@ -414,6 +414,19 @@ may_leave(MemoryContext context, bool wanted)
 	return !take_worker_lock();
 }
 
+/* How long an idle worker sleeps: until the next job is due, those aside that run at each round anyway. */
+static long
+time_to_next_job(void)
+{
+	int64		now = now_ms();
+	int64		wait = POLL_INTERVAL;
+
+	for (int i = 0; i < job_count; i++)
+		if (jobs[i].period > 0)
+			wait = Min(wait, Max(jobs[i].due - now, 1));
+	return (long) wait;
+}
+
 /*
  * Between rounds. After a round that did something the next one does not come before atp.worker_delay is over, and commits
  * in the meantime find the latch set and send no signal.
@@ -425,7 +438,7 @@ pause_between_rounds(bool busy)
 
 	if (busy)
 		INSTR_TIME_SET_CURRENT(last_end);
-	(void) wait_for_latch(POLL_INTERVAL);
+	(void) wait_for_latch(time_to_next_job());
 	if (!INSTR_TIME_IS_ZERO(last_end))
 	{
 		instr_time	since;

@@ -26,7 +26,8 @@ typedef enum AtpWork			/* what a job did, in order of urgency */
 /*
  * A job is called outside of a transaction; it begins one with atp_worker_begin and commits it itself. It is called every
  * `period_ms` while there is a worker; 0: whenever somebody has woken the worker, and at least once a second.
- * An error ends its transaction, is logged, and delays the next call of this job.
+ * An error ends its transaction, is logged, and delays the next call of this job. Jobs take turns, so one call shall take no longer
+ * than an event may wait for its place in the log: do a part, and return ATP_WORK_MORE.
  */
 typedef AtpWork (*AtpWorkerJob) (void);
 extern void atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run);
