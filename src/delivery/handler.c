@@ -104,7 +104,8 @@ call_function(const char *function, Jsonb *event, MemoryContext context)
 	Oid			oid = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(function)));
 	Oid			type = JSONBOID;
 	Datum		argument = JsonbPGetDatum(event);
-	char	   *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(get_namespace_name(get_func_namespace(oid)), get_func_name(oid)));
+	char	   *schema = get_namespace_name(get_func_namespace(oid));
+	char	   *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(schema, get_func_name(oid)));
 
 	Jsonb	   *result = NULL;
 	bool		null = true;
