@@ -61,6 +61,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP110', 'resequence_needed', 'The log was restored, or belongs to another cluster; run atp.resequence().'),
 	('TP108', 'object_guarded', 'The object belongs to the event store and may not be altered or dropped.'),
 	('TP109', 'events_exist', 'DROP EXTENSION is refused while there are events; see atp.allow_drop.'),
+	('TP120', 'projection_not_found', 'No projection has this name.'),
 	('TP111', 'event_not_found', 'No event has this id.'),
 	('TP201', 'invalid_name', 'A stream, event type or tenant name is malformed.'),
 	('TP202', 'tenant_not_found', 'No tenant has this name.'),
@@ -113,7 +114,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
 	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
 	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.'),
-	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.');
+	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.'),
+	('TP507', 'bundle_rejected', 'The evidence bundle does not verify; DETAIL says why and where.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -5553,6 +5555,151 @@ Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.read_platform_events(bigint, int, text[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.read_platform_events(bigint, int, text[], text) TO atp_reader, atp_auditor, atp_admin;
 
+-- ==== src/log/projection.sql ====
+-- Projections of the log: who did what to what, and how far each stream has come. Fed in the sequencer's transaction by one
+-- statement trigger; what is in them is in the events, and rebuild_projection() makes it anew.
+CREATE TABLE atp_internal.audit_event_projection (
+	log_position bigint NOT NULL,
+	event_id uuid NOT NULL,
+	tenant int NOT NULL,
+	stream bigint NOT NULL,
+	stream_version bigint NOT NULL,
+	event_type int NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	actor text,
+	action text,
+	resource text,
+	correlation_id text,
+	CONSTRAINT audit_event_projection_pk PRIMARY KEY (log_position, tenant)
+);
+COMMENT ON TABLE atp_internal.audit_event_projection IS 'One row per event in the log, to be searched; read through atp.audit_event_projection.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.log_position IS 'Place in the log.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.stream IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.stream_version IS 'Place in the stream.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.actor IS 'Who, as atp.search_text() has it.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.action IS 'Did what, as atp.search_text() has it.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.resource IS 'To what, as atp.search_text() has it.';
+COMMENT ON COLUMN atp_internal.audit_event_projection.correlation_id IS 'In the course of what, as atp.search_text() has it.';
+-- An index a question. Those that end in log_position give the latest first without a sort. text_pattern_ops compares bytes, which is
+-- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others.
+CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_event_type ON atp_internal.audit_event_projection (tenant, event_type, log_position);
+CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_occurred_at ON atp_internal.audit_event_projection (tenant, occurred_at);
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.audit_event_projection', '');
+ALTER TABLE atp_internal.audit_event_projection ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.audit_event_projection FORCE ROW LEVEL SECURITY;
+CREATE POLICY audit_event_projection_tenant ON atp_internal.audit_event_projection USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE VIEW atp.audit_event_projection AS
+	SELECT p.log_position, p.event_id, t.name AS tenant, s.name AS stream, p.stream_version, y.name AS event_type, p.occurred_at,
+		p.recorded_at, p.actor, p.action, p.resource, p.correlation_id
+	FROM atp_internal.audit_event_projection p
+		LEFT JOIN atp_internal.event_type y ON y.event_type = p.event_type
+		LEFT JOIN atp_internal.stream s ON s.stream = p.stream AND s.tenant = p.tenant
+		LEFT JOIN atp_internal.tenant t ON t.tenant = p.tenant
+	WHERE p.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.audit_event_projection IS
+'Search the events of the current tenant by actor, action, resource, event type, time and correlation.
+Filled by the sequencer as it places events. actor, action, resource and correlation_id are those members of the metadata; for AuditEventReceived, what the metadata does not say is taken from the members Actor, Action and Resource of the payload (a string, a number, or an object''s member id). Texts over 255 bytes are cut: compare with atp.search_text(value). What has been erased is NULL in a row made afterwards.';
+COMMENT ON COLUMN atp.audit_event_projection.log_position IS 'Place in the log.';
+COMMENT ON COLUMN atp.audit_event_projection.event_id IS 'The event; see atp.get_event().';
+COMMENT ON COLUMN atp.audit_event_projection.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.audit_event_projection.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.audit_event_projection.stream_version IS 'Place in the stream.';
+COMMENT ON COLUMN atp.audit_event_projection.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.audit_event_projection.occurred_at IS 'When it happened, in the caller''s word.';
+COMMENT ON COLUMN atp.audit_event_projection.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.audit_event_projection.actor IS 'Who.';
+COMMENT ON COLUMN atp.audit_event_projection.action IS 'Did what.';
+COMMENT ON COLUMN atp.audit_event_projection.resource IS 'To what.';
+COMMENT ON COLUMN atp.audit_event_projection.correlation_id IS 'In the course of what.';
+GRANT SELECT ON atp.audit_event_projection TO atp_reader, atp_auditor, atp_admin;
+
+CREATE TABLE atp_internal.event_stream_projection (
+	stream bigint NOT NULL,
+	tenant int NOT NULL,
+	category text,
+	event_count bigint NOT NULL,
+	version bigint NOT NULL,
+	first_occurred_at timestamptz NOT NULL,
+	last_occurred_at timestamptz NOT NULL,
+	first_log_position bigint NOT NULL,
+	last_log_position bigint NOT NULL,
+	CONSTRAINT event_stream_projection_pk PRIMARY KEY (stream, tenant)
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE atp_internal.event_stream_projection IS 'One row per stream with events in the log; read through atp.event_stream_projection.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.stream IS 'Surrogate key of the stream.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.category IS 'AggregateType: the part of the name before the first hyphen.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.event_count IS 'Events in the log.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.version IS 'Version of the last one.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.first_occurred_at IS 'Earliest occurred_at among them.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.last_occurred_at IS 'Latest occurred_at among them.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.first_log_position IS 'Place of the first one in the log.';
+COMMENT ON COLUMN atp_internal.event_stream_projection.last_log_position IS 'Place of the last one in the log.';
+CREATE INDEX event_stream_projection_category ON atp_internal.event_stream_projection (tenant, category text_pattern_ops);
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.event_stream_projection', '');
+ALTER TABLE atp_internal.event_stream_projection ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.event_stream_projection FORCE ROW LEVEL SECURITY;
+CREATE POLICY event_stream_projection_tenant ON atp_internal.event_stream_projection USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE VIEW atp.event_stream_projection AS
+	SELECT t.name AS tenant, s.name AS stream, p.category, p.event_count, p.version, p.first_occurred_at, p.last_occurred_at,
+		p.first_log_position, p.last_log_position,
+		CASE s.state WHEN 'o' THEN 'open' WHEN 's' THEN 'sealed' WHEN 'a' THEN 'archived' END AS state
+	FROM atp_internal.event_stream_projection p
+		LEFT JOIN atp_internal.stream s ON s.stream = p.stream AND s.tenant = p.tenant
+		LEFT JOIN atp_internal.tenant t ON t.tenant = p.tenant
+	WHERE p.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.event_stream_projection IS
+'Show the streams of the current tenant as far as the log has come.
+Filled by the sequencer as it places events; atp.streams shows the streams as they are written.';
+COMMENT ON COLUMN atp.event_stream_projection.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.event_stream_projection.stream IS 'Name of the stream.';
+COMMENT ON COLUMN atp.event_stream_projection.category IS 'AggregateType: the part of the name before the first hyphen.';
+COMMENT ON COLUMN atp.event_stream_projection.event_count IS 'Events in the log.';
+COMMENT ON COLUMN atp.event_stream_projection.version IS 'Version of the last one.';
+COMMENT ON COLUMN atp.event_stream_projection.first_occurred_at IS 'Earliest occurred_at among them.';
+COMMENT ON COLUMN atp.event_stream_projection.last_occurred_at IS 'Latest occurred_at among them.';
+COMMENT ON COLUMN atp.event_stream_projection.first_log_position IS 'Place of the first one in the log.';
+COMMENT ON COLUMN atp.event_stream_projection.last_log_position IS 'Place of the last one in the log.';
+COMMENT ON COLUMN atp.event_stream_projection.state IS 'open, sealed or archived, as of now.';
+GRANT SELECT ON atp.event_stream_projection TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.projection_project() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_projection_project';
+COMMENT ON FUNCTION atp_internal.projection_project() IS 'Take the events of a tick into the projections; does nothing in a restore.';
+REVOKE ALL ON FUNCTION atp_internal.projection_project() FROM PUBLIC;
+CREATE TRIGGER project AFTER INSERT ON atp_internal.log REFERENCING NEW TABLE AS placed
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.projection_project();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER project;
+
+CREATE FUNCTION atp.rebuild_projection(projection text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_projection_rebuild';
+COMMENT ON FUNCTION atp.rebuild_projection(text) IS
+'Make a projection anew from the log, and return the number of positions read.
+It is made for all tenants.
+projection is audit_event_projection or event_stream_projection. The table is locked until the transaction ends: readers wait, and so do ticks that reach it; appends go on. To be used after events were erased.
+Raises: TP120 (no such projection), 25001 (not READ COMMITTED).';
+REVOKE ALL ON FUNCTION atp.rebuild_projection(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.rebuild_projection(text) TO atp_admin;
+
+CREATE FUNCTION atp.search_text(value text) RETURNS text
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_projection_search_text';
+COMMENT ON FUNCTION atp.search_text(text) IS
+'Return a text as it stands in the columns of atp.audit_event_projection.
+Up to 255 bytes: itself. A longer one is cut to 236 bytes, at a character, and an ellipsis and 16 hexadecimal digits of its SHA-256 follow, so that different texts stay different.';
+GRANT EXECUTE ON FUNCTION atp.search_text(text) TO PUBLIC;
+
 -- ==== src/log/verifylog.sql ====
 -- Verification of the log and of everything.
 CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
@@ -5611,6 +5758,15 @@ COMMENT ON FUNCTION atp.record_verification(boolean) IS
 Runs verify_all (deep as there). Each tenant whose streams were found whole gets HashChainValidated in its stream atp.Integrity-chains; the one with the first fault, or the tenant default for a fault of the log, gets HashChainValidationFailed. An empty store gets nothing. Meant for the night: SELECT cron.schedule(''atp verification'', ''30 2 * * *'', ''SELECT atp.record_verification()'').';
 REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
+
+-- ==== src/log/alert.sql ====
+-- Alarms about the evidence.
+CREATE FUNCTION atp_internal.raise_alert(tenant int, check_name text, detail text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_alert_raise_sql';
+COMMENT ON FUNCTION atp_internal.raise_alert(int, text, text) IS
+'Raise an alarm: NOTIFY atp_alert and an event HealthCheckFailed of the tenant.
+tenant 0 means the tenant default. For the bodies of functions.';
+REVOKE ALL ON FUNCTION atp_internal.raise_alert(int, text, text) FROM PUBLIC;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
@@ -6237,6 +6393,17 @@ COMMENT ON FUNCTION atp.list_heads(bigint, int) IS
 consistency proves that the tenant''s tree grew from its head before (previous_size), and is NULL for its first. What atp-signer asks for.';
 REVOKE ALL ON FUNCTION atp.list_heads(bigint, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.list_heads(bigint, int) TO atp_auditor, atp_admin;
+
+-- ==== src/log/verifytree.sql ====
+-- Verification of the stored trees against the events, both ways.
+CREATE FUNCTION atp.verify_trees(since bigint DEFAULT 0, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+		OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifytree_all';
+COMMENT ON FUNCTION atp.verify_trees(bigint) IS
+'Verify the Merkle trees: leaves against events, nodes, heads, checkpoints.
+Each event is read by the log position of its leaf, its hash recomputed from the stored columns and compared with the leaf; every node of every tile is hashed again; the roots must be those that the root log and the checkpoints state. since leaves out the leaves of log positions up to there (by whole tiles), whose nodes are then believed: the incremental form. checked counts leaves; none at all is not ok. The first fault is the first by tenant.';
+REVOKE ALL ON FUNCTION atp.verify_trees(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_trees(bigint) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -8008,6 +8175,108 @@ Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged
 REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
 
+-- ==== src/compliance/import.sql ====
+-- Bundles of other databases, imported for reading: verified first, and kept as they are.
+CREATE TABLE atp_internal.imported_bundle (
+	import bigint GENERATED BY DEFAULT AS IDENTITY CONSTRAINT imported_bundle_pk PRIMARY KEY,
+	imported_at timestamptz NOT NULL,
+	tree_size bigint NOT NULL,
+	first_leaf bigint NOT NULL,
+	until_leaf bigint NOT NULL,
+	checkpoint_size bigint NOT NULL,
+	event_count bigint NOT NULL,
+	log_uid uuid NOT NULL,
+	origin text NOT NULL,
+	source_tenant text NOT NULL,
+	trusted_key text NOT NULL
+);
+COMMENT ON TABLE atp_internal.imported_bundle IS 'Evidence bundles that were imported for reading.';
+COMMENT ON COLUMN atp_internal.imported_bundle.import IS 'Number of the import.';
+COMMENT ON COLUMN atp_internal.imported_bundle.imported_at IS 'When it was imported.';
+COMMENT ON COLUMN atp_internal.imported_bundle.tree_size IS 'Leaves of the tenant''s tree under the bundle''s checkpoint.';
+COMMENT ON COLUMN atp_internal.imported_bundle.first_leaf IS 'First leaf of the range.';
+COMMENT ON COLUMN atp_internal.imported_bundle.until_leaf IS 'Leaf after the last of the range.';
+COMMENT ON COLUMN atp_internal.imported_bundle.checkpoint_size IS 'Size of the root log under the checkpoint.';
+COMMENT ON COLUMN atp_internal.imported_bundle.event_count IS 'Events in the bundle.';
+COMMENT ON COLUMN atp_internal.imported_bundle.log_uid IS 'Identity of the tenant''s log where it was exported.';
+COMMENT ON COLUMN atp_internal.imported_bundle.origin IS 'Origin of the root log.';
+COMMENT ON COLUMN atp_internal.imported_bundle.source_tenant IS 'Name of the tenant where it was exported; not proved.';
+COMMENT ON COLUMN atp_internal.imported_bundle.trusted_key IS 'Verifier key under which it was verified.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_bundle', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_bundle_import_seq', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.imported_bundle
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.imported_bundle ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.imported_event (
+	import bigint NOT NULL,
+	leaf bigint NOT NULL,
+	stream_version bigint NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	event_id uuid NOT NULL,
+	stream_uid uuid NOT NULL,
+	schema_version int NOT NULL,
+	hash bytea NOT NULL,
+	event_type text NOT NULL,
+	stream text NOT NULL,
+	payload json NOT NULL,
+	metadata json NOT NULL,
+	CONSTRAINT imported_event_pk PRIMARY KEY (import, leaf)
+);
+CREATE INDEX imported_event_stream ON atp_internal.imported_event (stream_uid, stream_version);
+COMMENT ON TABLE atp_internal.imported_event IS 'Events of imported bundles, with the identity they had.';
+COMMENT ON COLUMN atp_internal.imported_event.import IS 'Number of the import.';
+COMMENT ON COLUMN atp_internal.imported_event.leaf IS 'Index in the tenant''s log where it was exported.';
+COMMENT ON COLUMN atp_internal.imported_event.stream_version IS 'Place in its stream.';
+COMMENT ON COLUMN atp_internal.imported_event.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN atp_internal.imported_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.imported_event.event_id IS 'The event''s id.';
+COMMENT ON COLUMN atp_internal.imported_event.stream_uid IS 'Identity of its stream.';
+COMMENT ON COLUMN atp_internal.imported_event.schema_version IS 'Version of the schema it was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.imported_event.hash IS 'Chain link and Merkle leaf.';
+COMMENT ON COLUMN atp_internal.imported_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp_internal.imported_event.payload IS 'Canonical JSON text, as it was hashed.';
+COMMENT ON COLUMN atp_internal.imported_event.metadata IS 'Canonical JSON text, as it was hashed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_event', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.imported_event
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.imported_event ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp.import_bundle(bundle text, trusted_key text, origin text, OUT import bigint, OUT event_count bigint, OUT log_uid uuid)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_bundle';
+COMMENT ON FUNCTION atp.import_bundle(text, text, text) IS
+'Verify a bundle of another database and keep its events for reading.
+bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
+Raises: TP503 (malformed key), TP507 (the bundle does not verify; DETAIL says why and where), 25006.';
+REVOKE ALL ON FUNCTION atp.import_bundle(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.import_bundle(text, text, text) TO atp_admin;
+
+CREATE VIEW atp.imported_events WITH (security_barrier) AS
+	SELECT b.import, b.origin, b.source_tenant, b.log_uid, e.leaf, e.event_id, e.stream, e.stream_uid, e.stream_version, e.event_type,
+		e.schema_version, e.occurred_at, e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash, b.imported_at
+	FROM atp_internal.imported_event e JOIN atp_internal.imported_bundle b ON b.import = e.import;
+COMMENT ON VIEW atp.imported_events IS 'List the events of imported bundles.';
+COMMENT ON COLUMN atp.imported_events.import IS 'Number of the import.';
+COMMENT ON COLUMN atp.imported_events.origin IS 'Origin of the root log where it was exported.';
+COMMENT ON COLUMN atp.imported_events.source_tenant IS 'Name of the tenant there; not proved.';
+COMMENT ON COLUMN atp.imported_events.log_uid IS 'Identity of the tenant''s log there.';
+COMMENT ON COLUMN atp.imported_events.leaf IS 'Index in the tenant''s log there.';
+COMMENT ON COLUMN atp.imported_events.event_id IS 'The event''s id.';
+COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp.imported_events.stream_uid IS 'Identity of the stream.';
+COMMENT ON COLUMN atp.imported_events.stream_version IS 'Place in the stream.';
+COMMENT ON COLUMN atp.imported_events.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.imported_events.schema_version IS 'Version of the schema it was validated against; 0: none.';
+COMMENT ON COLUMN atp.imported_events.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN atp.imported_events.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.imported_events.payload IS 'What happened.';
+COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace.';
+COMMENT ON COLUMN atp.imported_events.hash IS 'Chain link and Merkle leaf.';
+COMMENT ON COLUMN atp.imported_events.imported_at IS 'When the bundle was imported.';
+GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;
+
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
 CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
@@ -8220,6 +8489,283 @@ COMMENT ON FUNCTION atp.self_manifest_hash() IS
 docs/reference/manifest.md has the value of a fresh installation; atp.doctor() compares with the one in the library.';
 REVOKE ALL ON FUNCTION atp.self_manifest_hash() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.self_manifest_hash() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/nightly.sql ====
+-- Scheduled verification: runs, their record, what is due, and what the doctor says of it.
+CREATE TABLE atp_internal.verification (
+	run bigint GENERATED BY DEFAULT AS IDENTITY CONSTRAINT verification_pk PRIMARY KEY,
+	started_at timestamptz NOT NULL,
+	finished_at timestamptz NOT NULL,
+	checked bigint NOT NULL,
+	signatures bigint NOT NULL,
+	through_position bigint NOT NULL,
+	ok boolean NOT NULL,
+	scope text NOT NULL CONSTRAINT verification_scope_known CHECK (scope IN ('incremental', 'whole')),
+	fault text
+);
+CREATE INDEX verification_scope ON atp_internal.verification (scope, run);
+COMMENT ON TABLE atp_internal.verification IS 'Runs of the scheduled verification.';
+COMMENT ON COLUMN atp_internal.verification.run IS 'Number of the run.';
+COMMENT ON COLUMN atp_internal.verification.started_at IS 'When it began.';
+COMMENT ON COLUMN atp_internal.verification.finished_at IS 'When it ended.';
+COMMENT ON COLUMN atp_internal.verification.checked IS 'Events whose hash was recomputed.';
+COMMENT ON COLUMN atp_internal.verification.signatures IS 'Signatures on checkpoints that were verified.';
+COMMENT ON COLUMN atp_internal.verification.through_position IS 'Log position up to which everything was verified, by this run and those before it.';
+COMMENT ON COLUMN atp_internal.verification.ok IS 'Whether everything was well.';
+COMMENT ON COLUMN atp_internal.verification.scope IS 'incremental or whole.';
+COMMENT ON COLUMN atp_internal.verification.fault IS 'The first fault; NULL: none.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.verification', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.verification_run_seq', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.verification
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.verification ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.verify_signatures(since timestamptz, OUT checked bigint, OUT fault text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed record;
+	root_tenant int := (SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default');
+	key_id text;
+	last_size bigint;
+BEGIN
+	checked := 0;
+	FOR signed IN
+		SELECT g.size, g.line, g.vkey, k.purpose, k.vkey IS NOT NULL AS known,
+			atp_internal.checkpoint_body(g.size) || E'\n' || g.line AS note
+		FROM atp_internal.checkpoint_signature g LEFT JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+		WHERE verify_signatures.since IS NULL OR g.received_at >= verify_signatures.since
+		ORDER BY g.vkey, g.size
+	LOOP
+		IF key_id IS DISTINCT FROM regexp_replace(signed.vkey, '^([^+]*[+][^+]*)[+].*$', '\1') AND last_size IS NOT NULL THEN
+			PERFORM atp_internal.emit_event(root_tenant, 'atp.Signature-' || key_id, 'SignatureVerified', jsonb_build_object(
+				'TenantId', 'default', 'Scope', 'checkpoints', 'KeyId', key_id, 'TreeSize', last_size,
+				'VerifiedAt', atp_internal.event_time(clock_timestamp())));
+		END IF;
+		key_id := regexp_replace(signed.vkey, '^([^+]*[+][^+]*)[+].*$', '\1');
+		checked := checked + 1;
+		IF signed.note IS NULL OR NOT signed.known OR NOT (atp.note_verify(signed.note, signed.vkey)
+			OR (signed.purpose = 'witness' AND atp.cosignature_verify(signed.note, signed.vkey) IS NOT NULL)) THEN
+			fault := format('The signature by %s on the checkpoint of size %s is wrong.', key_id, signed.size);
+			PERFORM atp_internal.emit_event(root_tenant, 'atp.Signature-' || key_id, 'SignatureVerificationFailed', jsonb_build_object(
+				'TenantId', 'default', 'Scope', 'checkpoints', 'KeyId', key_id, 'TreeSize', signed.size, 'Fault', fault,
+				'DetectedAt', atp_internal.event_time(clock_timestamp())));
+			RETURN;
+		END IF;
+		last_size := signed.size;
+	END LOOP;
+	IF last_size IS NOT NULL THEN
+		PERFORM atp_internal.emit_event(root_tenant, 'atp.Signature-' || key_id, 'SignatureVerified', jsonb_build_object(
+			'TenantId', 'default', 'Scope', 'checkpoints', 'KeyId', key_id, 'TreeSize', last_size,
+			'VerifiedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.verify_signatures(timestamptz) IS
+'Verify the signatures on checkpoints that came since a time; NULL: all.
+Records SignatureVerified for each key, or SignatureVerificationFailed for the first that is wrong.';
+REVOKE ALL ON FUNCTION atp_internal.verify_signatures(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.verify_chains(scope text, since bigint, OUT checked bigint, OUT fault text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	began timestamptz := clock_timestamp();
+	of_all record;
+	of_trees record;
+	streams bigint := 0;
+	tenant_name text := 'default';
+	stream_name text;
+	version bigint;
+BEGIN
+	IF verify_chains.scope = 'whole' THEN
+		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT count(*) INTO streams FROM atp_internal.stream;
+	ELSE
+		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;
+	END IF;
+	SELECT v.* INTO of_trees FROM atp.verify_trees(verify_chains.since) v;
+	IF verify_chains.scope = 'whole' THEN
+		checked := of_all.checked;
+		IF NOT of_all.ok THEN
+			fault := of_all.fault;
+			tenant_name := coalesce(of_all.first_fault_tenant, 'default');
+			stream_name := of_all.first_fault_stream;
+			version := of_all.first_fault_version;
+		END IF;
+	ELSE
+		checked := of_trees.checked;
+	END IF;
+	IF fault IS NULL AND NOT of_trees.ok THEN
+		fault := of_trees.fault || coalesce(format(' (log position %s)', of_trees.first_fault_position), '');
+		tenant_name := coalesce(of_trees.first_fault_tenant, 'default');
+	END IF;
+	IF fault IS NOT NULL THEN
+		PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = tenant_name), 'atp.Verification-' || verify_chains.scope,
+			'HashChainValidationFailed', jsonb_build_object('TenantId', tenant_name, 'Scope', verify_chains.scope, 'StreamsChecked', streams,
+				'EventsChecked', checked, 'FirstFault', jsonb_build_object('StreamId', stream_name, 'SequenceNumber', version, 'Fault', fault),
+				'DetectedAt', atp_internal.event_time(clock_timestamp())));
+	ELSIF checked > 0 THEN
+		PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default'), 'atp.Verification-' || verify_chains.scope,
+			'HashChainValidated', jsonb_build_object('TenantId', 'default', 'Scope', verify_chains.scope, 'StreamsChecked', streams,
+				'EventsChecked', checked, 'Duration', format('PT%sS', round(extract(epoch FROM clock_timestamp() - began), 6)),
+				'ValidatedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.verify_chains(text, bigint) IS
+'Verify chains and trees: all, or the events after a log position.
+Records HashChainValidated or HashChainValidationFailed.';
+REVOKE ALL ON FUNCTION atp_internal.verify_chains(text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp.run_verification(scope text DEFAULT 'incremental', OUT ok boolean, OUT checked bigint, OUT signatures bigint, OUT fault text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	began timestamptz := clock_timestamp();
+	since bigint := 0;
+	since_time timestamptz;
+	through bigint;
+	signature_fault text;
+BEGIN
+	IF run_verification.scope IS NULL OR run_verification.scope NOT IN ('incremental', 'whole') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope is neither incremental nor whole';
+	END IF;
+	LOCK TABLE atp_internal.verification IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+	IF run_verification.scope = 'incremental' THEN
+		SELECT v.through_position, v.started_at INTO since, since_time
+			FROM atp_internal.verification v WHERE v.ok ORDER BY v.run DESC FETCH FIRST ROW ONLY;
+		since := coalesce(since, 0);
+	END IF;
+	SELECT coalesce(max(s.log_position), 0) INTO through FROM atp_internal.leaf_state s;
+	SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
+	SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
+	fault := coalesce(fault, signature_fault);
+	ok := fault IS NULL;
+	INSERT INTO atp_internal.verification (started_at, finished_at, checked, signatures, through_position, ok, scope, fault)
+		VALUES (began, clock_timestamp(), checked, signatures, CASE WHEN ok THEN through ELSE since END, ok, run_verification.scope, fault);
+	IF NOT ok THEN
+		PERFORM atp_internal.raise_alert(0, 'verification', fault);
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.run_verification(text) IS
+'Verify what was written since the last run (incremental), or everything (whole).
+Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification.
+Raises: 22023, 25006, 55P03 (another run is at work).';
+REVOKE ALL ON FUNCTION atp.run_verification(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.run_verification(text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.cron_verifies() RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	found_job boolean := false;
+BEGIN
+	IF to_regclass('cron.job') IS NOT NULL AND has_table_privilege('cron.job', 'SELECT') THEN
+		EXECUTE $q$SELECT EXISTS (SELECT FROM cron.job j WHERE j.command LIKE '%atp.run_verification%' AND j.active AND j.database = current_database())$q$ INTO found_job;
+	END IF;
+	RETURN found_job;
+END $$;
+COMMENT ON FUNCTION atp_internal.cron_verifies() IS 'Say whether pg_cron has a job that runs the verification in this database.';
+REVOKE ALL ON FUNCTION atp_internal.cron_verifies() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.due_verification(period int) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	last_run timestamptz := (SELECT v.started_at FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY);
+	last_whole timestamptz := (SELECT v.started_at FROM atp_internal.verification v WHERE v.scope = 'whole' ORDER BY v.run DESC FETCH FIRST ROW ONLY);
+	first_event timestamptz := (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY);
+BEGIN
+	IF first_event IS NULL OR NOT EXISTS (SELECT FROM atp_internal.leaf_state s WHERE s.log_position > 0) THEN
+		RETURN NULL;
+	END IF;
+	IF coalesce(last_run, first_event) < pg_postmaster_start_time() THEN
+		RETURN CASE WHEN last_run IS NULL THEN 'whole' ELSE 'incremental' END;
+	END IF;
+	IF atp_internal.cron_verifies() THEN
+		RETURN NULL;
+	END IF;
+	IF coalesce(last_whole, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) * 7 THEN
+		RETURN 'whole';
+	END IF;
+	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) THEN 'incremental' END;
+END $$;
+COMMENT ON FUNCTION atp_internal.due_verification(int) IS
+'Return the scope of the verification that is due; NULL: none.
+After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron has a job for it, after a start only.';
+REVOKE ALL ON FUNCTION atp_internal.due_verification(int) FROM PUBLIC;
+
+CREATE FUNCTION atp.schedule_verification() RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF to_regclass('cron.job') IS NULL THEN
+		RETURN false;
+	END IF;
+	EXECUTE $q$SELECT cron.schedule('atp verification', '17 2 * * 1-6', 'SELECT atp.run_verification()'),
+		cron.schedule('atp whole verification', '17 2 * * 0', $c$SELECT atp.run_verification('whole')$c$)$q$;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp.schedule_verification() IS
+'Let pg_cron run the verification: incremental at night, whole on Sundays.
+Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it.';
+REVOKE ALL ON FUNCTION atp.schedule_verification() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.schedule_verification() TO atp_admin;
+
+CREATE FUNCTION atp.list_verifications(OUT started_at timestamptz, OUT finished_at timestamptz, OUT scope text, OUT ok boolean, OUT checked bigint,
+		OUT signatures bigint, OUT through_position bigint, OUT fault text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT v.started_at, v.finished_at, v.scope, v.ok, v.checked, v.signatures, v.through_position, v.fault
+	FROM atp_internal.verification v ORDER BY v.run DESC;
+END;
+COMMENT ON FUNCTION atp.list_verifications() IS 'List the runs of the scheduled verification, newest first.';
+REVOKE ALL ON FUNCTION atp.list_verifications() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_verifications() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.check_verification() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH newest AS (SELECT v.* FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY),
+		oldest_event AS (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY)
+	SELECT 'verification', CASE WHEN n.ok THEN 'ok' ELSE 'error' END,
+		CASE WHEN n.ok THEN format('The last verification found no fault: %s, %s events.', n.scope, n.checked)
+			ELSE format('The last verification found a fault: %s', n.fault) END,
+		CASE WHEN NOT n.ok THEN 'Keep the server as it is, export what verifies, compare with a backup; see docs/howto/audit.md.' END
+	FROM newest n
+	UNION ALL
+	SELECT 'verification_runs', CASE WHEN late.late THEN 'error' ELSE 'ok' END,
+		CASE WHEN late.late THEN 'A scheduled verification is missing: none within the last two days.' ELSE 'Verification runs as scheduled.' END,
+		CASE WHEN late.late THEN 'Look for the worker and atp.verification_interval, or run SELECT * FROM atp.run_verification(); see atp.schedule_verification().' END
+	FROM (SELECT EXISTS (SELECT FROM oldest_event e WHERE e.published_at < clock_timestamp() - interval '2 days')
+		AND NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - interval '2 days')) late(late);
+END;
+COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.';
+
+CREATE FUNCTION atp_internal.check_trees(delay interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'tree', 'error', format('The tree of tenant %s was stopped at log position %s: %s.', t.name, r.halted_position, r.halted_reason),
+		'The event there is not what was written. Put it right from a backup, then atp.resume_tree().'
+	FROM atp_internal.tree r JOIN atp_internal.tenant t ON t.tenant = r.tenant WHERE r.halted_position IS NOT NULL
+	UNION ALL
+	SELECT 'trees', CASE WHEN w.waits THEN 'error' ELSE 'ok' END,
+		CASE WHEN w.waits THEN 'Events wait to become leaves of their trees.' ELSE 'Events become leaves in time.' END,
+		CASE WHEN w.waits THEN 'Look for the worker and the server''s log; SELECT atp.grow_trees() does it by hand.' END
+	FROM (SELECT EXISTS (SELECT FROM atp_internal.log l
+		WHERE l.log_position = coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0) + 1
+			AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
+	UNION ALL
+	SELECT 'checkpoint', CASE WHEN s.signed THEN 'ok' ELSE 'warning' END,
+		CASE WHEN s.signed THEN 'Checkpoints are signed.' ELSE 'No checkpoint of the last day is signed: nothing proves these events to an outsider.' END,
+		CASE WHEN NOT s.signed THEN 'Set up atp-signer outside; see docs/howto/audit.md.' END
+	FROM (SELECT NOT EXISTS (SELECT FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day')
+		OR EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size >= coalesce(
+			(SELECT max(c.size) FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day'), 0))) s(signed)
+	UNION ALL
+	SELECT 'signing_key_file', 'warning', 'The signing key is a file that the server reads: who owns the server can sign anything.',
+		'Let atp-signer sign, outside; reset atp.signing_key_file.'
+	WHERE coalesce(current_setting('atp.signing_key_file', true), '') <> '';
+END;
+COMMENT ON FUNCTION atp_internal.check_trees(interval) IS 'Check that trees grow and checkpoints are signed.';
+REVOKE ALL ON FUNCTION atp_internal.check_verification(), atp_internal.check_trees(interval) FROM PUBLIC;
 
 -- ==== src/tooling/doctor.sql ====
 -- The doctor: what is wrong with the installation, and what to do about it. A check is a function of schema atp_internal that belongs to

@@ -96,6 +96,7 @@ static struct
 
 static int	slice_size = 10000;
 static int	placing = 0;		/* nesting of statements that write the log */
+static LocalTransactionId locked_in = InvalidLocalTransactionId;	/* transaction that took the tick lock */
 
 bool
 atp_sequencer_is_placing(void)
@@ -423,7 +424,20 @@ take_tick_lock(bool wait)
 	LOCKTAG		tag;
 
 	atp_lock_tag(&tag, ATP_LOCK_TICK);
-	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	locked_in = atp_compat_my_lxid();
+	return true;
+}
+
+/* A prepared transaction would keep the lock, and the log would stand still until somebody remembers it. */
+static void
+refuse_prepare(XactEvent event, void *argument)
+{
+	if (event == XACT_EVENT_PRE_PREPARE && locked_in == atp_compat_my_lxid())
+		ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				errmsg("cannot PREPARE a transaction that has placed events in the log"),
+				errdetail("It holds the lock of the sequencer."));
 }
 
 /* Runs one tick, or as many as the window takes, in the current transaction, and notifies. The caller holds the tick lock. */
@@ -604,6 +618,7 @@ atp_sequencer_init(void)
 	DefineCustomIntVariable("atp.sequencer_slice_size", "Sets how many events one tick places at most.",
 							"A transaction of more events is placed over several ticks.",
 							&slice_size, 10000, 1, 1000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	RegisterXactCallback(refuse_prepare, NULL);
 }
 
 PG_FUNCTION_INFO_V1(atp_sequencer_tick);

@@ -10,6 +10,7 @@
 #define ATP_ERR_RESEQUENCE_NEEDED            MAKE_SQLSTATE('T', 'P', '1', '1', '0')
 #define ATP_ERR_OBJECT_GUARDED               MAKE_SQLSTATE('T', 'P', '1', '0', '8')
 #define ATP_ERR_EVENTS_EXIST                 MAKE_SQLSTATE('T', 'P', '1', '0', '9')
+#define ATP_ERR_PROJECTION_NOT_FOUND         MAKE_SQLSTATE('T', 'P', '1', '2', '0')
 #define ATP_ERR_EVENT_NOT_FOUND              MAKE_SQLSTATE('T', 'P', '1', '1', '1')
 #define ATP_ERR_INVALID_NAME                 MAKE_SQLSTATE('T', 'P', '2', '0', '1')
 #define ATP_ERR_TENANT_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '0', '2')
@@ -63,4 +64,5 @@
 #define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
 #define ATP_ERR_CHECKPOINT_MISMATCH          MAKE_SQLSTATE('T', 'P', '5', '0', '5')
 #define ATP_ERR_PROOF_NOT_AVAILABLE          MAKE_SQLSTATE('T', 'P', '5', '0', '6')
+#define ATP_ERR_BUNDLE_REJECTED              MAKE_SQLSTATE('T', 'P', '5', '0', '7')
 #endif
