@@ -41,7 +41,7 @@ ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
 COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
-'Call a handler''s function in a subtransaction and return how it failed, or its result.
+'Call a handler''s function in a subtransaction; return its failure or result.
 failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
 REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
 
@@ -115,8 +115,8 @@ BEGIN
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
-'Take an event through the steps of a subscription; returns the step that failed and how, or NULLs.
-Steps that were done by an earlier attempt are passed over.';
+'Take an event through the steps of a subscription.
+Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
@@ -158,8 +158,8 @@ BEGIN
 	RETURN event_count;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
-'Handle leased events, ack or nack each, and return how many of them were gone through.
-Less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+'Handle leased events, ack or nack each.
+Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
@@ -205,7 +205,7 @@ BEGIN ATOMIC
 	WHERE t.status = 'active' AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
 END;
 COMMENT ON FUNCTION atp_internal.handled_subscriptions() IS
-'List the subscriptions that have handlers, and whether there is something to do for them.
+'List the subscriptions that have handlers, and whether they have work.
 is_ready: a claim would find events. is_pending: events are due later.';
 REVOKE ALL ON FUNCTION atp_internal.handled_subscriptions() FROM PUBLIC;
 
@@ -286,7 +286,8 @@ BEGIN
 	END IF;
 END $$;
 COMMENT ON FUNCTION atp.drop_handler(text, text) IS
-'Drop a handler; a batch in work ends first, or is handled by the steps that remain.
+'Drop a handler.
+A batch in work ends first, or is handled by the steps that remain.
 Raises: TP202, TP340 (no such handler).';
 REVOKE ALL ON FUNCTION atp.drop_handler(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_handler(text, text) TO atp_admin;
