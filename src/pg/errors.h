@@ -10,6 +10,7 @@
 #define ATP_ERR_RESEQUENCE_NEEDED            MAKE_SQLSTATE('T', 'P', '1', '1', '0')
 #define ATP_ERR_OBJECT_GUARDED               MAKE_SQLSTATE('T', 'P', '1', '0', '8')
 #define ATP_ERR_EVENTS_EXIST                 MAKE_SQLSTATE('T', 'P', '1', '0', '9')
+#define ATP_ERR_PROJECTION_NOT_FOUND         MAKE_SQLSTATE('T', 'P', '1', '2', '0')
 #define ATP_ERR_EVENT_NOT_FOUND              MAKE_SQLSTATE('T', 'P', '1', '1', '1')
 #define ATP_ERR_INVALID_NAME                 MAKE_SQLSTATE('T', 'P', '2', '0', '1')
 #define ATP_ERR_TENANT_NOT_FOUND             MAKE_SQLSTATE('T', 'P', '2', '0', '2')

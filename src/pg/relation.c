@@ -50,6 +50,9 @@ static const char *const names[ATP_REL_COUNT] = {
 	[ATP_REL_SUBSCRIPTION_CURSOR] = "subscription_cursor",
 	[ATP_REL_SUBSCRIPTION_CURSOR_PK] = "subscription_cursor_pk",
 	[ATP_REL_SEQUENCER] = "sequencer",
+	[ATP_REL_AUDIT_EVENT_PROJECTION] = "audit_event_projection",
+	[ATP_REL_EVENT_STREAM_PROJECTION] = "event_stream_projection",
+	[ATP_REL_EVENT_STREAM_PROJECTION_PK] = "event_stream_projection_pk",
 };
 
 typedef struct Store			/* what inserting into one table needs */

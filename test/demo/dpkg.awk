@@ -1,8 +1,9 @@
 # One line of dpkg's log to one event, in the format of COPY: stream, event type, payload, metadata, occurred_at. The stream is the
-# package, the correlation id the run of dpkg, the type what happened.
+# package, the correlation id the run of dpkg, the type what happened; who did what to what stands in the metadata, where it is searched.
 function text(s) { gsub(/["\\]/, "", s); return "\"" s "\"" }
-function event(stream, type, payload) {
-	printf "%s\t%s\t{%s}\t{\"actor\": \"dpkg\", \"correlation_id\": \"run-%d\"}\t%s %s+00\n", stream, type, payload, run, $1, $2
+function event(stream, type, resource, what, payload) {
+	printf "%s\t%s\t{%s}\t{\"actor\": \"dpkg\", \"action\": %s, \"resource\": %s, \"correlation_id\": \"run-%d\"}\t%s %s+00\n",
+		stream, type, payload, text(what), text(resource), run, $1, $2
 }
 BEGIN {
 	split("half-installed PackageInstallationBegun unpacked PackageUnpacked half-configured PackageConfigurationBegun installed PackageInstalled " \
@@ -14,6 +15,6 @@ BEGIN {
 	for (i = 1; i in pairs2; i += 2)
 		action[pairs2[i]] = pairs2[i + 1]
 }
-$3 == "startup" { run++; event("dpkg-" (host != "" ? host : "host"), "DpkgStarted", "\"for\": " text($4 " " $5)); next }
-$3 == "status" && $4 in status { event("package-" $5, status[$4], "\"resource\": " text($5) ", \"action\": " text($4) ", \"version\": " text($6)); next }
-$3 in action { event("package-" $4, action[$3], "\"resource\": " text($4) ", \"action\": " text($3) ", \"from\": " text($5) ", \"to\": " text($6)) }
+$3 == "startup" { run++; event("dpkg-" (host != "" ? host : "host"), "DpkgStarted", host, $3, "\"for\": " text($4 " " $5)); next }
+$3 == "status" && $4 in status { event("package-" $5, status[$4], $5, $4, "\"version\": " text($6)); next }
+$3 in action { event("package-" $4, action[$3], $4, $3, "\"from\": " text($5) ", \"to\": " text($6)) }
