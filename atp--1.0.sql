@@ -91,8 +91,13 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
 	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
+	('TP226', 'invalid_upcaster', 'An upcaster or downcaster is malformed, or names a function that cannot be one.'),
+	('TP227', 'upcast_failed', 'An upcaster or downcaster failed; the message names event type, versions and event.'),
+	('TP228', 'version_not_accepted', 'The event cannot be brought to a schema version that the reader accepts.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
+	('TP340', 'handler_not_found', 'No in-database handler has this name.'),
+	('TP341', 'invalid_handler', 'The function cannot handle events: it takes one argument of type jsonb and returns one value.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
 	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
 	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
@@ -980,6 +985,174 @@ The schema is one of its event type. schema_version NULL: the active version; no
 Raises: TP207 (unknown type), TP213, TP214, TP215 (the schema cannot be run), TP220 (no such version), 54000.';
 REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/record/upcaster.sql ====
+-- Upcasters and downcasters: steps between the versions of a type's schema. The stored event never changes; forms are made on reading.
+CREATE TABLE atp_internal.upcaster (
+	event_type int NOT NULL CONSTRAINT upcaster_event_type_known REFERENCES atp_internal.event_type,
+	from_version int NOT NULL CONSTRAINT upcaster_from_version_valid CHECK (from_version >= 0),
+	to_version int NOT NULL CONSTRAINT upcaster_to_version_valid CHECK (to_version > 0 AND pg_catalog.abs(to_version - from_version) = 1),
+	operations jsonb,
+	function text,
+	description text,
+	registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	registered_by text NOT NULL DEFAULT SESSION_USER,
+	CONSTRAINT upcaster_pk PRIMARY KEY (event_type, from_version, to_version),
+	CONSTRAINT upcaster_operations_or_function CHECK ((operations IS NULL) <> (function IS NULL))
+);
+COMMENT ON TABLE atp_internal.upcaster IS 'Steps from one version of a type''s schema to the next or the one before. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.upcaster.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.upcaster.from_version IS 'Version that the step takes; 0: events without a schema.';
+COMMENT ON COLUMN atp_internal.upcaster.to_version IS 'Version that the step gives: the next, or the one before.';
+COMMENT ON COLUMN atp_internal.upcaster.operations IS 'Declared operations, applied in order; NULL where a function does it.';
+COMMENT ON COLUMN atp_internal.upcaster.function IS 'Signature of the SQL function that does it: text, so that a dump and pg_upgrade carry it; NULL where operations do.';
+COMMENT ON COLUMN atp_internal.upcaster.description IS 'What the step does.';
+COMMENT ON COLUMN atp_internal.upcaster.registered_at IS 'When it was registered.';
+COMMENT ON COLUMN atp_internal.upcaster.registered_by IS 'Role of the session that registered it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.upcaster', 'WHERE event_type >= 1000');
+
+CREATE FUNCTION atp_internal.upcaster_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_upcaster_changed';
+COMMENT ON FUNCTION atp_internal.upcaster_changed() IS 'Tell every backend that its cache of upcasters is stale.';
+REVOKE ALL ON FUNCTION atp_internal.upcaster_changed() FROM PUBLIC;
+CREATE TRIGGER upcaster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.upcaster
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.upcaster_changed();
+ALTER TABLE atp_internal.upcaster ENABLE ALWAYS TRIGGER upcaster_changed;
+
+CREATE VIEW atp.upcasters AS
+	SELECT y.name AS event_type, u.from_version, u.to_version, CASE WHEN u.to_version > u.from_version THEN 'up' ELSE 'down' END AS direction,
+		u.operations, u.function, u.description, u.registered_at, u.registered_by
+	FROM atp_internal.upcaster u
+		JOIN atp_internal.event_type y ON y.event_type = u.event_type;
+COMMENT ON VIEW atp.upcasters IS 'List the steps between schema versions: upcasters and downcasters.';
+COMMENT ON COLUMN atp.upcasters.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.upcasters.from_version IS 'Version that the step takes; 0: events without a schema.';
+COMMENT ON COLUMN atp.upcasters.to_version IS 'Version that the step gives.';
+COMMENT ON COLUMN atp.upcasters.direction IS 'up or down.';
+COMMENT ON COLUMN atp.upcasters.operations IS 'Declared operations; NULL where a function does it.';
+COMMENT ON COLUMN atp.upcasters.function IS 'SQL function; NULL where operations do it.';
+COMMENT ON COLUMN atp.upcasters.description IS 'What the step does.';
+COMMENT ON COLUMN atp.upcasters.registered_at IS 'When it was registered.';
+COMMENT ON COLUMN atp.upcasters.registered_by IS 'Role of the session that registered it.';
+GRANT SELECT ON atp.upcasters TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.check_upcaster_operations(operations jsonb) RETURNS void
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_upcaster_check_operations';
+COMMENT ON FUNCTION atp_internal.check_upcaster_operations(jsonb) IS
+'Refuse what is not a list of operations.
+Raises: TP226.';
+REVOKE ALL ON FUNCTION atp_internal.check_upcaster_operations(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_upcaster_function(function regprocedure) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_upcaster_check_function';
+COMMENT ON FUNCTION atp_internal.check_upcaster_function(regprocedure) IS
+'Return the qualified signature of a function that can be an upcaster.
+Raises: TP226 (not a function of one jsonb that returns jsonb).';
+REVOKE ALL ON FUNCTION atp_internal.check_upcaster_function(regprocedure) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.register_step(event_type text, from_version int, to_version int, operations jsonb, function regprocedure,
+		description text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	signature text;
+BEGIN
+	SELECT * INTO type FROM atp_internal.event_type y WHERE y.name = register_step.event_type;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', register_step.event_type USING ERRCODE = 'TP207';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', register_step.event_type USING ERRCODE = 'TP224';
+	ELSIF register_step.from_version IS NULL OR register_step.from_version < 0 OR register_step.to_version < 1
+			OR GREATEST(register_step.from_version, register_step.to_version) > type.latest_version THEN
+		RAISE EXCEPTION 'event type "%" has no schema versions % and %', register_step.event_type, register_step.from_version,
+				register_step.to_version
+			USING ERRCODE = 'TP220', DETAIL = pg_catalog.format('Its latest version is %s.', type.latest_version);
+	ELSIF (register_step.operations IS NULL) = (register_step.function IS NULL) THEN
+		RAISE EXCEPTION 'a step has either operations or a function' USING ERRCODE = 'TP226';
+	END IF;
+	PERFORM atp_internal.check_upcaster_operations(register_step.operations);
+	signature := atp_internal.check_upcaster_function(register_step.function);
+	INSERT INTO atp_internal.upcaster AS known (event_type, from_version, to_version, operations, function, description)
+		VALUES (type.event_type, register_step.from_version, register_step.to_version, register_step.operations, signature,
+			register_step.description)
+		ON CONFLICT (event_type, from_version, to_version) DO UPDATE SET operations = excluded.operations, function = excluded.function,
+			description = excluded.description, registered_at = excluded.registered_at, registered_by = excluded.registered_by;
+END $$;
+COMMENT ON FUNCTION atp_internal.register_step(text, int, int, jsonb, regprocedure, text) IS
+'Register or replace a step between two versions.
+Raises: TP207, TP220, TP224, TP226.';
+REVOKE ALL ON FUNCTION atp_internal.register_step(text, int, int, jsonb, regprocedure, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_upcaster(event_type text, from_version int, operations jsonb DEFAULT NULL, function regprocedure DEFAULT NULL,
+		description text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.register_step(register_upcaster.event_type, register_upcaster.from_version, register_upcaster.from_version + 1,
+		register_upcaster.operations, register_upcaster.function, register_upcaster.description);
+END;
+COMMENT ON FUNCTION atp.register_upcaster(text, int, jsonb, regprocedure, text) IS
+'Register how a payload of a schema version becomes one of the next version.
+from_version 0: events without a schema. operations: an array of {"op": "rename", "path", "to" (a name)}, {"op": "move", "path", "to" (a path)}, {"op": "default", "path", "value"}, {"op": "drop", "path"}, {"op": "map", "path", "values": [[from, to], ...], "otherwise"}; paths are JSON pointers. function: one of a jsonb that returns jsonb, which runs with the rights of who reads. One of the two; an earlier one is replaced.
+Raises: TP207 (unknown type), TP220 (no such version), TP224 (one of the platform''s own types), TP226 (malformed).';
+REVOKE ALL ON FUNCTION atp.register_upcaster(text, int, jsonb, regprocedure, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_upcaster(text, int, jsonb, regprocedure, text) TO atp_admin;
+
+CREATE FUNCTION atp.register_downcaster(event_type text, from_version int, operations jsonb DEFAULT NULL, function regprocedure DEFAULT NULL,
+		description text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.register_step(register_downcaster.event_type, register_downcaster.from_version, register_downcaster.from_version - 1,
+		register_downcaster.operations, register_downcaster.function, register_downcaster.description);
+END;
+COMMENT ON FUNCTION atp.register_downcaster(text, int, jsonb, regprocedure, text) IS
+'Register how a payload of a schema version becomes one of the version before.
+So an event of the new version is also published in the old form, to readers whose accept_versions ask for it, until the sunset of the old version (atp.set_schema_status). Arguments are those of register_upcaster.
+Raises: TP207 (unknown type), TP220 (no such version), TP224 (one of the platform''s own types), TP226 (malformed).';
+REVOKE ALL ON FUNCTION atp.register_downcaster(text, int, jsonb, regprocedure, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_downcaster(text, int, jsonb, regprocedure, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_upcaster(event_type text, from_version int, to_version int) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	DELETE FROM atp_internal.upcaster u USING atp_internal.event_type y
+		WHERE y.name = drop_upcaster.event_type AND u.event_type = y.event_type AND NOT y.builtin
+			AND u.from_version = drop_upcaster.from_version AND u.to_version = drop_upcaster.to_version;
+	RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION atp.drop_upcaster(text, int, int) IS
+'Drop an upcaster or downcaster; false where there is none.
+Readers who need the step are refused from then on.';
+REVOKE ALL ON FUNCTION atp.drop_upcaster(text, int, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_upcaster(text, int, int) TO atp_admin;
+
+CREATE FUNCTION atp.cast_payload(event_type text, payload jsonb, from_version int, to_version int) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_upcaster_cast_payload';
+COMMENT ON FUNCTION atp.cast_payload(text, jsonb, int, int) IS
+'Bring a payload from one schema version to another.
+By as many steps as lie between. For trying steps out: the status of the versions is of no matter, and the result is not validated. Functions run with the rights of the caller.
+Raises: TP205, TP207 (unknown type), TP220 (no such version), TP227 (a step failed), TP228 (a step is missing).';
+REVOKE ALL ON FUNCTION atp.cast_payload(text, jsonb, int, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.cast_payload(text, jsonb, int, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.accepted_version(event_type text, schema_version int, accept_versions jsonb, event_id uuid) RETURNS int
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_upcaster_accepted_version';
+COMMENT ON FUNCTION atp_internal.accepted_version(text, int, jsonb, uuid) IS
+'Return the schema version in which a reader gets a stored event.
+The stored one if it is accepted, else the highest accepted one that is served (active, or deprecated and before its sunset) and that steps lead to.
+Raises: TP228 (there is none), 22023 (accept_versions is malformed).';
+REVOKE ALL ON FUNCTION atp_internal.accepted_version(text, int, jsonb, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.accepted_version(text, int, jsonb, uuid) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.cast_stored(event_type text, schema_version int, accept_versions jsonb, event_id uuid, payload json) RETURNS json
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_upcaster_cast_stored';
+COMMENT ON FUNCTION atp_internal.cast_stored(text, int, jsonb, uuid, json) IS
+'Return the payload of a stored event in the version that accepted_version says.
+Canonical text, as the stored form is; NULL once erased.
+Raises: TP227 (a step failed), TP228, 22023.';
+REVOKE ALL ON FUNCTION atp_internal.cast_stored(text, int, jsonb, uuid, json) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.cast_stored(text, int, jsonb, uuid, json) TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/record/catalog.sql ====
 -- The catalogue: what an event type means to people and to programs, beside its schema. The platform's own types come from one
@@ -4230,13 +4403,18 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO a
 -- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
 -- worth walking through the index on event_id, reading every stream's events of that time.
 CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
-		direction text DEFAULT 'forward', tenant text DEFAULT NULL)
+		direction text DEFAULT 'forward', tenant text DEFAULT NULL, accept_versions jsonb DEFAULT NULL)
 	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
 		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
 BEGIN ATOMIC
-	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
-			e.payload, e.metadata, e.hash
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.schema_version
+				ELSE atp_internal.accepted_version(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id) END,
+			e.occurred_at, e.recorded_at,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.payload
+				ELSE atp_internal.cast_stored(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id, e.payload) END,
+			e.metadata, e.hash
 		FROM atp_internal.event_reader e
 		WHERE atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
@@ -4249,8 +4427,13 @@ BEGIN ATOMIC
 				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
 		ORDER BY e.stream_version LIMIT read_stream.max_count)
 	UNION ALL
-	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
-			e.payload, e.metadata, e.hash
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.schema_version
+				ELSE atp_internal.accepted_version(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id) END,
+			e.occurred_at, e.recorded_at,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.payload
+				ELSE atp_internal.cast_stored(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id, e.payload) END,
+			e.metadata, e.hash
 		FROM atp_internal.event_reader e
 		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
@@ -4264,12 +4447,13 @@ BEGIN ATOMIC
 				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
 		ORDER BY e.stream_version DESC LIMIT read_stream.max_count);
 END;
-COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text) IS
+COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) IS
 'Read the events of a stream in the order of their versions.
 from_version is the first version to return, in either direction; NULL means the first event forward, the last event backward. max_count NULL means all. direction is forward or backward. tenant NULL means that of the setting atp.tenant. A stream that does not exist has no rows. Documents come as they are stored: canonical JSON text, NULL once erased.
-Raises: 22023 (unknown direction), TP202 (no such tenant).';
-REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text) TO atp_reader, atp_auditor, atp_admin;
+accept_versions negotiates: {"OrderPlaced": 2, "OrderShipped": [1, 2], "OrderPaid": "active"}, or "active" for all types. An event of another version comes in the highest accepted one that upcasters or downcasters lead to and that is served; schema_version says which, and hash remains that of the stored form. Types that are not named, and all where it is NULL, come as stored.
+Raises: 22023 (unknown direction, malformed accept_versions), TP202 (no such tenant), TP227 (an upcaster failed), TP228 (no accepted version can be had).';
+REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) TO atp_reader, atp_auditor, atp_admin;
 
 CREATE TYPE atp.stored_event AS (
 	event_id uuid,
@@ -7710,6 +7894,404 @@ Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;
 
+-- ==== src/delivery/handler.sql ====
+-- In-database handlers: functions that the worker's helpers run for the events of a subscription. Several handlers of one
+-- subscription are steps: an event goes through them in order, and what is done is done once (delivery/inbox). When a step gives up,
+-- the compensations of the steps before it run, the last one first.
+CREATE TABLE atp_internal.handler (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	step int NOT NULL CONSTRAINT handler_step_range CHECK (step BETWEEN 1 AND 1000),
+	handler text NOT NULL CONSTRAINT handler_name_sized CHECK (pg_catalog.octet_length(handler) BETWEEN 1 AND 200),
+	function text NOT NULL,
+	compensation text,
+	run_as text NOT NULL,
+	timeout interval NOT NULL CONSTRAINT handler_timeout_range CHECK (timeout BETWEEN '1 ms' AND '1 hour'),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT handler_pk PRIMARY KEY (subscription, step, tenant),
+	CONSTRAINT handler_name_unique UNIQUE (handler, tenant),
+	CONSTRAINT handler_subscription FOREIGN KEY (subscription, tenant) REFERENCES atp_internal.subscription (subscription, tenant) ON DELETE CASCADE
+);
+COMMENT ON TABLE atp_internal.handler IS 'Functions that are run for the events of subscriptions.';
+COMMENT ON COLUMN atp_internal.handler.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.handler.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.handler.step IS 'Place among the handlers of the subscription.';
+COMMENT ON COLUMN atp_internal.handler.handler IS 'Name.';
+COMMENT ON COLUMN atp_internal.handler.function IS 'The function with its argument, as type regprocedure writes it: looked up at each batch, so that one that is dropped is a failure of its events.';
+COMMENT ON COLUMN atp_internal.handler.compensation IS 'Function that undoes the step; NULL: nothing does.';
+COMMENT ON COLUMN atp_internal.handler.run_as IS 'Role that the functions run as.';
+COMMENT ON COLUMN atp_internal.handler.timeout IS 'How long one call may take.';
+COMMENT ON COLUMN atp_internal.handler.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.handler', '');
+ALTER TABLE atp_internal.handler ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.handler FORCE ROW LEVEL SECURITY;
+CREATE POLICY handler_tenant ON atp_internal.handler USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.handler_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_handler_changed';
+COMMENT ON FUNCTION atp_internal.handler_changed() IS 'Tell every backend that the handlers changed.';
+REVOKE ALL ON FUNCTION atp_internal.handler_changed() FROM PUBLIC;
+CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.handler
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
+ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
+
+CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
+COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
+'Call a handler''s function in a subtransaction; return its failure or result.
+failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
+REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	done record;
+	failure text;
+	handled uuid := (event ->> 'event_id')::uuid;
+BEGIN
+	FOR done IN
+		SELECT h.handler, h.compensation, h.timeout, h.run_as, t.name AS tenant_name
+		FROM atp_internal.handler h
+			JOIN atp_internal.tenant t ON t.tenant = h.tenant
+			JOIN atp_internal.inbox i ON i.event_id = handled AND i.handler = 'handler/' || h.handler AND i.tenant = h.tenant AND i.state = 'd'
+		WHERE h.subscription = compensate.subscription AND h.tenant = compensate.tenant AND h.step < failed_step
+		ORDER BY h.step DESC
+	LOOP
+		failure := NULL;
+		IF done.compensation IS NOT NULL THEN
+			SELECT c.failure INTO failure FROM atp_internal.call_handler(done.compensation, event || jsonb_build_object('handler', done.handler),
+				(extract(epoch FROM done.timeout) * 1000)::int, done.run_as) c;
+		END IF;
+		IF failure IS NOT NULL THEN
+			RAISE WARNING 'compensation of handler "%" for event % failed', done.handler, handled USING DETAIL = failure;
+			UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation failed: ' || failure
+				WHERE i.event_id = handled AND i.handler = 'handler/' || done.handler AND i.tenant = compensate.tenant;
+		ELSE
+			PERFORM atp.forget_handling('handler/' || done.handler, handled, done.tenant_name);
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
+'Run the compensations of the steps before one that gave up, the last first.
+A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
+REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	step record;
+	begun record;
+	known text;
+	event_id uuid := (event ->> 'event_id')::uuid;
+BEGIN
+	FOR step IN
+		SELECT h.step, h.handler, h.function, h.timeout, h.run_as, t.name AS tenant_name, count(*) OVER () > 1 AS several
+		FROM atp_internal.handler h JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		WHERE h.subscription = handle_event.subscription AND h.tenant = handle_event.tenant ORDER BY h.step
+	LOOP
+		IF step.several THEN
+			known := 'handler/' || step.handler;
+			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
+			CONTINUE WHEN begun.verdict = 'done';
+		END IF;
+		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
+			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
+			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
+		IF failure IS NOT NULL THEN
+			failed_step := step.step;
+			IF step.several THEN
+				PERFORM atp.fail_handling(known, event_id, '40001', failure, step.tenant_name);	-- to be tried again, as the subscription says
+			END IF;
+			RETURN;
+		END IF;
+		IF step.several THEN
+			PERFORM atp.finish_handling(known, event_id, NULL, step.tenant_name);
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
+'Take an event through the steps of a subscription.
+Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
+REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	event_count int := jsonb_array_length(events);
+	event jsonb;
+	outcome record;
+	back atp.given_back;
+	withdrawn uuid[] := '{}';
+	names record;
+	acked bigint;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
+	FOR i IN 0 .. event_count - 1 LOOP
+		IF i > 0 AND clock_timestamp() > until THEN
+			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
+			RETURN i;
+		END IF;
+		event := events -> i;
+		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
+		IF outcome.failed_step IS NULL THEN
+			acked := (event ->> 'log_position')::bigint;
+			CONTINUE;
+		END IF;
+		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, false, names.tenant);
+		withdrawn := withdrawn || back.withdrawn;
+		IF back.outcome = 'dead letter' THEN
+			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
+		END IF;
+	END LOOP;
+	IF acked IS NOT NULL THEN
+		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
+	END IF;
+	RETURN event_count;
+END $$;
+COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
+'Handle leased events, ack or nack each.
+Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	names record;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = claim_for_handlers.subscription AND s.tenant = claim_for_handlers.tenant
+			AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	-- max() would need an ordering of uuid: all rows carry one lease
+	SELECT (array_agg(c.lease))[1], jsonb_agg(to_jsonb(c) - '{lease,lease_until,redelivered,redelivery_of}'::text[] ORDER BY c.log_position)
+		INTO lease, events
+		FROM atp.claim_events(names.subscription, 100, 'handlers', tenant => names.tenant) c;
+	until := clock_timestamp() + names.lock_duration / 2;
+END $$;
+COMMENT ON FUNCTION atp_internal.claim_for_handlers(int, int) IS
+'Claim events for the handlers of a subscription; NULLs where there are none.
+until is when half of the lease is over.';
+REVOKE ALL ON FUNCTION atp_internal.claim_for_handlers(int, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.renew_for_handlers(subscription int, tenant int, lease uuid) RETURNS timestamptz
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease, tenant => t.name) - pg_catalog.clock_timestamp()) / 2
+	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.subscription = renew_for_handlers.subscription AND s.tenant = renew_for_handlers.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) IS 'Renew a lease of the handlers; returns when half of it is over.';
+REVOKE ALL ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
+	RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.subscription, s.tenant, atp.wait_for_events(s.name, '0', t.name),
+		EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.due_at < 'infinity')
+	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE t.status = 'active' AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
+END;
+COMMENT ON FUNCTION atp_internal.handled_subscriptions() IS
+'List the subscriptions that have handlers, and whether they have work.
+is_ready: a claim would find events. is_pending: events are due later.';
+REVOKE ALL ON FUNCTION atp_internal.handled_subscriptions() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_handler_function(function regprocedure, run_as name) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype
+			AND p.prokind = 'f' AND NOT p.proretset) THEN
+		RAISE EXCEPTION '% cannot handle events', function USING ERRCODE = 'TP341',
+			HINT = 'A handler is a function of one argument of type jsonb that returns one value, void for example.';
+	END IF;
+	IF NOT has_function_privilege(run_as, function::oid, 'EXECUTE') THEN
+		RAISE EXCEPTION 'role "%" may not execute %', run_as, function USING ERRCODE = '42501';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_handler_function(regprocedure, name) IS
+'Refuse a function that cannot be a handler, or that the role may not execute.
+Raises: TP341, 42501.';
+REVOKE ALL ON FUNCTION atp_internal.require_handler_function(regprocedure, name) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.add_handler(tenant int, subscription int, step int, handler text, function text, compensation text, run_as name,
+		timeout interval) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+	INSERT INTO atp_internal.handler (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		VALUES (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handler "%" exists, or step % of its subscription is taken', handler, step USING ERRCODE = '42710';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) IS
+'Enter a handler.
+Raises: 42710 (name or step taken), 23514, 23502.';
+REVOKE ALL ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_handler(handler text, subscription text, function regprocedure, step int DEFAULT 1,
+		compensation regprocedure DEFAULT NULL, timeout interval DEFAULT '30 seconds', run_as name DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_handler.tenant);
+	subscription_key int := atp_internal.subscription_key(create_handler.subscription, create_handler.tenant);
+	runner name := coalesce(run_as, session_user);
+BEGIN
+	IF function IS NULL THEN
+		RAISE EXCEPTION 'function must not be null' USING ERRCODE = '22004';
+	END IF;
+	IF NOT pg_has_role(session_user, runner, 'MEMBER') OR pg_has_role(runner, 'atp_owner', 'USAGE') AND NOT
+			(SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
+		RAISE EXCEPTION 'permission denied to run a handler as role "%"', runner USING ERRCODE = '42501',
+			DETAIL = 'The session''s user has to be a member of it.';
+	END IF;
+	PERFORM atp_internal.require_handler_function(function, runner);
+	IF compensation IS NOT NULL THEN
+		PERFORM atp_internal.require_handler_function(compensation, runner);
+	END IF;
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, handler, function::text, compensation::text, runner, timeout);
+END $$;
+COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
+'Create a handler: a function that is run for each event of a subscription.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
+REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_handler(handler text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_handler.tenant);
+BEGIN
+	DELETE FROM atp_internal.handler h WHERE h.handler = drop_handler.handler AND h.tenant = owner_key;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handler "%" does not exist', handler USING ERRCODE = 'TP340';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.drop_handler(text, text) IS
+'Drop a handler.
+A batch in work ends first, or is handled by the steps that remain.
+Raises: TP202, TP340 (no such handler).';
+REVOKE ALL ON FUNCTION atp.drop_handler(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_handler(text, text) TO atp_admin;
+
+CREATE VIEW atp.handlers WITH (security_barrier) AS
+	SELECT t.name AS tenant, h.handler, s.name AS subscription, h.step, h.function, h.compensation, h.run_as, h.timeout, h.created_at
+	FROM atp_internal.handler h
+		JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		JOIN atp_internal.subscription s ON s.subscription = h.subscription AND s.tenant = h.tenant;
+COMMENT ON VIEW atp.handlers IS 'List the in-database handlers.';
+COMMENT ON COLUMN atp.handlers.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.handlers.handler IS 'Name.';
+COMMENT ON COLUMN atp.handlers.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.handlers.step IS 'Place among the handlers of the subscription.';
+COMMENT ON COLUMN atp.handlers.function IS 'The function.';
+COMMENT ON COLUMN atp.handlers.compensation IS 'What undoes the step; NULL: nothing does.';
+COMMENT ON COLUMN atp.handlers.run_as IS 'Role that the functions run as.';
+COMMENT ON COLUMN atp.handlers.timeout IS 'How long one call may take.';
+COMMENT ON COLUMN atp.handlers.created_at IS 'When it was made.';
+GRANT SELECT ON atp.handlers TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/outbox.sql ====
+-- Relays: events handed to Debezium's outbox event router through logical decoding. A relay is a handler of a subscription (see handler.sql),
+-- so that filters, order and retries are those of the subscription, and each event is written exactly once, in the transaction
+-- that acks it. Nothing is kept: in mode table the row is deleted by the transaction that inserts it, in mode message there is none.
+CREATE TABLE atp.outbox_event (
+	id uuid NOT NULL,
+	aggregatetype varchar(255) NOT NULL,
+	aggregateid varchar(255) NOT NULL,
+	type varchar(255) NOT NULL,
+	payload jsonb,
+	tenant int NOT NULL,
+	CONSTRAINT outbox_event_pk PRIMARY KEY (id, tenant)
+);
+COMMENT ON TABLE atp.outbox_event IS 'Outbox table of Debezium, with its default columns; always empty outside of the transaction that relays.';
+COMMENT ON COLUMN atp.outbox_event.id IS 'The event''s id.';
+COMMENT ON COLUMN atp.outbox_event.aggregatetype IS 'Category of the stream; becomes part of the topic.';
+COMMENT ON COLUMN atp.outbox_event.aggregateid IS 'What follows the category in the stream''s name; becomes the key of the message.';
+COMMENT ON COLUMN atp.outbox_event.type IS 'Event type.';
+COMMENT ON COLUMN atp.outbox_event.payload IS 'Payload of the event; NULL once erased.';
+COMMENT ON COLUMN atp.outbox_event.tenant IS 'Surrogate key of the tenant.';
+SELECT pg_catalog.pg_extension_config_dump('atp.outbox_event', 'WHERE false');
+ALTER TABLE atp.outbox_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp.outbox_event FORCE ROW LEVEL SECURITY;
+CREATE POLICY outbox_event_tenant ON atp.outbox_event USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.relay (
+	tenant int NOT NULL,
+	relay text NOT NULL,
+	mode text NOT NULL CONSTRAINT relay_mode_known CHECK (mode IN ('table', 'message')),
+	prefix text NOT NULL CONSTRAINT relay_prefix_sized CHECK (pg_catalog.octet_length(prefix) BETWEEN 1 AND 63),
+	CONSTRAINT relay_pk PRIMARY KEY (relay, tenant),
+	CONSTRAINT relay_handler FOREIGN KEY (relay, tenant) REFERENCES atp_internal.handler (handler, tenant) ON DELETE CASCADE
+);
+COMMENT ON TABLE atp_internal.relay IS 'What the handlers that are relays write.';
+COMMENT ON COLUMN atp_internal.relay.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.relay.relay IS 'Name of the relay, and of its handler.';
+COMMENT ON COLUMN atp_internal.relay.mode IS 'table: a row of atp.outbox_event; message: a logical decoding message.';
+COMMENT ON COLUMN atp_internal.relay.prefix IS 'Prefix of the messages.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.relay', '');
+ALTER TABLE atp_internal.relay ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.relay FORCE ROW LEVEL SECURITY;
+CREATE POLICY relay_tenant ON atp_internal.relay USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.run_relay(event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(event ->> 'tenant');
+	stream text := event ->> 'stream';
+	category text := split_part(stream, '-', 1);
+	relay atp_internal.relay;
+	outgoing atp.outbox_event;
+BEGIN
+	SELECT r.* INTO STRICT relay FROM atp_internal.relay r WHERE r.relay = event ->> 'handler' AND r.tenant = owner_key;
+	outgoing := ROW((event ->> 'event_id')::uuid, category, substr(stream, length(category) + 2), event ->> 'event_type',
+		nullif(event -> 'payload', 'null'), owner_key);
+	IF relay.mode = 'message' THEN
+		PERFORM pg_logical_emit_message(true, relay.prefix, (to_jsonb(outgoing) - 'tenant')::text);
+	ELSE
+		INSERT INTO atp.outbox_event SELECT outgoing.*;
+		DELETE FROM atp.outbox_event o WHERE o.id = outgoing.id AND o.tenant = owner_key;
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.run_relay(jsonb) IS
+'Write one event as its relay says.
+Called as the handler of the relay''s subscription.';
+REVOKE ALL ON FUNCTION atp_internal.run_relay(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_relay(relay text, subscription text, mode text DEFAULT 'message', prefix text DEFAULT 'outbox', step int DEFAULT 1,
+		tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_relay.tenant);
+	subscription_key int := atp_internal.subscription_key(create_relay.subscription, create_relay.tenant);
+BEGIN
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, relay, 'atp_internal.run_relay(jsonb)', NULL, 'atp_owner', '30 seconds');
+	INSERT INTO atp_internal.relay (tenant, relay, mode, prefix) VALUES (owner_key, relay, mode, prefix);
+END $$;
+COMMENT ON FUNCTION atp.create_relay(text, text, text, text, int, text) IS
+'Create a relay: a handler that hands events to Debezium''s outbox event router.
+mode message writes each event as a transactional logical decoding message with the prefix, whose content is a JSON object with the members id, aggregatetype, aggregateid, type and payload; mode table inserts a row of atp.outbox_event with columns of these names, and deletes it in the same transaction (publish inserts only). Each event is written once, in the transaction that acks it. drop_handler(relay) ends it.
+Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (mode, prefix, step), 23502.';
+REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
+
 -- ==== src/compliance/export.sql ====
 -- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
 CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
@@ -7775,6 +8357,402 @@ Records ExportRequested, ExportStarted and ExportCompleted unless the transactio
 Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged), 22023, 42501.';
 REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/field.sql ====
+-- Fields of event types as typed languages see them, with numbers that never change.
+CREATE TYPE atp_internal.schema_field AS (
+	path text,
+	name text,
+	number int,
+	kind text,
+	item_kind text,
+	required boolean,
+	nullable boolean,
+	active boolean,
+	description text
+);
+COMMENT ON TYPE atp_internal.schema_field IS 'A property of a schema, at any depth, for generators.';
+COMMENT ON COLUMN atp_internal.schema_field.path IS 'Where the object is that has it: names joined by /, empty for the payload itself; items of an array have the array''s path.';
+COMMENT ON COLUMN atp_internal.schema_field.name IS 'Name of the property.';
+COMMENT ON COLUMN atp_internal.schema_field.number IS 'Its number in the object, from 1, the same in all versions.';
+COMMENT ON COLUMN atp_internal.schema_field.kind IS 'string, integer, number, boolean, array, record (an object with known properties), map (another object) or any.';
+COMMENT ON COLUMN atp_internal.schema_field.item_kind IS 'Kind of the items of an array.';
+COMMENT ON COLUMN atp_internal.schema_field.required IS 'Whether the active version demands it.';
+COMMENT ON COLUMN atp_internal.schema_field.nullable IS 'Whether the active version lets it be null.';
+COMMENT ON COLUMN atp_internal.schema_field.active IS 'False: an earlier version had it; its number is not used again.';
+COMMENT ON COLUMN atp_internal.schema_field.description IS 'What the schema says of it.';
+
+CREATE FUNCTION atp_internal.resolve_schema(document jsonb, node jsonb) RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	steps int := 0;
+BEGIN
+	WHILE jsonb_typeof(node) = 'object' AND node ->> '$ref' LIKE '#%' AND steps < 20 LOOP
+		node := coalesce(document #> ARRAY(SELECT replace(replace(s, '~1', '/'), '~0', '~')
+			FROM unnest(string_to_array(nullif(substr(node ->> '$ref', 3), ''), '/')) AS s), '{}') || (node - '$ref');
+		steps := steps + 1;
+	END LOOP;
+	RETURN CASE WHEN jsonb_typeof(node) = 'object' THEN node ELSE '{}' END;
+END $$;
+COMMENT ON FUNCTION atp_internal.resolve_schema(jsonb, jsonb) IS
+'Follow references within a schema document.
+What stands beside a $ref is kept. A reference that leads out of the document is left as it is; a schema that is no object says nothing.';
+REVOKE ALL ON FUNCTION atp_internal.resolve_schema(jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.schema_kind(node jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE
+			WHEN t.types = '{object}' OR t.types = '{}' AND node ? 'properties' THEN
+				CASE WHEN pg_catalog.jsonb_typeof(node -> 'properties') = 'object' AND node -> 'properties' <> '{}' THEN 'record' ELSE 'map' END
+			WHEN pg_catalog.cardinality(t.types) = 1 THEN t.types[1]
+			WHEN t.types = '{}' AND pg_catalog.jsonb_typeof(node -> 'enum') = 'array'
+				AND NOT EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(node -> 'enum') AS v WHERE pg_catalog.jsonb_typeof(v) <> 'string') THEN 'string'
+			ELSE 'any' END
+		FROM (SELECT ARRAY(SELECT w FROM pg_catalog.jsonb_array_elements_text(CASE pg_catalog.jsonb_typeof(node -> 'type')
+			WHEN 'array' THEN node -> 'type' WHEN 'string' THEN pg_catalog.jsonb_build_array(node -> 'type') ELSE '[]' END) AS w WHERE w <> 'null') AS types) t;
+END;
+COMMENT ON FUNCTION atp_internal.schema_kind(jsonb) IS 'Return the kind of what a schema describes; see the type schema_field.';
+REVOKE ALL ON FUNCTION atp_internal.schema_kind(jsonb) FROM PUBLIC;
+
+-- The number of a property is its rank by the first version that had it, then by its place in "required" there, then by name. Versions
+-- are never altered or removed, so a number stands for ever without being stored a second time.
+CREATE FUNCTION atp_internal.list_fields(event_type text) RETURNS SETOF atp_internal.schema_field
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE version AS (
+		SELECT s.version, s.document, s.version = y.active_version AS active
+			FROM atp_internal.event_type y JOIN atp_internal.event_schema s ON s.event_type = y.event_type
+			WHERE y.name = list_fields.event_type
+	), object (version, document, active, path, schema, refs) AS (
+		SELECT v.version, v.document, v.active, '', atp_internal.resolve_schema(v.document, v.document), ARRAY[]::text[] FROM version v
+		UNION ALL
+		SELECT o.version, o.document, o.active, o.path || '/' || p.key, i.node, o.refs || (p.value ->> '$ref') || (f.node -> 'items' ->> '$ref')
+			FROM object o
+				CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(o.schema -> 'properties') = 'object' THEN o.schema -> 'properties' ELSE '{}' END) p
+				CROSS JOIN LATERAL (SELECT atp_internal.resolve_schema(o.document, p.value) AS node) f
+				CROSS JOIN LATERAL (SELECT CASE atp_internal.schema_kind(f.node) WHEN 'record' THEN f.node
+					WHEN 'array' THEN atp_internal.resolve_schema(o.document, f.node -> 'items') END AS node) i
+			WHERE atp_internal.schema_kind(i.node) = 'record' AND cardinality(o.refs) < 16
+				AND NOT coalesce(p.value ->> '$ref' = ANY (o.refs), false) AND NOT coalesce(f.node -> 'items' ->> '$ref' = ANY (o.refs), false)
+	), property AS (
+		SELECT o.version, o.active, o.path, p.key AS name, f.node, o.document, r.place,
+				coalesce((SELECT q.ordinality FROM jsonb_array_elements_text(CASE WHEN jsonb_typeof(o.schema -> 'required') = 'array'
+					THEN o.schema -> 'required' ELSE '[]' END) WITH ORDINALITY AS q (name, ordinality) WHERE q.name = p.key LIMIT 1), 100000) AS rank
+			FROM object o
+				CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(o.schema -> 'properties') = 'object' THEN o.schema -> 'properties' ELSE '{}' END) p
+				CROSS JOIN LATERAL (SELECT atp_internal.resolve_schema(o.document, p.value) AS node) f
+				CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM object i WHERE i.version = o.version AND i.path = o.path || '/' || p.key) AS place) r
+	), first AS (
+		SELECT DISTINCT ON (p.path, p.name) p.path, p.name, p.version, p.rank FROM property p ORDER BY p.path, p.name, p.version
+	), numbered AS (
+		SELECT f.path, f.name, row_number() OVER (PARTITION BY f.path ORDER BY f.version, f.rank, f.name COLLATE "C") AS number FROM first f
+	)
+	SELECT n.path, n.name, (n.number + CASE WHEN n.number >= 19000 THEN 1000 ELSE 0 END)::int,
+			CASE WHEN k.kind = 'record' AND NOT p.place THEN 'map' ELSE k.kind END,
+			CASE WHEN k.kind = 'array' THEN CASE WHEN k.item = 'record' AND NOT p.place THEN 'map' ELSE k.item END END,
+			p.rank < 100000, coalesce(jsonb_typeof(p.node -> 'type') = 'array' AND p.node -> 'type' ? 'null', false), p.active IS NOT NULL, p.node ->> 'description'
+		FROM numbered n
+			LEFT JOIN property p ON p.path = n.path AND p.name = n.name AND p.active
+			CROSS JOIN LATERAL (SELECT atp_internal.schema_kind(p.node) AS kind,
+				atp_internal.schema_kind(atp_internal.resolve_schema(p.document, p.node -> 'items')) AS item) k
+		ORDER BY n.path COLLATE "C", n.number;
+END;
+COMMENT ON FUNCTION atp_internal.list_fields(text) IS
+'List the fields of an event type with their numbers.
+Those that only earlier versions had are there too.';
+REVOKE ALL ON FUNCTION atp_internal.list_fields(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.identifier(name text, fallback text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN CASE WHEN name ~ '^[A-Za-z_][A-Za-z0-9_]*$' THEN name ELSE fallback || pg_catalog.regexp_replace(name, '[^A-Za-z0-9_]', '_', 'g') END;
+COMMENT ON FUNCTION atp_internal.identifier(text, text) IS
+'Make a name that programming languages take.
+One that they do not take gets the fallback in front and _ for each other character.';
+REVOKE ALL ON FUNCTION atp_internal.identifier(text, text) FROM PUBLIC;
+
+-- ==== src/tooling/document/avro.sql ====
+-- Avro: one record a type. What Avro cannot say (objects without known properties, values of any type) is JSON text.
+CREATE FUNCTION atp_internal.avro_type(fields atp_internal.schema_field[], path text, name text, kind text, item_kind text) RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF avro_type.kind = 'record' THEN
+		RETURN jsonb_build_object('type', 'record', 'name', avro_type.name, 'fields', coalesce((SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+				'name', i.field_name, 'doc', f.description, 'aliases', CASE WHEN i.field_name <> f.name AND f.name ~ '^[A-Za-z_]\w*$' THEN jsonb_build_array(f.name) END))
+				|| CASE WHEN f.required AND NOT f.nullable THEN jsonb_build_object('type', t.type)
+					ELSE jsonb_build_object('type', jsonb_build_array('null') || jsonb_build_array(t.type), 'default', NULL) END ORDER BY f.number)
+			FROM unnest(fields) f
+				CROSS JOIN LATERAL (SELECT CASE WHEN count(*) = 1 THEN atp_internal.identifier(f.name, 'f_') ELSE format('f_%s', f.number) END AS field_name
+					FROM unnest(fields) o WHERE o.path = f.path AND o.active AND atp_internal.identifier(o.name, 'f_') = atp_internal.identifier(f.name, 'f_')) i
+				CROSS JOIN LATERAL (SELECT atp_internal.avro_type(fields, f.path || '/' || f.name, avro_type.name || '_' || i.field_name, f.kind, f.item_kind) AS type) t
+			WHERE f.path = avro_type.path AND f.active), '[]'));
+	ELSIF avro_type.kind = 'array' THEN
+		RETURN jsonb_build_object('type', 'array', 'items', atp_internal.avro_type(fields, avro_type.path, avro_type.name, CASE avro_type.item_kind WHEN 'array' THEN 'any' ELSE avro_type.item_kind END, NULL));
+	END IF;
+	RETURN to_jsonb(CASE avro_type.kind WHEN 'integer' THEN 'long' WHEN 'number' THEN 'double' WHEN 'boolean' THEN 'boolean' ELSE 'string' END);
+END $$;
+COMMENT ON FUNCTION atp_internal.avro_type(atp_internal.schema_field[], text, text, text, text) IS 'Return the Avro type of a field; records recursively.';
+REVOKE ALL ON FUNCTION atp_internal.avro_type(atp_internal.schema_field[], text, text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_avro(event_type text) RETURNS jsonb
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.avro_type(f.fields, '', c.event_type, 'record', NULL)
+			|| jsonb_build_object('namespace', 'atp.events', 'doc', coalesce(c.description, c.event_type))
+		FROM atp.event_type_catalog c
+			CROSS JOIN LATERAL (SELECT ARRAY(SELECT f FROM atp_internal.list_fields(c.event_type) f) AS fields) f
+		WHERE c.event_type = generate_avro.event_type AND c.schema IS NOT NULL;
+END;
+COMMENT ON FUNCTION atp.generate_avro(text) IS
+'Generate the Avro schema of the payload of an event type.
+NULL where it has no active schema. A record in the namespace atp.events. Fields that may be missing or null are unions with null. Objects without known properties and values of any type are strings that hold JSON. Names that Avro does not take get _ for the odd characters.';
+REVOKE ALL ON FUNCTION atp.generate_avro(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_avro(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/protobuf.sql ====
+-- Protocol Buffers: one message a type. Numbers come from the history of the type's schemas, so that they hold for all versions.
+CREATE FUNCTION atp_internal.protobuf_name(name text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.lower(pg_catalog.regexp_replace(pg_catalog.regexp_replace(atp_internal.identifier(name, 'f_'), '([A-Z]+)([A-Z][a-z])', '\1_\2', 'g'),
+		'([a-z0-9])([A-Z])', '\1_\2', 'g'));
+COMMENT ON FUNCTION atp_internal.protobuf_name(text) IS
+'Return the name of a field as Protocol Buffers write it.
+Lower case with underscores.';
+REVOKE ALL ON FUNCTION atp_internal.protobuf_name(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.protobuf_message(fields atp_internal.schema_field[], path text, name text, indent text) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	body text := '';
+	f atp_internal.schema_field;
+	kind text;
+	field_name text;
+	type text;
+	nested text;
+BEGIN
+	SELECT coalesce(format(E'%s  reserved %s;\n', indent, string_agg(g.number::text, ', ' ORDER BY g.number)), '') INTO body
+		FROM unnest(fields) g WHERE g.path = protobuf_message.path AND NOT g.active HAVING count(*) > 0;
+	body := coalesce(body, '');
+	FOREACH f IN ARRAY fields LOOP
+		CONTINUE WHEN f.path <> protobuf_message.path OR NOT f.active;
+		kind := CASE f.kind WHEN 'array' THEN f.item_kind ELSE f.kind END;
+		field_name := atp_internal.protobuf_name(f.name);
+		IF (SELECT count(*) FROM unnest(fields) o WHERE o.path = f.path AND o.active AND atp_internal.protobuf_name(o.name) = field_name) > 1 THEN
+			field_name := format('%s_n%s', field_name, f.number);
+		END IF;
+		nested := NULL;
+		IF kind = 'record' THEN
+			type := replace(initcap(replace(field_name, '_', ' ')), ' ', '');
+			nested := atp_internal.protobuf_message(fields, f.path || '/' || f.name, type, indent || '  ');
+		ELSE
+			type := CASE kind WHEN 'string' THEN 'string' WHEN 'integer' THEN 'int64' WHEN 'number' THEN 'double' WHEN 'boolean' THEN 'bool'
+				WHEN 'map' THEN 'google.protobuf.Struct' WHEN 'array' THEN 'google.protobuf.ListValue' ELSE 'google.protobuf.Value' END;
+		END IF;
+		body := body || coalesce(nested, '')
+			|| coalesce(indent || '  // ' || regexp_replace(f.description, '\s+', ' ', 'g') || E'\n', '')
+			|| format(E'%s  %s%s %s = %s [json_name = %s];\n', indent,
+				CASE WHEN f.kind = 'array' THEN 'repeated ' WHEN (NOT f.required OR f.nullable) AND kind IN ('string', 'integer', 'number', 'boolean') THEN 'optional ' ELSE '' END,
+				type, field_name, f.number, to_json(f.name));
+	END LOOP;
+	RETURN format(E'%smessage %s {\n%s%s}\n', indent, name, body, indent);
+END $$;
+COMMENT ON FUNCTION atp_internal.protobuf_message(atp_internal.schema_field[], text, text, text) IS 'Return the message of an object, with those of the objects inside.';
+REVOKE ALL ON FUNCTION atp_internal.protobuf_message(atp_internal.schema_field[], text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_protobuf(event_type text DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT E'syntax = "proto3";\n\npackage atp.events;\n\n'
+			|| CASE WHEN string_agg(m.message, '') LIKE '%google.protobuf.%' THEN E'import "google/protobuf/struct.proto";\n\n' ELSE '' END
+			|| string_agg(m.message, E'\n' ORDER BY m.event_type COLLATE "C")
+		FROM (SELECT c.event_type, '// ' || regexp_replace(coalesce(c.description, c.event_type), '\s+', ' ', 'g') || E'\n'
+					|| atp_internal.protobuf_message(ARRAY(SELECT f FROM atp_internal.list_fields(c.event_type) f), '', c.event_type, '') AS message
+				FROM atp.event_type_catalog c
+				WHERE c.schema IS NOT NULL AND c.event_type = coalesce(generate_protobuf.event_type, c.event_type)) m;
+END;
+COMMENT ON FUNCTION atp.generate_protobuf(text) IS
+'Generate Protocol Buffers (proto3) of the payload of an event type, or of all.
+NULL where there is no active schema. Field numbers are given in the order in which the versions of the schema brought the fields (within one, as its "required" lists them) and never change; the number of a field that is gone is reserved. json_name is the name in the payload. Objects without known properties are google.protobuf.Struct, values of any type Value.';
+REVOKE ALL ON FUNCTION atp.generate_protobuf(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_protobuf(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/bundle.sql ====
+-- Documents over all event types: a JSON Schema bundle and AsyncAPI 3.0.
+CREATE FUNCTION atp.generate_json_schema() RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object('$schema', 'https://json-schema.org/draft/2020-12/schema', '$id', 'urn:atp:events',
+			'title', 'Payloads of all event types', 'description', 'Each definition is the active schema of the event type that it is named after.',
+			'$defs', coalesce(jsonb_object_agg(c.event_type, CASE WHEN jsonb_typeof(c.schema) = 'object' AND NOT c.schema ? '$id'
+				THEN c.schema || jsonb_build_object('$id', format('urn:atp:event:%s:%s', c.event_type, c.schema_version)) ELSE c.schema END), '{}'))
+		FROM atp.event_type_catalog c WHERE c.schema IS NOT NULL;
+END;
+COMMENT ON FUNCTION atp.generate_json_schema() IS
+'Generate one JSON Schema document with the active schema of every event type.
+Each is a definition with an $id of its own, so that references inside it mean what they meant.';
+REVOKE ALL ON FUNCTION atp.generate_json_schema() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_json_schema() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.asyncapi_schema(event_type text, schema jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE WHEN pg_catalog.jsonb_typeof(schema) = 'object' THEN
+		(pg_catalog.replace(pg_catalog.replace((schema - '$schema' - '$id')::text, '"$ref": "#/', '"$ref": "#/components/schemas/' || event_type || '/'),
+			'"$ref": "#"', '"$ref": "#/components/schemas/' || event_type || '"'))::jsonb
+		ELSE '{"type": "object"}' END;
+COMMENT ON FUNCTION atp_internal.asyncapi_schema(text, jsonb) IS
+'Return a schema as a component of an AsyncAPI document.
+References within it are made to point to where it stands there.';
+REVOKE ALL ON FUNCTION atp_internal.asyncapi_schema(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_asyncapi(title text DEFAULT 'Events of this database', version text DEFAULT '1.0.0') RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object('asyncapi', '3.0.0', 'defaultContentType', 'application/json',
+			'info', jsonb_build_object('title', generate_asyncapi.title, 'version', generate_asyncapi.version,
+				'description', 'Event types registered in atp. A channel stands for the events of a category, read by subscription or from the log.'),
+			'channels', (SELECT jsonb_object_agg(g.category, jsonb_build_object('address', 'atp.' || g.category,
+					'title', g.category, 'messages', g.messages)) FROM (
+				SELECT c.category, jsonb_object_agg(c.event_type, jsonb_build_object('$ref', '#/components/messages/' || c.event_type)) AS messages
+					FROM atp.event_type_catalog c GROUP BY c.category) g),
+			'operations', (SELECT jsonb_object_agg('receive_' || g.category, jsonb_build_object('action', 'receive', 'summary', 'Events of the category ' || g.category,
+					'channel', jsonb_build_object('$ref', '#/channels/' || g.category), 'messages', g.messages)) FROM (
+				SELECT c.category, jsonb_agg(jsonb_build_object('$ref', format('#/channels/%s/messages/%s', c.category, c.event_type))
+						ORDER BY c.event_type COLLATE "C") AS messages
+					FROM atp.event_type_catalog c GROUP BY c.category) g),
+			'components', jsonb_build_object(
+				'messages', (SELECT jsonb_object_agg(c.event_type, jsonb_strip_nulls(jsonb_build_object('name', c.event_type, 'title', c.event_type,
+						'summary', c.description, 'contentType', 'application/json',
+						'payload', jsonb_build_object('$ref', '#/components/schemas/' || c.event_type), 'x-kind', c.kind, 'x-category', c.category,
+						'x-producers', to_jsonb(c.producers), 'x-consumers', to_jsonb(c.consumers), 'x-rules', to_jsonb(c.rules), 'x-idempotency-key', c.idempotency_key,
+						'x-retry', c.retry, 'x-dead-letter', c.dead_letter, 'x-monitoring', c.monitoring, 'x-emitted', c.emitted, 'x-schema-version', c.schema_version))
+						|| CASE WHEN c.example IS NULL THEN '{}' ELSE jsonb_build_object('examples', jsonb_build_array(jsonb_build_object('name', 'example', 'payload', c.example))) END)
+					FROM atp.event_type_catalog c),
+				'schemas', (SELECT jsonb_object_agg(c.event_type, atp_internal.asyncapi_schema(c.event_type, c.schema)) FROM atp.event_type_catalog c)));
+END;
+COMMENT ON FUNCTION atp.generate_asyncapi(text, text) IS
+'Generate an AsyncAPI 3.0 document of every event type.
+One channel and one receiving operation a category; a message and a schema a type. What AsyncAPI has no word for (kind, rules, retry, dead letters, monitoring) stands in members that begin with x-.';
+REVOKE ALL ON FUNCTION atp.generate_asyncapi(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_asyncapi(text, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/page.sql ====
+-- Pages for people: reference pages in Markdown, and a folder for EventCatalog.
+CREATE FUNCTION atp_internal.markdown_text(words text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.regexp_replace(words, '\s+', ' ', 'g'),
+		'|', '\|'), '<', '&lt;'), '{', '&#123;'), '}', '&#125;');
+COMMENT ON FUNCTION atp_internal.markdown_text(text) IS 'Write text so that Markdown, tables and MDX take it as text.';
+REVOKE ALL ON FUNCTION atp_internal.markdown_text(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.mermaid_text(words text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN '"' || pg_catalog.replace(pg_catalog.replace(pg_catalog.regexp_replace(words, '\s+', ' ', 'g'), '"', '#quot;'), '<', '#lt;') || '"';
+COMMENT ON FUNCTION atp_internal.mermaid_text(text) IS 'Write text as a label of a Mermaid diagram.';
+REVOKE ALL ON FUNCTION atp_internal.mermaid_text(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.event_flow(entry atp.event_type_catalog) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN E'```mermaid\nflowchart LR\n'
+		|| COALESCE((SELECT pg_catalog.string_agg(pg_catalog.format(E'  p%s[%s] --> e\n', p.n, atp_internal.mermaid_text(p.name)), '' ORDER BY p.n)
+			FROM pg_catalog.unnest(entry.producers) WITH ORDINALITY AS p (name, n)), '')
+		|| pg_catalog.format(E'  e([%s])\n', atp_internal.mermaid_text(entry.event_type))
+		|| COALESCE((SELECT pg_catalog.string_agg(pg_catalog.format(E'  e --> c%s[%s]\n', c.n, atp_internal.mermaid_text(c.name)), '' ORDER BY c.n)
+			FROM pg_catalog.unnest(entry.consumers) WITH ORDINALITY AS c (name, n)), '')
+		|| CASE WHEN entry.retry ? 'max_attempts' THEN
+			pg_catalog.format(E'  e -. %s .-> d[("dead letters")]\n', atp_internal.mermaid_text('after attempt ' || (entry.retry ->> 'max_attempts'))) ELSE '' END
+		|| E'```\n';
+COMMENT ON FUNCTION atp_internal.event_flow(atp.event_type_catalog) IS 'Draw the way of an event from its producers to its consumers, in Mermaid.';
+REVOKE ALL ON FUNCTION atp_internal.event_flow(atp.event_type_catalog) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.event_body(entry atp.event_type_catalog) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	RETURN atp_internal.markdown_text(COALESCE(entry.description, 'Not described.')) || E'\n\n'
+		|| format(E'%s event of category `%s`; %s.%s\n\n', initcap(entry.kind), entry.category,
+			CASE entry.emitted WHEN 'when it happens' THEN 'emitted when it happens, in the same transaction' WHEN 'later' THEN 'registered, not yet emitted'
+				WHEN 'by applications' THEN 'appended by applications' ELSE entry.emitted END,
+			COALESCE(' ' || atp_internal.markdown_text(entry.note), ''))
+		|| atp_internal.event_flow(entry)
+		|| COALESCE((SELECT E'\n| field | number | type | required | meaning |\n|---|---|---|---|---|\n'
+				|| string_agg(format(E'| `%s%s` | %s | %s%s | %s | %s |\n', CASE f.path WHEN '' THEN '' ELSE substr(replace(f.path, '/', '.'), 2) || '.' END, f.name, f.number,
+					CASE f.kind WHEN 'array' THEN 'array of ' || CASE WHEN f.item_kind IN ('record', 'map') THEN 'object' ELSE f.item_kind END WHEN 'record' THEN 'object' WHEN 'map' THEN 'object' ELSE f.kind END,
+					CASE WHEN f.nullable THEN ' or null' ELSE '' END, CASE WHEN f.required THEN 'yes' ELSE 'no' END,
+					atp_internal.markdown_text(COALESCE(f.description, ''))), '' ORDER BY f.path COLLATE "C", f.number)
+			FROM atp_internal.list_fields(entry.event_type) f WHERE f.active HAVING count(*) > 0), '')
+		|| COALESCE(E'\nRules:\n' || (SELECT string_agg('- ' || atp_internal.markdown_text(r.rule) || E'\n', '' ORDER BY r.n)
+			FROM unnest(entry.rules) WITH ORDINALITY AS r (rule, n)), '')
+		|| COALESCE(E'\nIdempotency key: ' || atp_internal.markdown_text(entry.idempotency_key) || E'\n', '')
+		|| CASE WHEN entry.retry IS NULL THEN '' ELSE E'\nRetry: ' || atp_internal.markdown_text(concat_ws(', ', 'at most ' || (entry.retry ->> 'max_attempts') || ' attempts', entry.retry ->> 'backoff',
+			(entry.retry ->> 'first_delay') || ' to ' || (entry.retry ->> 'max_delay')) || COALESCE('. ' || (entry.retry ->> 'reason'), '')) || E'\n' END
+		|| CASE WHEN entry.dead_letter IS NULL THEN '' ELSE E'\nDead letter: ' || atp_internal.markdown_text(
+			concat_ws(' ', entry.dead_letter ->> 'when', entry.dead_letter ->> 'handling')) || E'\n' END
+		|| COALESCE(E'\n| metric | type | meaning |\n|---|---|---|\n' || (SELECT string_agg(format(E'| `%s` | %s | %s |\n', m ->> 'name', m ->> 'type',
+			atp_internal.markdown_text(m ->> 'description')), '' ORDER BY n) FROM jsonb_array_elements(entry.monitoring -> 'metrics') WITH ORDINALITY AS x (m, n)), '')
+		|| COALESCE(E'\n| alert | when | severity | action |\n|---|---|---|---|\n' || (SELECT string_agg(format(E'| %s | %s | %s | %s |\n', m ->> 'name',
+			atp_internal.markdown_text(m ->> 'when'), m ->> 'severity', atp_internal.markdown_text(m ->> 'action')), '' ORDER BY n)
+			FROM jsonb_array_elements(entry.monitoring -> 'alerts') WITH ORDINALITY AS x (m, n)), '')
+		|| COALESCE(E'\nExample:\n\n```json\n' || jsonb_pretty(entry.example) || E'\n```\n', '');
+COMMENT ON FUNCTION atp_internal.event_body(atp.event_type_catalog) IS 'Return the page of an event type, without its heading, in Markdown.';
+REVOKE ALL ON FUNCTION atp_internal.event_body(atp.event_type_catalog) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_reference() RETURNS TABLE (path text, content text)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'index.md', E'# Events\n\nEvery event type that is registered, by category.\n\n| event | kind | category | what happened |\n|---|---|---|---|\n'
+			|| string_agg(format(E'| [`%s`](%s.md#%s) | %s | %s | %s |\n', c.event_type, c.category, lower(c.event_type), c.kind, c.category,
+				atp_internal.markdown_text(coalesce(c.description, ''))), '' ORDER BY c.category COLLATE "C", c.event_type COLLATE "C")
+		FROM atp.event_type_catalog c
+	UNION ALL
+	SELECT c.category || '.md', format(E'# Events: %s\n\n', c.category)
+			|| string_agg(format(E'## %s\n\n', c.event_type) || atp_internal.event_body(c), E'\n' ORDER BY c.event_type COLLATE "C")
+		FROM atp.event_type_catalog c GROUP BY c.category;
+END;
+COMMENT ON FUNCTION atp.generate_reference() IS
+'Generate reference pages of every event type in Markdown.
+Each has a Mermaid flow. index.md lists them; each category has a page of its own. path is relative to the folder to write them to.';
+REVOKE ALL ON FUNCTION atp.generate_reference() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_reference() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.front_matter(members jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN E'---\n' || (SELECT pg_catalog.string_agg(m.key || ': ' || m.value::text || E'\n', '' ORDER BY m.key COLLATE "C")
+		FROM pg_catalog.jsonb_each(pg_catalog.jsonb_strip_nulls(members)) m) || E'---\n\n';
+COMMENT ON FUNCTION atp_internal.front_matter(jsonb) IS
+'Write the members of an object as YAML front matter.
+Their values stay JSON, which is YAML too.';
+REVOKE ALL ON FUNCTION atp_internal.front_matter(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_eventcatalog() RETURNS TABLE (path text, content text)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('events/%s/index.mdx', c.event_type),
+			atp_internal.front_matter(jsonb_build_object('id', c.event_type, 'name', c.event_type, 'version', format('%s.0.0', coalesce(c.schema_version, 0)),
+				'summary', coalesce(c.description, c.event_type), 'owners', jsonb_build_array(coalesce(regexp_replace(lower(c.owner), '[^a-z0-9]+', '-', 'g'), 'nobody')),
+				'badges', jsonb_build_array(jsonb_build_object('content', c.kind, 'backgroundColor', 'blue', 'textColor', 'blue'),
+					jsonb_build_object('content', c.category, 'backgroundColor', 'green', 'textColor', 'green')),
+				'schemaPath', 'schema.json')) || atp_internal.event_body(c)
+		FROM atp.event_type_catalog c
+	UNION ALL
+	SELECT format('events/%s/schema.json', c.event_type), jsonb_pretty(coalesce(c.schema, '{"type": "object"}')) || E'\n' FROM atp.event_type_catalog c
+	UNION ALL
+	SELECT format('services/%s/index.mdx', g.category), atp_internal.front_matter(jsonb_build_object('id', g.category, 'name', g.category, 'version', '1.0.0',
+			'summary', format('What tells of %s.', g.category), 'owners', '["atp"]'::jsonb, 'sends', g.sends)) || format(E'Appends the events of category `%s`.\n', g.category)
+		FROM (SELECT c.category, jsonb_agg(jsonb_build_object('id', c.event_type, 'version', format('%s.0.0', coalesce(c.schema_version, 0)))
+			ORDER BY c.event_type COLLATE "C") AS sends FROM atp.event_type_catalog c GROUP BY c.category) g
+	UNION ALL
+	SELECT format('domains/%s/index.mdx', d.kind), atp_internal.front_matter(jsonb_build_object('id', d.kind, 'name', initcap(d.kind), 'version', '1.0.0',
+			'summary', format('%s events.', initcap(d.kind)), 'owners', '["atp"]'::jsonb, 'services', d.services)) || format(E'Services that append %s events.\n', d.kind)
+		FROM (SELECT g.kind, jsonb_agg(jsonb_build_object('id', g.category, 'version', '1.0.0') ORDER BY g.category COLLATE "C") AS services
+			FROM (SELECT DISTINCT c.kind, c.category FROM atp.event_type_catalog c) g GROUP BY g.kind) d
+	UNION ALL
+	SELECT format('teams/%s.mdx', o.id), atp_internal.front_matter(jsonb_build_object('id', o.id, 'name', o.id, 'summary', 'Answers for event types.')) || E'Answers for event types.\n'
+		FROM (SELECT DISTINCT coalesce(regexp_replace(lower(c.owner), '[^a-z0-9]+', '-', 'g'), 'nobody') AS id FROM atp.event_type_catalog c
+			UNION SELECT 'atp') o;
+END;
+COMMENT ON FUNCTION atp.generate_eventcatalog() IS
+'Generate a folder for EventCatalog: events, services, domains and teams.
+A service stands for a category, a domain for a kind, a team for an owner. path is relative to the folder to write them to.';
+REVOKE ALL ON FUNCTION atp.generate_eventcatalog() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_eventcatalog() TO atp_reader, atp_writer, atp_auditor, atp_admin;
 
 -- ==== src/compliance/import.sql ====
 -- Bundles of other databases, imported for reading: verified first, and kept as they are.

@@ -7,8 +7,10 @@
 #include "access/amapi.h"
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/rel.h"
 
 /* 16 moved the macros of variable-length data out of postgres.h. */
@@ -65,6 +67,17 @@ atp_compat_index_insert_end(Relation index, IndexInfo *info)
 {
 #if PG_VERSION_NUM >= 170000
 	index_insert_cleanup(index, info);
+#endif
+}
+
+/* May the role execute the function? */
+static inline bool
+atp_compat_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "delivery/handler.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
 #include "log/sequencer.h"
@@ -58,6 +59,8 @@ _PG_init(void)
 	atp_checkpoint_init();
 	atp_nightly_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_handler_init();
+	atp_worker_add_job("handlers", 0, atp_handler_work);
 	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("leaf", 500, atp_leaf_work);
 	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
