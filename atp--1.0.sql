@@ -72,6 +72,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP207', 'event_type_not_registered', 'The event type is unknown and atp.event_type_policy is registered.'),
 	('TP208', 'invalid_json', 'The text is not JSON, or has no canonical form in the profile asked for.'),
 	('TP209', 'invalid_ulid', 'The text is not a ULID, or no further one fits the millisecond.'),
+	('TP210', 'invalid_cloudevent', 'The document is not a CloudEvents 1.0 event in JSON format, or one that cannot be stored.'),
 	('TP211', 'tenant_exists', 'A tenant of this name exists.'),
 	('TP212', 'library_mismatch', 'The loaded library and the installed SQL are of different versions.'),
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
@@ -3309,7 +3310,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3386,7 +3387,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3472,9 +3473,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "The signature of a checkpoint was verified.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3536,9 +3536,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "A signature did not verify, or was made by a key that is not trusted.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -4219,12 +4218,16 @@ COMMENT ON COLUMN atp_internal.stream_reader.min_event_id IS 'Smallest event id 
 COMMENT ON COLUMN atp_internal.stream_reader.max_event_id IS 'Largest event id in the stream.';
 GRANT SELECT ON atp_internal.stream_reader TO atp_reader, atp_auditor, atp_admin;
 
+
+-- previous_hash: the version before is computed beside the look-up, because arithmetic in a condition behind row level security would
+-- keep it from the index, and each row would read its whole stream.
 CREATE VIEW atp.events AS
 	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at,
 		e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash,
 		CASE WHEN e.stream_version = 1 THEN '\x0000000000000000000000000000000000000000000000000000000000000000'::bytea ELSE
-			(SELECT p.hash FROM atp_internal.event p WHERE p.stream = e.stream_key AND p.stream_version = e.stream_version - 1
-				AND p.tenant = e.tenant_key) END AS previous_hash,
+			(SELECT p.hash FROM (SELECT e.stream_version - 1 AS version OFFSET 0) v
+				JOIN atp_internal.event p ON p.stream_version = v.version
+				WHERE p.stream = e.stream_key AND p.tenant = e.tenant_key) END AS previous_hash,
 		NULL::text AS idempotency_key
 	FROM atp_internal.event_reader e
 		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant_key
@@ -4401,7 +4404,9 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO a
 -- One branch runs, the other is cut off by its one-time filter. Versions have no gaps, so a bound on both sides says the same
 -- as LIMIT, and whatever plan is chosen reads no more than that through (stream, stream_version). The bounds on event_id
 -- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
--- worth walking through the index on event_id, reading every stream's events of that time.
+-- worth walking through the index on event_id, reading every stream's events of that time. Backward, the bounds on
+-- stream_version are computed in a SELECT of their own: arithmetic on what a SELECT returned, beside a column behind row level
+-- security, does not count as leakproof, and so not as a condition of the index.
 CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
 		direction text DEFAULT 'forward', tenant text DEFAULT NULL, accept_versions jsonb DEFAULT NULL)
 	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
@@ -4438,9 +4443,9 @@ BEGIN ATOMIC
 		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
 			AND e.stream_key = atp_internal.read_stream_key(read_stream.stream, read_stream.tenant)
-			AND e.stream_version <= LEAST(read_stream.from_version, (SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
-			AND e.stream_version > COALESCE(LEAST(read_stream.from_version,
-				(SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant))) - read_stream.max_count, 0)
+			AND e.stream_version <= (SELECT LEAST(read_stream.from_version, atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
+			AND e.stream_version > (SELECT GREATEST(LEAST(read_stream.from_version,
+				atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)) - read_stream.max_count, 0))
 			AND (e.event_id > atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant)
 				OR e.event_id = atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant))
 			AND (e.event_id < atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant)
@@ -4524,6 +4529,257 @@ version is that of the last event, hash its chain link; state is open, sealed or
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.get_stream(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_stream(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/stream/cloudevent.sql ====
+-- Events as CloudEvents 1.0.2 documents in JSON format, outward and inward.
+--
+-- What atp has a place for goes there: id (a ULID), type, time, data, and the extensions traceparent, tracestate, correlationid,
+-- causationid, actor, action, resource and tenant. Other extensions become metadata members of their name. What the store cannot derive
+-- when the event goes out again (another id, source, type, subject, content type, schema, data that are no object) stands in the
+-- metadata member cloudevent, so that a document comes back as it came.
+CREATE FUNCTION atp_internal.cloudevent_refuse(attribute text, problem text, remedy text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION USING ERRCODE = 'TP210', MESSAGE = 'not a CloudEvents 1.0 event that can be stored',
+		DETAIL = CASE WHEN attribute IS NULL THEN problem || '.' ELSE format('Attribute "%s" %s.', left(attribute, 64), problem) END,
+		HINT = coalesce(remedy, 'See the CloudEvents specification 1.0.2 and its JSON format.');
+END $$;
+COMMENT ON FUNCTION atp_internal.cloudevent_refuse(text, text, text) IS
+'Refuse a document, naming the attribute and what is wrong with it.
+Raises: TP210.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_refuse(text, text, text) FROM PUBLIC;
+
+-- The rules of single attributes, as regular expressions: RFC 3986 (characters of a URI), RFC 3339, RFC 2045.
+CREATE FUNCTION atp_internal.cloudevent_check(name text, value jsonb) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	text_value text := value #>> '{}';
+	kind text := jsonb_typeof(value);
+	uri constant text := '^([A-Za-z0-9._~:/?\[\]@!$&''()*+,;=-]|%[0-9A-Fa-f]{2})*(#([A-Za-z0-9._~:/?@!$&''()*+,;=-]|%[0-9A-Fa-f]{2})*)?$';
+BEGIN
+	IF name IN ('data', 'data_base64') THEN
+		RETURN CASE WHEN name = 'data_base64' AND kind <> 'string' THEN 'is not a string' END;
+	ELSIF name !~ '^[a-z0-9]+$' THEN
+		RETURN 'has a name that is not made of lower-case letters and digits';
+	ELSIF name IN ('specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema', 'traceparent', 'tracestate',
+			'correlationid', 'causationid', 'actor', 'action', 'resource', 'tenant') AND kind <> 'string' THEN
+		RETURN 'is not a string';
+	ELSIF kind NOT IN ('string', 'boolean', 'number') THEN
+		RETURN format('is an %s; a string, boolean or integer is allowed', kind);
+	ELSIF kind = 'number' AND (text_value::numeric <> trunc(text_value::numeric) OR abs(text_value::numeric + 0.5) > 2147483647.5) THEN
+		RETURN 'is not an integer of 32 bits';
+	ELSIF kind = 'string' AND text_value ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+		RETURN 'has a control character';
+	END IF;
+	RETURN CASE
+		WHEN name IN ('specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema') AND text_value = '' THEN 'is empty'
+		WHEN name = 'specversion' AND text_value <> '1.0' THEN 'is not 1.0'
+		WHEN name = 'source' AND text_value !~ uri THEN 'is not a URI reference'
+		WHEN name = 'dataschema' AND (text_value !~ uri OR text_value !~ '^[A-Za-z][A-Za-z0-9+.-]*:') THEN 'is not an absolute URI'
+		WHEN name = 'time' AND text_value !~ '^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$' THEN 'is not an RFC 3339 timestamp'
+		WHEN name = 'datacontenttype' AND text_value !~
+			'^[A-Za-z0-9!#$%&''*+.^_`{|}~-]+/[A-Za-z0-9!#$%&''*+.^_`{|}~-]+( *; *[A-Za-z0-9!#$%&''*+.^_`{|}~-]+=([A-Za-z0-9!#$%&''*+.^_`{|}~-]+|"[^"\\]*"))*$'
+			THEN 'is not a media type'
+		WHEN name = 'traceparent' AND atp.traceparent_parse(text_value) IS NULL THEN 'is not a W3C traceparent'
+		WHEN name = 'tracestate' AND atp.tracestate_parse(text_value) IS NULL THEN 'is not a W3C tracestate'
+		WHEN name = 'cloudevent' THEN 'has a name that the store uses itself'
+	END;
+END $$;
+COMMENT ON FUNCTION atp_internal.cloudevent_check(text, jsonb) IS
+'Say what is wrong with an attribute of a CloudEvents document; NULL: nothing.
+The value is not JSON null, which stands for an attribute that is absent.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_check(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.cloudevent_type(type text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE WHEN cloudevent_type.type ~ '^[A-Z][A-Za-z0-9]*$' THEN cloudevent_type.type
+		ELSE (SELECT CASE WHEN p.parts[pg_catalog.cardinality(p.parts)] ~ '^[A-Z][A-Za-z0-9]*$' THEN p.parts[pg_catalog.cardinality(p.parts)]
+				ELSE pg_catalog.regexp_replace(pg_catalog.initcap(pg_catalog.array_to_string(p.parts[pg_catalog.cardinality(p.parts) - 1:], ' ')),
+					'[^A-Za-z0-9]', '', 'g') END || p.suffix
+			FROM (SELECT pg_catalog.string_to_array(pg_catalog.regexp_replace(cloudevent_type.type, '\.v[0-9]+$', ''), '.') AS parts,
+				pg_catalog.upper(COALESCE(pg_catalog.substring(cloudevent_type.type, '\.(v[0-9]+)$'), '')) AS suffix) p) END;
+END;
+COMMENT ON FUNCTION atp_internal.cloudevent_type(text) IS
+'Return the event type for a CloudEvents type.
+com.example.order_line.added.v2 is OrderLineAddedV2.
+A name in PascalCase stays, also behind dots; otherwise the last two parts are written together.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_type(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.append_cloudevent(event jsonb, stream text DEFAULT NULL, event_type text DEFAULT NULL,
+		expected_version bigint DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.receipt
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	attributes jsonb;
+	name text;
+	value jsonb;
+	problem text;
+	metadata jsonb := '{}';
+	original jsonb := '{}';
+	payload jsonb;
+	happened timestamptz;
+	source text;
+	id text;
+	of_tenant text;
+	is_ulid boolean;
+BEGIN
+	IF jsonb_typeof(event) IS DISTINCT FROM 'object' THEN
+		PERFORM atp_internal.cloudevent_refuse(NULL, 'The document is not a JSON object');
+	END IF;
+	attributes := event;
+	FOR name, value IN SELECT e.key, e.value FROM jsonb_each(event) AS e LOOP
+		IF value = 'null' AND name <> 'data' THEN
+			attributes := attributes - name;
+			CONTINUE;
+		END IF;
+		problem := atp_internal.cloudevent_check(name, value);
+		IF problem IS NOT NULL THEN
+			PERFORM atp_internal.cloudevent_refuse(name, problem);
+		END IF;
+		IF name NOT IN ('specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema', 'data', 'data_base64', 'tenant') THEN
+			metadata := metadata || jsonb_build_object(CASE name WHEN 'correlationid' THEN 'correlation_id' WHEN 'causationid' THEN 'causation_id'
+				ELSE CASE WHEN name ~ '^[0-9]' THEN '_' ELSE '' END || name END, value);
+		END IF;
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['specversion', 'id', 'source', 'type'] LOOP
+		IF NOT attributes ? name THEN
+			PERFORM atp_internal.cloudevent_refuse(name, 'is required and missing');
+		END IF;
+	END LOOP;
+	id := attributes ->> 'id';
+	source := attributes ->> 'source';
+	is_ulid := atp.ulid_is_valid(id);
+	of_tenant := coalesce(tenant, attributes ->> 'tenant');
+	IF of_tenant <> attributes ->> 'tenant' THEN
+		PERFORM atp_internal.cloudevent_refuse('tenant', format('is not the tenant "%s" that the event is appended for', tenant));
+	END IF;
+	IF attributes ? 'time' THEN
+		BEGIN
+			happened := (attributes ->> 'time')::timestamptz;
+		EXCEPTION WHEN data_exception THEN
+			PERFORM atp_internal.cloudevent_refuse('time', 'is no time that exists');
+		END;
+	END IF;
+	IF stream IS NULL THEN
+		stream := attributes ->> 'subject';
+		IF stream IS NULL OR stream !~ '^[A-Za-z][A-Za-z0-9_.:]*-[^[:space:]]+$' OR octet_length(stream) > 255 THEN
+			PERFORM atp_internal.cloudevent_refuse('subject', CASE WHEN stream IS NULL THEN 'is missing, and no stream is given' ELSE 'is not the name of a stream' END,
+				'Pass the stream, {AggregateType}-{AggregateId}, as an argument.');
+		END IF;
+	END IF;
+	event_type := coalesce(event_type, atp_internal.cloudevent_type(attributes ->> 'type'));
+
+	IF attributes ? 'data_base64' THEN
+		IF attributes ? 'data' THEN
+			PERFORM atp_internal.cloudevent_refuse('data_base64', 'stands beside data');
+		ELSIF attributes ->> 'data_base64' !~ '^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$' THEN
+			PERFORM atp_internal.cloudevent_refuse('data_base64', 'is not base 64');
+		END IF;
+		payload := jsonb_build_object('data_base64', attributes -> 'data_base64');
+		original := original || '{"data": "data_base64"}';
+	ELSIF jsonb_typeof(attributes -> 'data') = 'object' THEN
+		payload := attributes -> 'data';
+	ELSIF attributes ? 'data' THEN
+		payload := jsonb_build_object('data', attributes -> 'data');
+		original := original || '{"data": "data"}';
+	ELSE
+		payload := '{}';
+		original := original || '{"data": "none"}';
+	END IF;
+
+	IF NOT is_ulid OR id <> upper(id) THEN
+		original := original || jsonb_build_object('id', id);
+	END IF;
+	IF event_type <> attributes ->> 'type' THEN
+		original := original || jsonb_build_object('type', attributes -> 'type');
+	END IF;
+	IF stream IS DISTINCT FROM attributes ->> 'subject' THEN
+		original := original || jsonb_build_object('subject', attributes -> 'subject');
+	END IF;
+	original := original || jsonb_build_object('source', source);
+	IF attributes ? 'dataschema' THEN
+		original := original || jsonb_build_object('dataschema', attributes -> 'dataschema');
+	END IF;
+	IF NOT attributes ? 'time' THEN
+		original := original || '{"time": null}';
+	END IF;
+	IF attributes ->> 'datacontenttype' IS DISTINCT FROM 'application/json' THEN
+		original := original || jsonb_build_object('datacontenttype', attributes -> 'datacontenttype');
+	END IF;
+	RETURN atp.append_event(stream, event_type, payload, expected_version => expected_version,
+		metadata => metadata || jsonb_build_object('cloudevent', original),
+		event_id => CASE WHEN is_ulid THEN atp.ulid_to_uuid(id) END,
+		idempotency_key => CASE WHEN NOT is_ulid THEN 'cloudevent:' || encode(sha256(convert_to(jsonb_build_array(source, id)::text, 'UTF8')), 'hex') END,
+		occurred_at => happened, tenant => of_tenant);
+END $$;
+COMMENT ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) IS
+'Append a CloudEvents 1.0 document in JSON format and return its receipt.
+stream NULL: subject has to name the stream. event_type NULL: type, where it is no PascalCase name its last two parts written together (com.example.order.placed: OrderPlaced). An id that is a ULID becomes the event id. Any other becomes the idempotency key cloudevent: and the hexadecimal SHA-256 of the JSON array [source, id], so that the same document again returns the original receipt. time is occurred_at. data is the payload where it is an object, otherwise the payload is {"data": ...} or {"data_base64": ...}. Extensions become metadata; tenant selects the tenant. JSON null is an attribute that is absent.
+Raises: TP210 (not a CloudEvents document; DETAIL says what and where), and as append_event.';
+REVOKE ALL ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) TO atp_writer;
+
+CREATE FUNCTION atp_internal.cloudevent_extensions(metadata jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT pg_catalog.jsonb_object_agg(x.name, x.value ORDER BY x.key DESC)
+		FROM (SELECT m.key, m.value, pg_catalog.regexp_replace(pg_catalog.lower(m.key), '[^a-z0-9]', '', 'g') AS name
+			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata) AS m) x
+		WHERE x.key <> 'cloudevent' AND x.name <> '' AND atp_internal.cloudevent_check(x.name, x.value) IS NULL
+			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
+END;
+COMMENT ON FUNCTION atp_internal.cloudevent_extensions(jsonb) IS
+'Return metadata as extension attributes.
+Names are in lower case, letters and digits only.
+Members whose value no attribute can have (objects, arrays, fractions, null) are left out.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_extensions(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.get_cloudevent(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	e atp.stored_event := atp.get_event(get_cloudevent.event_id, get_cloudevent.tenant);
+	metadata jsonb;
+	original jsonb;
+	payload jsonb;
+	document jsonb;
+	happened constant text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+BEGIN
+	IF e.event_id IS NULL THEN
+		RETURN NULL;
+	END IF;
+	metadata := coalesce(e.metadata::jsonb, '{}');
+	original := CASE WHEN jsonb_typeof(metadata -> 'cloudevent') = 'object' THEN metadata -> 'cloudevent' ELSE '{}' END;
+	payload := e.payload::jsonb;
+	document := coalesce(atp_internal.cloudevent_extensions(metadata), '{}') || jsonb_build_object('specversion', '1.0',
+		'id', atp.ulid_from_uuid(e.event_id),
+		'source', format('/tenants/%s/%s', e.tenant, split_part(e.stream, '-', 1)),
+		'type', e.event_type,
+		'subject', e.stream,
+		'datacontenttype', 'application/json',
+		'tenant', e.tenant,
+		'streamversion', CASE WHEN e.stream_version < 2147483648 THEN to_jsonb(e.stream_version) ELSE to_jsonb(e.stream_version::text) END,
+		'recordedtime', to_char(e.recorded_at AT TIME ZONE 'UTC', happened));
+	IF e.occurred_at >= '0001-01-01 00:00:00+00' AND e.occurred_at < '10000-01-01 00:00:00+00' THEN
+		document := document || jsonb_build_object('time', to_char(e.occurred_at AT TIME ZONE 'UTC', happened));
+	END IF;
+	IF e.schema_version > 0 THEN
+		document := document || jsonb_build_object('schemaversion', e.schema_version,
+			'dataschema', format('urn:atp:schema:%s:%s', e.event_type, e.schema_version));
+	END IF;
+	document := jsonb_strip_nulls(document || (original - 'data'));
+	RETURN document || CASE WHEN payload IS NULL OR original ->> 'data' = 'none' THEN '{}'
+		WHEN original ->> 'data' IN ('data', 'data_base64') THEN payload
+		ELSE jsonb_build_object('data', payload) END;
+END $$;
+COMMENT ON FUNCTION atp.get_cloudevent(uuid, text) IS
+'Return an event as a CloudEvents 1.0 document; NULL where there is none.
+The document is in JSON format.
+id is the ULID, source /tenants/TENANT/CATEGORY, subject the stream, type the event type, time occurred_at, data the payload, dataschema urn:atp:schema:TYPE:VERSION where the payload was validated. Extensions: tenant, streamversion, recordedtime, schemaversion, and the members of the metadata (correlation_id: correlationid) that an attribute can hold. An event that append_cloudevent stored has the identity that it came with. time is left out where RFC 3339 cannot say it, data once it is erased. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_cloudevent(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_cloudevent(uuid, text) TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/stream/verify.sql ====
 -- Verification of streams.
@@ -4981,6 +5237,25 @@ event_id names the AuditEventValidationFailed; record is the corrected item, NUL
 Raises: TP253 (no such item), TP202, TP203 (tenant).';
 REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+CREATE FUNCTION atp.purge_ingestion(older_than interval DEFAULT '90 days', tenant text DEFAULT NULL, OUT batches bigint, OUT items bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(purge_ingestion.tenant);
+	until timestamptz := clock_timestamp() - purge_ingestion.older_than;
+BEGIN
+	DELETE FROM atp_internal.ingest_batch b WHERE b.tenant = opened AND b.completed_at < until;
+	GET DIAGNOSTICS batches = ROW_COUNT;
+	DELETE FROM atp_internal.quarantine q WHERE q.tenant = opened AND q.resolved_at < until;
+	GET DIAGNOSTICS items = ROW_COUNT;
+END $$;
+COMMENT ON FUNCTION atp.purge_ingestion(interval, text) IS
+'Forget batches and resolved items of the quarantine that are older.
+Returns how many. The events stay; what goes is by what a repeated batch is recognised, and the list of what became of each item. Open items of the quarantine stay.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.purge_ingestion(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_ingestion(interval, text) TO atp_admin;
 
 -- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
 CREATE VIEW atp.ingest AS
@@ -5900,46 +6175,6 @@ COMMENT ON FUNCTION atp.verify_all(boolean) IS
 Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
-
--- ==== src/log/attest.sql ====
--- Verification on record. The verify functions write nothing; who runs them for the record calls this.
-CREATE FUNCTION atp.record_verification(deep boolean DEFAULT false) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	started timestamptz := clock_timestamp();
-	found_fault record;
-	faulty int;
-	seconds text;
-	one record;
-	counted jsonb := (SELECT jsonb_object_agg(s.tenant, jsonb_build_object('StreamsChecked', s.streams, 'EventsChecked', s.events))
-		FROM (SELECT tenant, count(*) AS streams, sum(atp_internal.pending_version(stream, version)) AS events FROM atp_internal.stream GROUP BY tenant) s);
-BEGIN
-	SELECT v.* INTO found_fault FROM atp.verify_all(record_verification.deep) v;
-	seconds := format('PT%sS', trim_scale(extract(epoch FROM clock_timestamp() - started)));
-	SELECT coalesce((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = found_fault.first_fault_tenant),
-		(SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default')) INTO faulty WHERE NOT found_fault.ok;
-	-- Streams are checked tenant by tenant: what comes before the fault is whole, and what comes behind it is not known.
-	FOR one IN SELECT t.tenant, t.name, counted -> t.tenant::text AS counts FROM atp_internal.tenant t
-			WHERE counted ? t.tenant::text AND (found_fault.ok OR t.tenant < faulty AND found_fault.first_fault_tenant IS NOT NULL) ORDER BY t.tenant LOOP
-		PERFORM atp_internal.emit_event(one.tenant, 'atp.Integrity-chains', 'HashChainValidated', jsonb_build_object('TenantId', one.name,
-			'Scope', 'all streams', 'Duration', seconds, 'ValidatedAt', atp_internal.event_time(clock_timestamp())) || one.counts);
-	END LOOP;
-	IF NOT found_fault.ok AND counted IS NOT NULL THEN
-		PERFORM atp_internal.emit_event(faulty, 'atp.Integrity-chains', 'HashChainValidationFailed', jsonb_build_object(
-			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = faulty),
-			'Scope', CASE WHEN found_fault.first_fault_stream IS NULL AND found_fault.first_fault_position IS NOT NULL THEN 'log' ELSE 'all streams' END,
-			'StreamsChecked', coalesce((counted -> faulty::text ->> 'StreamsChecked')::bigint, 0), 'EventsChecked', found_fault.checked,
-			'FirstFault', jsonb_build_object('StreamId', found_fault.first_fault_stream, 'SequenceNumber', found_fault.first_fault_version,
-				'Fault', found_fault.fault), 'DetectedAt', atp_internal.event_time(clock_timestamp())));
-	END IF;
-	RETURN found_fault.ok;
-END $$;
-COMMENT ON FUNCTION atp.record_verification(boolean) IS
-'Verify every chain and put the outcome on record; return whether all was well.
-Runs verify_all (deep as there). Each tenant whose streams were found whole gets HashChainValidated in its stream atp.Integrity-chains; the one with the first fault, or the tenant default for a fault of the log, gets HashChainValidationFailed. An empty store gets nothing. Meant for the night: SELECT cron.schedule(''atp verification'', ''30 2 * * *'', ''SELECT atp.record_verification()'').';
-REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
