@@ -91,6 +91,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP223', 'schema_status_conflict', 'The status of the schema version, or of another one, does not allow this.'),
 	('TP224', 'event_type_fixed', 'An event type cannot be renamed or removed, nor a platform''s own one altered.'),
 	('TP225', 'schema_too_large', 'The schema is larger than atp.schema_max_size.'),
+	('TP226', 'invalid_upcaster', 'An upcaster or downcaster is malformed, or names a function that cannot be one.'),
+	('TP227', 'upcast_failed', 'An upcaster or downcaster failed; the message names event type, versions and event.'),
+	('TP228', 'version_not_accepted', 'The event cannot be brought to a schema version that the reader accepts.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
@@ -112,7 +115,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP503', 'invalid_key', 'A key is malformed or unusable.'),
 	('TP504', 'integrity_fault', 'What is stored does not hash to what was written; DETAIL says where.'),
 	('TP505', 'checkpoint_mismatch', 'The checkpoint is not one of this log, or the log has checkpoints under another identity.'),
-	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.');
+	('TP506', 'proof_not_available', 'No checkpoint covers what is to be proved, or the stored tree has not the nodes of the proof.'),
+	('TP507', 'bundle_rejected', 'The evidence bundle does not verify; DETAIL says why and where.');
 
 -- ==== src/pg/canonical.sql ====
 -- Canonical JSON: the bytes that are hashed and stored.
@@ -980,6 +984,174 @@ The schema is one of its event type. schema_version NULL: the active version; no
 Raises: TP207 (unknown type), TP213, TP214, TP215 (the schema cannot be run), TP220 (no such version), 54000.';
 REVOKE ALL ON FUNCTION atp.validate_payload(text, jsonb, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.validate_payload(text, jsonb, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/record/upcaster.sql ====
+-- Upcasters and downcasters: steps between the versions of a type's schema. The stored event never changes; forms are made on reading.
+CREATE TABLE atp_internal.upcaster (
+	event_type int NOT NULL CONSTRAINT upcaster_event_type_known REFERENCES atp_internal.event_type,
+	from_version int NOT NULL CONSTRAINT upcaster_from_version_valid CHECK (from_version >= 0),
+	to_version int NOT NULL CONSTRAINT upcaster_to_version_valid CHECK (to_version > 0 AND pg_catalog.abs(to_version - from_version) = 1),
+	operations jsonb,
+	function text,
+	description text,
+	registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	registered_by text NOT NULL DEFAULT SESSION_USER,
+	CONSTRAINT upcaster_pk PRIMARY KEY (event_type, from_version, to_version),
+	CONSTRAINT upcaster_operations_or_function CHECK ((operations IS NULL) <> (function IS NULL))
+);
+COMMENT ON TABLE atp_internal.upcaster IS 'Steps from one version of a type''s schema to the next or the one before. A reference table shared by all tenants.';
+COMMENT ON COLUMN atp_internal.upcaster.event_type IS 'Surrogate key of the event type.';
+COMMENT ON COLUMN atp_internal.upcaster.from_version IS 'Version that the step takes; 0: events without a schema.';
+COMMENT ON COLUMN atp_internal.upcaster.to_version IS 'Version that the step gives: the next, or the one before.';
+COMMENT ON COLUMN atp_internal.upcaster.operations IS 'Declared operations, applied in order; NULL where a function does it.';
+COMMENT ON COLUMN atp_internal.upcaster.function IS 'Signature of the SQL function that does it: text, so that a dump and pg_upgrade carry it; NULL where operations do.';
+COMMENT ON COLUMN atp_internal.upcaster.description IS 'What the step does.';
+COMMENT ON COLUMN atp_internal.upcaster.registered_at IS 'When it was registered.';
+COMMENT ON COLUMN atp_internal.upcaster.registered_by IS 'Role of the session that registered it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.upcaster', 'WHERE event_type >= 1000');
+
+CREATE FUNCTION atp_internal.upcaster_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_upcaster_changed';
+COMMENT ON FUNCTION atp_internal.upcaster_changed() IS 'Tell every backend that its cache of upcasters is stale.';
+REVOKE ALL ON FUNCTION atp_internal.upcaster_changed() FROM PUBLIC;
+CREATE TRIGGER upcaster_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.upcaster
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.upcaster_changed();
+ALTER TABLE atp_internal.upcaster ENABLE ALWAYS TRIGGER upcaster_changed;
+
+CREATE VIEW atp.upcasters AS
+	SELECT y.name AS event_type, u.from_version, u.to_version, CASE WHEN u.to_version > u.from_version THEN 'up' ELSE 'down' END AS direction,
+		u.operations, u.function, u.description, u.registered_at, u.registered_by
+	FROM atp_internal.upcaster u
+		JOIN atp_internal.event_type y ON y.event_type = u.event_type;
+COMMENT ON VIEW atp.upcasters IS 'List the steps between schema versions: upcasters and downcasters.';
+COMMENT ON COLUMN atp.upcasters.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.upcasters.from_version IS 'Version that the step takes; 0: events without a schema.';
+COMMENT ON COLUMN atp.upcasters.to_version IS 'Version that the step gives.';
+COMMENT ON COLUMN atp.upcasters.direction IS 'up or down.';
+COMMENT ON COLUMN atp.upcasters.operations IS 'Declared operations; NULL where a function does it.';
+COMMENT ON COLUMN atp.upcasters.function IS 'SQL function; NULL where operations do it.';
+COMMENT ON COLUMN atp.upcasters.description IS 'What the step does.';
+COMMENT ON COLUMN atp.upcasters.registered_at IS 'When it was registered.';
+COMMENT ON COLUMN atp.upcasters.registered_by IS 'Role of the session that registered it.';
+GRANT SELECT ON atp.upcasters TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.check_upcaster_operations(operations jsonb) RETURNS void
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_upcaster_check_operations';
+COMMENT ON FUNCTION atp_internal.check_upcaster_operations(jsonb) IS
+'Refuse what is not a list of operations.
+Raises: TP226.';
+REVOKE ALL ON FUNCTION atp_internal.check_upcaster_operations(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_upcaster_function(function regprocedure) RETURNS text
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_upcaster_check_function';
+COMMENT ON FUNCTION atp_internal.check_upcaster_function(regprocedure) IS
+'Return the qualified signature of a function that can be an upcaster.
+Raises: TP226 (not a function of one jsonb that returns jsonb).';
+REVOKE ALL ON FUNCTION atp_internal.check_upcaster_function(regprocedure) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.register_step(event_type text, from_version int, to_version int, operations jsonb, function regprocedure,
+		description text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	type atp_internal.event_type;
+	signature text;
+BEGIN
+	SELECT * INTO type FROM atp_internal.event_type y WHERE y.name = register_step.event_type;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'event type "%" is not registered', register_step.event_type USING ERRCODE = 'TP207';
+	ELSIF type.builtin THEN
+		RAISE EXCEPTION 'event type "%" is one of the platform''s own', register_step.event_type USING ERRCODE = 'TP224';
+	ELSIF register_step.from_version IS NULL OR register_step.from_version < 0 OR register_step.to_version < 1
+			OR GREATEST(register_step.from_version, register_step.to_version) > type.latest_version THEN
+		RAISE EXCEPTION 'event type "%" has no schema versions % and %', register_step.event_type, register_step.from_version,
+				register_step.to_version
+			USING ERRCODE = 'TP220', DETAIL = pg_catalog.format('Its latest version is %s.', type.latest_version);
+	ELSIF (register_step.operations IS NULL) = (register_step.function IS NULL) THEN
+		RAISE EXCEPTION 'a step has either operations or a function' USING ERRCODE = 'TP226';
+	END IF;
+	PERFORM atp_internal.check_upcaster_operations(register_step.operations);
+	signature := atp_internal.check_upcaster_function(register_step.function);
+	INSERT INTO atp_internal.upcaster AS known (event_type, from_version, to_version, operations, function, description)
+		VALUES (type.event_type, register_step.from_version, register_step.to_version, register_step.operations, signature,
+			register_step.description)
+		ON CONFLICT (event_type, from_version, to_version) DO UPDATE SET operations = excluded.operations, function = excluded.function,
+			description = excluded.description, registered_at = excluded.registered_at, registered_by = excluded.registered_by;
+END $$;
+COMMENT ON FUNCTION atp_internal.register_step(text, int, int, jsonb, regprocedure, text) IS
+'Register or replace a step between two versions.
+Raises: TP207, TP220, TP224, TP226.';
+REVOKE ALL ON FUNCTION atp_internal.register_step(text, int, int, jsonb, regprocedure, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.register_upcaster(event_type text, from_version int, operations jsonb DEFAULT NULL, function regprocedure DEFAULT NULL,
+		description text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.register_step(register_upcaster.event_type, register_upcaster.from_version, register_upcaster.from_version + 1,
+		register_upcaster.operations, register_upcaster.function, register_upcaster.description);
+END;
+COMMENT ON FUNCTION atp.register_upcaster(text, int, jsonb, regprocedure, text) IS
+'Register how a payload of a schema version becomes one of the next version.
+from_version 0: events without a schema. operations: an array of {"op": "rename", "path", "to" (a name)}, {"op": "move", "path", "to" (a path)}, {"op": "default", "path", "value"}, {"op": "drop", "path"}, {"op": "map", "path", "values": [[from, to], ...], "otherwise"}; paths are JSON pointers. function: one of a jsonb that returns jsonb, which runs with the rights of who reads. One of the two; an earlier one is replaced.
+Raises: TP207 (unknown type), TP220 (no such version), TP224 (one of the platform''s own types), TP226 (malformed).';
+REVOKE ALL ON FUNCTION atp.register_upcaster(text, int, jsonb, regprocedure, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_upcaster(text, int, jsonb, regprocedure, text) TO atp_admin;
+
+CREATE FUNCTION atp.register_downcaster(event_type text, from_version int, operations jsonb DEFAULT NULL, function regprocedure DEFAULT NULL,
+		description text DEFAULT NULL) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.register_step(register_downcaster.event_type, register_downcaster.from_version, register_downcaster.from_version - 1,
+		register_downcaster.operations, register_downcaster.function, register_downcaster.description);
+END;
+COMMENT ON FUNCTION atp.register_downcaster(text, int, jsonb, regprocedure, text) IS
+'Register how a payload of a schema version becomes one of the version before.
+So an event of the new version is also published in the old form, to readers whose accept_versions ask for it, until the sunset of the old version (atp.set_schema_status). Arguments are those of register_upcaster.
+Raises: TP207 (unknown type), TP220 (no such version), TP224 (one of the platform''s own types), TP226 (malformed).';
+REVOKE ALL ON FUNCTION atp.register_downcaster(text, int, jsonb, regprocedure, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.register_downcaster(text, int, jsonb, regprocedure, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_upcaster(event_type text, from_version int, to_version int) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	DELETE FROM atp_internal.upcaster u USING atp_internal.event_type y
+		WHERE y.name = drop_upcaster.event_type AND u.event_type = y.event_type AND NOT y.builtin
+			AND u.from_version = drop_upcaster.from_version AND u.to_version = drop_upcaster.to_version;
+	RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION atp.drop_upcaster(text, int, int) IS
+'Drop an upcaster or downcaster; false where there is none.
+Readers who need the step are refused from then on.';
+REVOKE ALL ON FUNCTION atp.drop_upcaster(text, int, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_upcaster(text, int, int) TO atp_admin;
+
+CREATE FUNCTION atp.cast_payload(event_type text, payload jsonb, from_version int, to_version int) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_upcaster_cast_payload';
+COMMENT ON FUNCTION atp.cast_payload(text, jsonb, int, int) IS
+'Bring a payload from one schema version to another.
+By as many steps as lie between. For trying steps out: the status of the versions is of no matter, and the result is not validated. Functions run with the rights of the caller.
+Raises: TP205, TP207 (unknown type), TP220 (no such version), TP227 (a step failed), TP228 (a step is missing).';
+REVOKE ALL ON FUNCTION atp.cast_payload(text, jsonb, int, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.cast_payload(text, jsonb, int, int) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.accepted_version(event_type text, schema_version int, accept_versions jsonb, event_id uuid) RETURNS int
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_upcaster_accepted_version';
+COMMENT ON FUNCTION atp_internal.accepted_version(text, int, jsonb, uuid) IS
+'Return the schema version in which a reader gets a stored event.
+The stored one if it is accepted, else the highest accepted one that is served (active, or deprecated and before its sunset) and that steps lead to.
+Raises: TP228 (there is none), 22023 (accept_versions is malformed).';
+REVOKE ALL ON FUNCTION atp_internal.accepted_version(text, int, jsonb, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.accepted_version(text, int, jsonb, uuid) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.cast_stored(event_type text, schema_version int, accept_versions jsonb, event_id uuid, payload json) RETURNS json
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_upcaster_cast_stored';
+COMMENT ON FUNCTION atp_internal.cast_stored(text, int, jsonb, uuid, json) IS
+'Return the payload of a stored event in the version that accepted_version says.
+Canonical text, as the stored form is; NULL once erased.
+Raises: TP227 (a step failed), TP228, 22023.';
+REVOKE ALL ON FUNCTION atp_internal.cast_stored(text, int, jsonb, uuid, json) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.cast_stored(text, int, jsonb, uuid, json) TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/record/catalog.sql ====
 -- The catalogue: what an event type means to people and to programs, beside its schema. The platform's own types come from one
@@ -4230,13 +4402,18 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO a
 -- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
 -- worth walking through the index on event_id, reading every stream's events of that time.
 CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
-		direction text DEFAULT 'forward', tenant text DEFAULT NULL)
+		direction text DEFAULT 'forward', tenant text DEFAULT NULL, accept_versions jsonb DEFAULT NULL)
 	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
 		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
 BEGIN ATOMIC
-	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
-			e.payload, e.metadata, e.hash
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.schema_version
+				ELSE atp_internal.accepted_version(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id) END,
+			e.occurred_at, e.recorded_at,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.payload
+				ELSE atp_internal.cast_stored(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id, e.payload) END,
+			e.metadata, e.hash
 		FROM atp_internal.event_reader e
 		WHERE atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
@@ -4249,8 +4426,13 @@ BEGIN ATOMIC
 				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
 		ORDER BY e.stream_version LIMIT read_stream.max_count)
 	UNION ALL
-	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
-			e.payload, e.metadata, e.hash
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.schema_version
+				ELSE atp_internal.accepted_version(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id) END,
+			e.occurred_at, e.recorded_at,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.payload
+				ELSE atp_internal.cast_stored(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id, e.payload) END,
+			e.metadata, e.hash
 		FROM atp_internal.event_reader e
 		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
@@ -4264,12 +4446,13 @@ BEGIN ATOMIC
 				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
 		ORDER BY e.stream_version DESC LIMIT read_stream.max_count);
 END;
-COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text) IS
+COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) IS
 'Read the events of a stream in the order of their versions.
 from_version is the first version to return, in either direction; NULL means the first event forward, the last event backward. max_count NULL means all. direction is forward or backward. tenant NULL means that of the setting atp.tenant. A stream that does not exist has no rows. Documents come as they are stored: canonical JSON text, NULL once erased.
-Raises: 22023 (unknown direction), TP202 (no such tenant).';
-REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text) TO atp_reader, atp_auditor, atp_admin;
+accept_versions negotiates: {"OrderPlaced": 2, "OrderShipped": [1, 2], "OrderPaid": "active"}, or "active" for all types. An event of another version comes in the highest accepted one that upcasters or downcasters lead to and that is served; schema_version says which, and hash remains that of the stored form. Types that are not named, and all where it is NULL, come as stored.
+Raises: 22023 (unknown direction, malformed accept_versions), TP202 (no such tenant), TP227 (an upcaster failed), TP228 (no accepted version can be had).';
+REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) TO atp_reader, atp_auditor, atp_admin;
 
 CREATE TYPE atp.stored_event AS (
 	event_id uuid,
@@ -5758,6 +5941,15 @@ Runs verify_all (deep as there). Each tenant whose streams were found whole gets
 REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
 
+-- ==== src/log/alert.sql ====
+-- Alarms about the evidence.
+CREATE FUNCTION atp_internal.raise_alert(tenant int, check_name text, detail text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_alert_raise_sql';
+COMMENT ON FUNCTION atp_internal.raise_alert(int, text, text) IS
+'Raise an alarm: NOTIFY atp_alert and an event HealthCheckFailed of the tenant.
+tenant 0 means the tenant default. For the bodies of functions.';
+REVOKE ALL ON FUNCTION atp_internal.raise_alert(int, text, text) FROM PUBLIC;
+
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
 CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
@@ -6383,6 +6575,17 @@ COMMENT ON FUNCTION atp.list_heads(bigint, int) IS
 consistency proves that the tenant''s tree grew from its head before (previous_size), and is NULL for its first. What atp-signer asks for.';
 REVOKE ALL ON FUNCTION atp.list_heads(bigint, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.list_heads(bigint, int) TO atp_auditor, atp_admin;
+
+-- ==== src/log/verifytree.sql ====
+-- Verification of the stored trees against the events, both ways.
+CREATE FUNCTION atp.verify_trees(since bigint DEFAULT 0, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+		OUT first_fault_position bigint, OUT fault text)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifytree_all';
+COMMENT ON FUNCTION atp.verify_trees(bigint) IS
+'Verify the Merkle trees: leaves against events, nodes, heads, checkpoints.
+Each event is read by the log position of its leaf, its hash recomputed from the stored columns and compared with the leaf; every node of every tile is hashed again; the roots must be those that the root log and the checkpoints state. since leaves out the leaves of log positions up to there (by whole tiles), whose nodes are then believed: the incremental form. checked counts leaves; none at all is not ok. The first fault is the first by tenant.';
+REVOKE ALL ON FUNCTION atp.verify_trees(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_trees(bigint) TO atp_auditor, atp_admin;
 
 -- ==== src/delivery/inbox.sql ====
 -- The inbox: idempotent handlers. A handler asks before it acts, and stores its result; a repeated delivery gets that result.
@@ -7757,6 +7960,504 @@ Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged
 REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
 
+-- ==== src/tooling/document/field.sql ====
+-- Fields of event types as typed languages see them, with numbers that never change.
+CREATE TYPE atp_internal.schema_field AS (
+	path text,
+	name text,
+	number int,
+	kind text,
+	item_kind text,
+	required boolean,
+	nullable boolean,
+	active boolean,
+	description text
+);
+COMMENT ON TYPE atp_internal.schema_field IS 'A property of a schema, at any depth, for generators.';
+COMMENT ON COLUMN atp_internal.schema_field.path IS 'Where the object is that has it: names joined by /, empty for the payload itself; items of an array have the array''s path.';
+COMMENT ON COLUMN atp_internal.schema_field.name IS 'Name of the property.';
+COMMENT ON COLUMN atp_internal.schema_field.number IS 'Its number in the object, from 1, the same in all versions.';
+COMMENT ON COLUMN atp_internal.schema_field.kind IS 'string, integer, number, boolean, array, record (an object with known properties), map (another object) or any.';
+COMMENT ON COLUMN atp_internal.schema_field.item_kind IS 'Kind of the items of an array.';
+COMMENT ON COLUMN atp_internal.schema_field.required IS 'Whether the active version demands it.';
+COMMENT ON COLUMN atp_internal.schema_field.nullable IS 'Whether the active version lets it be null.';
+COMMENT ON COLUMN atp_internal.schema_field.active IS 'False: an earlier version had it; its number is not used again.';
+COMMENT ON COLUMN atp_internal.schema_field.description IS 'What the schema says of it.';
+
+CREATE FUNCTION atp_internal.resolve_schema(document jsonb, node jsonb) RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	steps int := 0;
+BEGIN
+	WHILE jsonb_typeof(node) = 'object' AND node ->> '$ref' LIKE '#%' AND steps < 20 LOOP
+		node := coalesce(document #> ARRAY(SELECT replace(replace(s, '~1', '/'), '~0', '~')
+			FROM unnest(string_to_array(nullif(substr(node ->> '$ref', 3), ''), '/')) AS s), '{}') || (node - '$ref');
+		steps := steps + 1;
+	END LOOP;
+	RETURN CASE WHEN jsonb_typeof(node) = 'object' THEN node ELSE '{}' END;
+END $$;
+COMMENT ON FUNCTION atp_internal.resolve_schema(jsonb, jsonb) IS
+'Follow references within a schema document.
+What stands beside a $ref is kept. A reference that leads out of the document is left as it is; a schema that is no object says nothing.';
+REVOKE ALL ON FUNCTION atp_internal.resolve_schema(jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.schema_kind(node jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE
+			WHEN t.types = '{object}' OR t.types = '{}' AND node ? 'properties' THEN
+				CASE WHEN pg_catalog.jsonb_typeof(node -> 'properties') = 'object' AND node -> 'properties' <> '{}' THEN 'record' ELSE 'map' END
+			WHEN pg_catalog.cardinality(t.types) = 1 THEN t.types[1]
+			WHEN t.types = '{}' AND pg_catalog.jsonb_typeof(node -> 'enum') = 'array'
+				AND NOT EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(node -> 'enum') AS v WHERE pg_catalog.jsonb_typeof(v) <> 'string') THEN 'string'
+			ELSE 'any' END
+		FROM (SELECT ARRAY(SELECT w FROM pg_catalog.jsonb_array_elements_text(CASE pg_catalog.jsonb_typeof(node -> 'type')
+			WHEN 'array' THEN node -> 'type' WHEN 'string' THEN pg_catalog.jsonb_build_array(node -> 'type') ELSE '[]' END) AS w WHERE w <> 'null') AS types) t;
+END;
+COMMENT ON FUNCTION atp_internal.schema_kind(jsonb) IS 'Return the kind of what a schema describes; see the type schema_field.';
+REVOKE ALL ON FUNCTION atp_internal.schema_kind(jsonb) FROM PUBLIC;
+
+-- The number of a property is its rank by the first version that had it, then by its place in "required" there, then by name. Versions
+-- are never altered or removed, so a number stands for ever without being stored a second time.
+CREATE FUNCTION atp_internal.list_fields(event_type text) RETURNS SETOF atp_internal.schema_field
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH RECURSIVE version AS (
+		SELECT s.version, s.document, s.version = y.active_version AS active
+			FROM atp_internal.event_type y JOIN atp_internal.event_schema s ON s.event_type = y.event_type
+			WHERE y.name = list_fields.event_type
+	), object (version, document, active, path, schema, refs) AS (
+		SELECT v.version, v.document, v.active, '', atp_internal.resolve_schema(v.document, v.document), ARRAY[]::text[] FROM version v
+		UNION ALL
+		SELECT o.version, o.document, o.active, o.path || '/' || p.key, i.node, o.refs || (p.value ->> '$ref') || (f.node -> 'items' ->> '$ref')
+			FROM object o
+				CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(o.schema -> 'properties') = 'object' THEN o.schema -> 'properties' ELSE '{}' END) p
+				CROSS JOIN LATERAL (SELECT atp_internal.resolve_schema(o.document, p.value) AS node) f
+				CROSS JOIN LATERAL (SELECT CASE atp_internal.schema_kind(f.node) WHEN 'record' THEN f.node
+					WHEN 'array' THEN atp_internal.resolve_schema(o.document, f.node -> 'items') END AS node) i
+			WHERE atp_internal.schema_kind(i.node) = 'record' AND cardinality(o.refs) < 16
+				AND NOT coalesce(p.value ->> '$ref' = ANY (o.refs), false) AND NOT coalesce(f.node -> 'items' ->> '$ref' = ANY (o.refs), false)
+	), property AS (
+		SELECT o.version, o.active, o.path, p.key AS name, f.node, o.document, r.place,
+				coalesce((SELECT q.ordinality FROM jsonb_array_elements_text(CASE WHEN jsonb_typeof(o.schema -> 'required') = 'array'
+					THEN o.schema -> 'required' ELSE '[]' END) WITH ORDINALITY AS q (name, ordinality) WHERE q.name = p.key LIMIT 1), 100000) AS rank
+			FROM object o
+				CROSS JOIN LATERAL jsonb_each(CASE WHEN jsonb_typeof(o.schema -> 'properties') = 'object' THEN o.schema -> 'properties' ELSE '{}' END) p
+				CROSS JOIN LATERAL (SELECT atp_internal.resolve_schema(o.document, p.value) AS node) f
+				CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM object i WHERE i.version = o.version AND i.path = o.path || '/' || p.key) AS place) r
+	), first AS (
+		SELECT DISTINCT ON (p.path, p.name) p.path, p.name, p.version, p.rank FROM property p ORDER BY p.path, p.name, p.version
+	), numbered AS (
+		SELECT f.path, f.name, row_number() OVER (PARTITION BY f.path ORDER BY f.version, f.rank, f.name COLLATE "C") AS number FROM first f
+	)
+	SELECT n.path, n.name, (n.number + CASE WHEN n.number >= 19000 THEN 1000 ELSE 0 END)::int,
+			CASE WHEN k.kind = 'record' AND NOT p.place THEN 'map' ELSE k.kind END,
+			CASE WHEN k.kind = 'array' THEN CASE WHEN k.item = 'record' AND NOT p.place THEN 'map' ELSE k.item END END,
+			p.rank < 100000, coalesce(jsonb_typeof(p.node -> 'type') = 'array' AND p.node -> 'type' ? 'null', false), p.active IS NOT NULL, p.node ->> 'description'
+		FROM numbered n
+			LEFT JOIN property p ON p.path = n.path AND p.name = n.name AND p.active
+			CROSS JOIN LATERAL (SELECT atp_internal.schema_kind(p.node) AS kind,
+				atp_internal.schema_kind(atp_internal.resolve_schema(p.document, p.node -> 'items')) AS item) k
+		ORDER BY n.path COLLATE "C", n.number;
+END;
+COMMENT ON FUNCTION atp_internal.list_fields(text) IS
+'List the fields of an event type with their numbers.
+Those that only earlier versions had are there too.';
+REVOKE ALL ON FUNCTION atp_internal.list_fields(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.identifier(name text, fallback text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN CASE WHEN name ~ '^[A-Za-z_][A-Za-z0-9_]*$' THEN name ELSE fallback || pg_catalog.regexp_replace(name, '[^A-Za-z0-9_]', '_', 'g') END;
+COMMENT ON FUNCTION atp_internal.identifier(text, text) IS
+'Make a name that programming languages take.
+One that they do not take gets the fallback in front and _ for each other character.';
+REVOKE ALL ON FUNCTION atp_internal.identifier(text, text) FROM PUBLIC;
+
+-- ==== src/tooling/document/avro.sql ====
+-- Avro: one record a type. What Avro cannot say (objects without known properties, values of any type) is JSON text.
+CREATE FUNCTION atp_internal.avro_type(fields atp_internal.schema_field[], path text, name text, kind text, item_kind text) RETURNS jsonb
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF avro_type.kind = 'record' THEN
+		RETURN jsonb_build_object('type', 'record', 'name', avro_type.name, 'fields', coalesce((SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+				'name', i.field_name, 'doc', f.description, 'aliases', CASE WHEN i.field_name <> f.name AND f.name ~ '^[A-Za-z_]\w*$' THEN jsonb_build_array(f.name) END))
+				|| CASE WHEN f.required AND NOT f.nullable THEN jsonb_build_object('type', t.type)
+					ELSE jsonb_build_object('type', jsonb_build_array('null') || jsonb_build_array(t.type), 'default', NULL) END ORDER BY f.number)
+			FROM unnest(fields) f
+				CROSS JOIN LATERAL (SELECT CASE WHEN count(*) = 1 THEN atp_internal.identifier(f.name, 'f_') ELSE format('f_%s', f.number) END AS field_name
+					FROM unnest(fields) o WHERE o.path = f.path AND o.active AND atp_internal.identifier(o.name, 'f_') = atp_internal.identifier(f.name, 'f_')) i
+				CROSS JOIN LATERAL (SELECT atp_internal.avro_type(fields, f.path || '/' || f.name, avro_type.name || '_' || i.field_name, f.kind, f.item_kind) AS type) t
+			WHERE f.path = avro_type.path AND f.active), '[]'));
+	ELSIF avro_type.kind = 'array' THEN
+		RETURN jsonb_build_object('type', 'array', 'items', atp_internal.avro_type(fields, avro_type.path, avro_type.name, CASE avro_type.item_kind WHEN 'array' THEN 'any' ELSE avro_type.item_kind END, NULL));
+	END IF;
+	RETURN to_jsonb(CASE avro_type.kind WHEN 'integer' THEN 'long' WHEN 'number' THEN 'double' WHEN 'boolean' THEN 'boolean' ELSE 'string' END);
+END $$;
+COMMENT ON FUNCTION atp_internal.avro_type(atp_internal.schema_field[], text, text, text, text) IS 'Return the Avro type of a field; records recursively.';
+REVOKE ALL ON FUNCTION atp_internal.avro_type(atp_internal.schema_field[], text, text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_avro(event_type text) RETURNS jsonb
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT atp_internal.avro_type(f.fields, '', c.event_type, 'record', NULL)
+			|| jsonb_build_object('namespace', 'atp.events', 'doc', coalesce(c.description, c.event_type))
+		FROM atp.event_type_catalog c
+			CROSS JOIN LATERAL (SELECT ARRAY(SELECT f FROM atp_internal.list_fields(c.event_type) f) AS fields) f
+		WHERE c.event_type = generate_avro.event_type AND c.schema IS NOT NULL;
+END;
+COMMENT ON FUNCTION atp.generate_avro(text) IS
+'Generate the Avro schema of the payload of an event type.
+NULL where it has no active schema. A record in the namespace atp.events. Fields that may be missing or null are unions with null. Objects without known properties and values of any type are strings that hold JSON. Names that Avro does not take get _ for the odd characters.';
+REVOKE ALL ON FUNCTION atp.generate_avro(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_avro(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/protobuf.sql ====
+-- Protocol Buffers: one message a type. Numbers come from the history of the type's schemas, so that they hold for all versions.
+CREATE FUNCTION atp_internal.protobuf_name(name text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN pg_catalog.lower(pg_catalog.regexp_replace(pg_catalog.regexp_replace(atp_internal.identifier(name, 'f_'), '([A-Z]+)([A-Z][a-z])', '\1_\2', 'g'),
+		'([a-z0-9])([A-Z])', '\1_\2', 'g'));
+COMMENT ON FUNCTION atp_internal.protobuf_name(text) IS
+'Return the name of a field as Protocol Buffers write it.
+Lower case with underscores.';
+REVOKE ALL ON FUNCTION atp_internal.protobuf_name(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.protobuf_message(fields atp_internal.schema_field[], path text, name text, indent text) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	body text := '';
+	f atp_internal.schema_field;
+	kind text;
+	field_name text;
+	type text;
+	nested text;
+BEGIN
+	SELECT coalesce(format(E'%s  reserved %s;\n', indent, string_agg(g.number::text, ', ' ORDER BY g.number)), '') INTO body
+		FROM unnest(fields) g WHERE g.path = protobuf_message.path AND NOT g.active HAVING count(*) > 0;
+	body := coalesce(body, '');
+	FOREACH f IN ARRAY fields LOOP
+		CONTINUE WHEN f.path <> protobuf_message.path OR NOT f.active;
+		kind := CASE f.kind WHEN 'array' THEN f.item_kind ELSE f.kind END;
+		field_name := atp_internal.protobuf_name(f.name);
+		IF (SELECT count(*) FROM unnest(fields) o WHERE o.path = f.path AND o.active AND atp_internal.protobuf_name(o.name) = field_name) > 1 THEN
+			field_name := format('%s_n%s', field_name, f.number);
+		END IF;
+		nested := NULL;
+		IF kind = 'record' THEN
+			type := replace(initcap(replace(field_name, '_', ' ')), ' ', '');
+			nested := atp_internal.protobuf_message(fields, f.path || '/' || f.name, type, indent || '  ');
+		ELSE
+			type := CASE kind WHEN 'string' THEN 'string' WHEN 'integer' THEN 'int64' WHEN 'number' THEN 'double' WHEN 'boolean' THEN 'bool'
+				WHEN 'map' THEN 'google.protobuf.Struct' WHEN 'array' THEN 'google.protobuf.ListValue' ELSE 'google.protobuf.Value' END;
+		END IF;
+		body := body || coalesce(nested, '')
+			|| coalesce(indent || '  // ' || regexp_replace(f.description, '\s+', ' ', 'g') || E'\n', '')
+			|| format(E'%s  %s%s %s = %s [json_name = %s];\n', indent,
+				CASE WHEN f.kind = 'array' THEN 'repeated ' WHEN (NOT f.required OR f.nullable) AND kind IN ('string', 'integer', 'number', 'boolean') THEN 'optional ' ELSE '' END,
+				type, field_name, f.number, to_json(f.name));
+	END LOOP;
+	RETURN format(E'%smessage %s {\n%s%s}\n', indent, name, body, indent);
+END $$;
+COMMENT ON FUNCTION atp_internal.protobuf_message(atp_internal.schema_field[], text, text, text) IS 'Return the message of an object, with those of the objects inside.';
+REVOKE ALL ON FUNCTION atp_internal.protobuf_message(atp_internal.schema_field[], text, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_protobuf(event_type text DEFAULT NULL) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT E'syntax = "proto3";\n\npackage atp.events;\n\n'
+			|| CASE WHEN string_agg(m.message, '') LIKE '%google.protobuf.%' THEN E'import "google/protobuf/struct.proto";\n\n' ELSE '' END
+			|| string_agg(m.message, E'\n' ORDER BY m.event_type COLLATE "C")
+		FROM (SELECT c.event_type, '// ' || regexp_replace(coalesce(c.description, c.event_type), '\s+', ' ', 'g') || E'\n'
+					|| atp_internal.protobuf_message(ARRAY(SELECT f FROM atp_internal.list_fields(c.event_type) f), '', c.event_type, '') AS message
+				FROM atp.event_type_catalog c
+				WHERE c.schema IS NOT NULL AND c.event_type = coalesce(generate_protobuf.event_type, c.event_type)) m;
+END;
+COMMENT ON FUNCTION atp.generate_protobuf(text) IS
+'Generate Protocol Buffers (proto3) of the payload of an event type, or of all.
+NULL where there is no active schema. Field numbers are given in the order in which the versions of the schema brought the fields (within one, as its "required" lists them) and never change; the number of a field that is gone is reserved. json_name is the name in the payload. Objects without known properties are google.protobuf.Struct, values of any type Value.';
+REVOKE ALL ON FUNCTION atp.generate_protobuf(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_protobuf(text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/bundle.sql ====
+-- Documents over all event types: a JSON Schema bundle and AsyncAPI 3.0.
+CREATE FUNCTION atp.generate_json_schema() RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object('$schema', 'https://json-schema.org/draft/2020-12/schema', '$id', 'urn:atp:events',
+			'title', 'Payloads of all event types', 'description', 'Each definition is the active schema of the event type that it is named after.',
+			'$defs', coalesce(jsonb_object_agg(c.event_type, CASE WHEN jsonb_typeof(c.schema) = 'object' AND NOT c.schema ? '$id'
+				THEN c.schema || jsonb_build_object('$id', format('urn:atp:event:%s:%s', c.event_type, c.schema_version)) ELSE c.schema END), '{}'))
+		FROM atp.event_type_catalog c WHERE c.schema IS NOT NULL;
+END;
+COMMENT ON FUNCTION atp.generate_json_schema() IS
+'Generate one JSON Schema document with the active schema of every event type.
+Each is a definition with an $id of its own, so that references inside it mean what they meant.';
+REVOKE ALL ON FUNCTION atp.generate_json_schema() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_json_schema() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.asyncapi_schema(event_type text, schema jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN CASE WHEN pg_catalog.jsonb_typeof(schema) = 'object' THEN
+		(pg_catalog.replace(pg_catalog.replace((schema - '$schema' - '$id')::text, '"$ref": "#/', '"$ref": "#/components/schemas/' || event_type || '/'),
+			'"$ref": "#"', '"$ref": "#/components/schemas/' || event_type || '"'))::jsonb
+		ELSE '{"type": "object"}' END;
+COMMENT ON FUNCTION atp_internal.asyncapi_schema(text, jsonb) IS
+'Return a schema as a component of an AsyncAPI document.
+References within it are made to point to where it stands there.';
+REVOKE ALL ON FUNCTION atp_internal.asyncapi_schema(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_asyncapi(title text DEFAULT 'Events of this database', version text DEFAULT '1.0.0') RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT jsonb_build_object('asyncapi', '3.0.0', 'defaultContentType', 'application/json',
+			'info', jsonb_build_object('title', generate_asyncapi.title, 'version', generate_asyncapi.version,
+				'description', 'Event types registered in atp. A channel stands for the events of a category, read by subscription or from the log.'),
+			'channels', (SELECT jsonb_object_agg(g.category, jsonb_build_object('address', 'atp.' || g.category,
+					'title', g.category, 'messages', g.messages)) FROM (
+				SELECT c.category, jsonb_object_agg(c.event_type, jsonb_build_object('$ref', '#/components/messages/' || c.event_type)) AS messages
+					FROM atp.event_type_catalog c GROUP BY c.category) g),
+			'operations', (SELECT jsonb_object_agg('receive_' || g.category, jsonb_build_object('action', 'receive', 'summary', 'Events of the category ' || g.category,
+					'channel', jsonb_build_object('$ref', '#/channels/' || g.category), 'messages', g.messages)) FROM (
+				SELECT c.category, jsonb_agg(jsonb_build_object('$ref', format('#/channels/%s/messages/%s', c.category, c.event_type))
+						ORDER BY c.event_type COLLATE "C") AS messages
+					FROM atp.event_type_catalog c GROUP BY c.category) g),
+			'components', jsonb_build_object(
+				'messages', (SELECT jsonb_object_agg(c.event_type, jsonb_strip_nulls(jsonb_build_object('name', c.event_type, 'title', c.event_type,
+						'summary', c.description, 'contentType', 'application/json',
+						'payload', jsonb_build_object('$ref', '#/components/schemas/' || c.event_type), 'x-kind', c.kind, 'x-category', c.category,
+						'x-producers', to_jsonb(c.producers), 'x-consumers', to_jsonb(c.consumers), 'x-rules', to_jsonb(c.rules), 'x-idempotency-key', c.idempotency_key,
+						'x-retry', c.retry, 'x-dead-letter', c.dead_letter, 'x-monitoring', c.monitoring, 'x-emitted', c.emitted, 'x-schema-version', c.schema_version))
+						|| CASE WHEN c.example IS NULL THEN '{}' ELSE jsonb_build_object('examples', jsonb_build_array(jsonb_build_object('name', 'example', 'payload', c.example))) END)
+					FROM atp.event_type_catalog c),
+				'schemas', (SELECT jsonb_object_agg(c.event_type, atp_internal.asyncapi_schema(c.event_type, c.schema)) FROM atp.event_type_catalog c)));
+END;
+COMMENT ON FUNCTION atp.generate_asyncapi(text, text) IS
+'Generate an AsyncAPI 3.0 document of every event type.
+One channel and one receiving operation a category; a message and a schema a type. What AsyncAPI has no word for (kind, rules, retry, dead letters, monitoring) stands in members that begin with x-.';
+REVOKE ALL ON FUNCTION atp.generate_asyncapi(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_asyncapi(text, text) TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/tooling/document/page.sql ====
+-- Pages for people: reference pages in Markdown, and a folder for EventCatalog.
+CREATE FUNCTION atp_internal.markdown_text(words text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.replace(pg_catalog.regexp_replace(words, '\s+', ' ', 'g'),
+		'|', '\|'), '<', '&lt;'), '{', '&#123;'), '}', '&#125;');
+COMMENT ON FUNCTION atp_internal.markdown_text(text) IS 'Write text so that Markdown, tables and MDX take it as text.';
+REVOKE ALL ON FUNCTION atp_internal.markdown_text(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.mermaid_text(words text) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN '"' || pg_catalog.replace(pg_catalog.replace(pg_catalog.regexp_replace(words, '\s+', ' ', 'g'), '"', '#quot;'), '<', '#lt;') || '"';
+COMMENT ON FUNCTION atp_internal.mermaid_text(text) IS 'Write text as a label of a Mermaid diagram.';
+REVOKE ALL ON FUNCTION atp_internal.mermaid_text(text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.event_flow(entry atp.event_type_catalog) RETURNS text
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN E'```mermaid\nflowchart LR\n'
+		|| COALESCE((SELECT pg_catalog.string_agg(pg_catalog.format(E'  p%s[%s] --> e\n', p.n, atp_internal.mermaid_text(p.name)), '' ORDER BY p.n)
+			FROM pg_catalog.unnest(entry.producers) WITH ORDINALITY AS p (name, n)), '')
+		|| pg_catalog.format(E'  e([%s])\n', atp_internal.mermaid_text(entry.event_type))
+		|| COALESCE((SELECT pg_catalog.string_agg(pg_catalog.format(E'  e --> c%s[%s]\n', c.n, atp_internal.mermaid_text(c.name)), '' ORDER BY c.n)
+			FROM pg_catalog.unnest(entry.consumers) WITH ORDINALITY AS c (name, n)), '')
+		|| CASE WHEN entry.retry ? 'max_attempts' THEN
+			pg_catalog.format(E'  e -. %s .-> d[("dead letters")]\n', atp_internal.mermaid_text('after attempt ' || (entry.retry ->> 'max_attempts'))) ELSE '' END
+		|| E'```\n';
+COMMENT ON FUNCTION atp_internal.event_flow(atp.event_type_catalog) IS 'Draw the way of an event from its producers to its consumers, in Mermaid.';
+REVOKE ALL ON FUNCTION atp_internal.event_flow(atp.event_type_catalog) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.event_body(entry atp.event_type_catalog) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	RETURN atp_internal.markdown_text(COALESCE(entry.description, 'Not described.')) || E'\n\n'
+		|| format(E'%s event of category `%s`; %s.%s\n\n', initcap(entry.kind), entry.category,
+			CASE entry.emitted WHEN 'when it happens' THEN 'emitted when it happens, in the same transaction' WHEN 'later' THEN 'registered, not yet emitted'
+				WHEN 'by applications' THEN 'appended by applications' ELSE entry.emitted END,
+			COALESCE(' ' || atp_internal.markdown_text(entry.note), ''))
+		|| atp_internal.event_flow(entry)
+		|| COALESCE((SELECT E'\n| field | number | type | required | meaning |\n|---|---|---|---|---|\n'
+				|| string_agg(format(E'| `%s%s` | %s | %s%s | %s | %s |\n', CASE f.path WHEN '' THEN '' ELSE substr(replace(f.path, '/', '.'), 2) || '.' END, f.name, f.number,
+					CASE f.kind WHEN 'array' THEN 'array of ' || CASE WHEN f.item_kind IN ('record', 'map') THEN 'object' ELSE f.item_kind END WHEN 'record' THEN 'object' WHEN 'map' THEN 'object' ELSE f.kind END,
+					CASE WHEN f.nullable THEN ' or null' ELSE '' END, CASE WHEN f.required THEN 'yes' ELSE 'no' END,
+					atp_internal.markdown_text(COALESCE(f.description, ''))), '' ORDER BY f.path COLLATE "C", f.number)
+			FROM atp_internal.list_fields(entry.event_type) f WHERE f.active HAVING count(*) > 0), '')
+		|| COALESCE(E'\nRules:\n' || (SELECT string_agg('- ' || atp_internal.markdown_text(r.rule) || E'\n', '' ORDER BY r.n)
+			FROM unnest(entry.rules) WITH ORDINALITY AS r (rule, n)), '')
+		|| COALESCE(E'\nIdempotency key: ' || atp_internal.markdown_text(entry.idempotency_key) || E'\n', '')
+		|| CASE WHEN entry.retry IS NULL THEN '' ELSE E'\nRetry: ' || atp_internal.markdown_text(concat_ws(', ', 'at most ' || (entry.retry ->> 'max_attempts') || ' attempts', entry.retry ->> 'backoff',
+			(entry.retry ->> 'first_delay') || ' to ' || (entry.retry ->> 'max_delay')) || COALESCE('. ' || (entry.retry ->> 'reason'), '')) || E'\n' END
+		|| CASE WHEN entry.dead_letter IS NULL THEN '' ELSE E'\nDead letter: ' || atp_internal.markdown_text(
+			concat_ws(' ', entry.dead_letter ->> 'when', entry.dead_letter ->> 'handling')) || E'\n' END
+		|| COALESCE(E'\n| metric | type | meaning |\n|---|---|---|\n' || (SELECT string_agg(format(E'| `%s` | %s | %s |\n', m ->> 'name', m ->> 'type',
+			atp_internal.markdown_text(m ->> 'description')), '' ORDER BY n) FROM jsonb_array_elements(entry.monitoring -> 'metrics') WITH ORDINALITY AS x (m, n)), '')
+		|| COALESCE(E'\n| alert | when | severity | action |\n|---|---|---|---|\n' || (SELECT string_agg(format(E'| %s | %s | %s | %s |\n', m ->> 'name',
+			atp_internal.markdown_text(m ->> 'when'), m ->> 'severity', atp_internal.markdown_text(m ->> 'action')), '' ORDER BY n)
+			FROM jsonb_array_elements(entry.monitoring -> 'alerts') WITH ORDINALITY AS x (m, n)), '')
+		|| COALESCE(E'\nExample:\n\n```json\n' || jsonb_pretty(entry.example) || E'\n```\n', '');
+COMMENT ON FUNCTION atp_internal.event_body(atp.event_type_catalog) IS 'Return the page of an event type, without its heading, in Markdown.';
+REVOKE ALL ON FUNCTION atp_internal.event_body(atp.event_type_catalog) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_reference() RETURNS TABLE (path text, content text)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 20 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'index.md', E'# Events\n\nEvery event type that is registered, by category.\n\n| event | kind | category | what happened |\n|---|---|---|---|\n'
+			|| string_agg(format(E'| [`%s`](%s.md#%s) | %s | %s | %s |\n', c.event_type, c.category, lower(c.event_type), c.kind, c.category,
+				atp_internal.markdown_text(coalesce(c.description, ''))), '' ORDER BY c.category COLLATE "C", c.event_type COLLATE "C")
+		FROM atp.event_type_catalog c
+	UNION ALL
+	SELECT c.category || '.md', format(E'# Events: %s\n\n', c.category)
+			|| string_agg(format(E'## %s\n\n', c.event_type) || atp_internal.event_body(c), E'\n' ORDER BY c.event_type COLLATE "C")
+		FROM atp.event_type_catalog c GROUP BY c.category;
+END;
+COMMENT ON FUNCTION atp.generate_reference() IS
+'Generate reference pages of every event type in Markdown.
+Each has a Mermaid flow. index.md lists them; each category has a page of its own. path is relative to the folder to write them to.';
+REVOKE ALL ON FUNCTION atp.generate_reference() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_reference() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.front_matter(members jsonb) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN E'---\n' || (SELECT pg_catalog.string_agg(m.key || ': ' || m.value::text || E'\n', '' ORDER BY m.key COLLATE "C")
+		FROM pg_catalog.jsonb_each(pg_catalog.jsonb_strip_nulls(members)) m) || E'---\n\n';
+COMMENT ON FUNCTION atp_internal.front_matter(jsonb) IS
+'Write the members of an object as YAML front matter.
+Their values stay JSON, which is YAML too.';
+REVOKE ALL ON FUNCTION atp_internal.front_matter(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.generate_eventcatalog() RETURNS TABLE (path text, content text)
+	LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT format('events/%s/index.mdx', c.event_type),
+			atp_internal.front_matter(jsonb_build_object('id', c.event_type, 'name', c.event_type, 'version', format('%s.0.0', coalesce(c.schema_version, 0)),
+				'summary', coalesce(c.description, c.event_type), 'owners', jsonb_build_array(coalesce(regexp_replace(lower(c.owner), '[^a-z0-9]+', '-', 'g'), 'nobody')),
+				'badges', jsonb_build_array(jsonb_build_object('content', c.kind, 'backgroundColor', 'blue', 'textColor', 'blue'),
+					jsonb_build_object('content', c.category, 'backgroundColor', 'green', 'textColor', 'green')),
+				'schemaPath', 'schema.json')) || atp_internal.event_body(c)
+		FROM atp.event_type_catalog c
+	UNION ALL
+	SELECT format('events/%s/schema.json', c.event_type), jsonb_pretty(coalesce(c.schema, '{"type": "object"}')) || E'\n' FROM atp.event_type_catalog c
+	UNION ALL
+	SELECT format('services/%s/index.mdx', g.category), atp_internal.front_matter(jsonb_build_object('id', g.category, 'name', g.category, 'version', '1.0.0',
+			'summary', format('What tells of %s.', g.category), 'owners', '["atp"]'::jsonb, 'sends', g.sends)) || format(E'Appends the events of category `%s`.\n', g.category)
+		FROM (SELECT c.category, jsonb_agg(jsonb_build_object('id', c.event_type, 'version', format('%s.0.0', coalesce(c.schema_version, 0)))
+			ORDER BY c.event_type COLLATE "C") AS sends FROM atp.event_type_catalog c GROUP BY c.category) g
+	UNION ALL
+	SELECT format('domains/%s/index.mdx', d.kind), atp_internal.front_matter(jsonb_build_object('id', d.kind, 'name', initcap(d.kind), 'version', '1.0.0',
+			'summary', format('%s events.', initcap(d.kind)), 'owners', '["atp"]'::jsonb, 'services', d.services)) || format(E'Services that append %s events.\n', d.kind)
+		FROM (SELECT g.kind, jsonb_agg(jsonb_build_object('id', g.category, 'version', '1.0.0') ORDER BY g.category COLLATE "C") AS services
+			FROM (SELECT DISTINCT c.kind, c.category FROM atp.event_type_catalog c) g GROUP BY g.kind) d
+	UNION ALL
+	SELECT format('teams/%s.mdx', o.id), atp_internal.front_matter(jsonb_build_object('id', o.id, 'name', o.id, 'summary', 'Answers for event types.')) || E'Answers for event types.\n'
+		FROM (SELECT DISTINCT coalesce(regexp_replace(lower(c.owner), '[^a-z0-9]+', '-', 'g'), 'nobody') AS id FROM atp.event_type_catalog c
+			UNION SELECT 'atp') o;
+END;
+COMMENT ON FUNCTION atp.generate_eventcatalog() IS
+'Generate a folder for EventCatalog: events, services, domains and teams.
+A service stands for a category, a domain for a kind, a team for an owner. path is relative to the folder to write them to.';
+REVOKE ALL ON FUNCTION atp.generate_eventcatalog() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.generate_eventcatalog() TO atp_reader, atp_writer, atp_auditor, atp_admin;
+
+-- ==== src/compliance/import.sql ====
+-- Bundles of other databases, imported for reading: verified first, and kept as they are.
+CREATE TABLE atp_internal.imported_bundle (
+	import bigint GENERATED BY DEFAULT AS IDENTITY CONSTRAINT imported_bundle_pk PRIMARY KEY,
+	imported_at timestamptz NOT NULL,
+	tree_size bigint NOT NULL,
+	first_leaf bigint NOT NULL,
+	until_leaf bigint NOT NULL,
+	checkpoint_size bigint NOT NULL,
+	event_count bigint NOT NULL,
+	log_uid uuid NOT NULL,
+	origin text NOT NULL,
+	source_tenant text NOT NULL,
+	trusted_key text NOT NULL
+);
+COMMENT ON TABLE atp_internal.imported_bundle IS 'Evidence bundles that were imported for reading.';
+COMMENT ON COLUMN atp_internal.imported_bundle.import IS 'Number of the import.';
+COMMENT ON COLUMN atp_internal.imported_bundle.imported_at IS 'When it was imported.';
+COMMENT ON COLUMN atp_internal.imported_bundle.tree_size IS 'Leaves of the tenant''s tree under the bundle''s checkpoint.';
+COMMENT ON COLUMN atp_internal.imported_bundle.first_leaf IS 'First leaf of the range.';
+COMMENT ON COLUMN atp_internal.imported_bundle.until_leaf IS 'Leaf after the last of the range.';
+COMMENT ON COLUMN atp_internal.imported_bundle.checkpoint_size IS 'Size of the root log under the checkpoint.';
+COMMENT ON COLUMN atp_internal.imported_bundle.event_count IS 'Events in the bundle.';
+COMMENT ON COLUMN atp_internal.imported_bundle.log_uid IS 'Identity of the tenant''s log where it was exported.';
+COMMENT ON COLUMN atp_internal.imported_bundle.origin IS 'Origin of the root log.';
+COMMENT ON COLUMN atp_internal.imported_bundle.source_tenant IS 'Name of the tenant where it was exported; not proved.';
+COMMENT ON COLUMN atp_internal.imported_bundle.trusted_key IS 'Verifier key under which it was verified.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_bundle', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_bundle_import_seq', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.imported_bundle
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.imported_bundle ENABLE ALWAYS TRIGGER guard;
+
+CREATE TABLE atp_internal.imported_event (
+	import bigint NOT NULL,
+	leaf bigint NOT NULL,
+	stream_version bigint NOT NULL,
+	occurred_at timestamptz NOT NULL,
+	recorded_at timestamptz NOT NULL,
+	event_id uuid NOT NULL,
+	stream_uid uuid NOT NULL,
+	schema_version int NOT NULL,
+	hash bytea NOT NULL,
+	event_type text NOT NULL,
+	stream text NOT NULL,
+	payload json NOT NULL,
+	metadata json NOT NULL,
+	CONSTRAINT imported_event_pk PRIMARY KEY (import, leaf)
+);
+CREATE INDEX imported_event_stream ON atp_internal.imported_event (stream_uid, stream_version);
+COMMENT ON TABLE atp_internal.imported_event IS 'Events of imported bundles, with the identity they had.';
+COMMENT ON COLUMN atp_internal.imported_event.import IS 'Number of the import.';
+COMMENT ON COLUMN atp_internal.imported_event.leaf IS 'Index in the tenant''s log where it was exported.';
+COMMENT ON COLUMN atp_internal.imported_event.stream_version IS 'Place in its stream.';
+COMMENT ON COLUMN atp_internal.imported_event.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN atp_internal.imported_event.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp_internal.imported_event.event_id IS 'The event''s id.';
+COMMENT ON COLUMN atp_internal.imported_event.stream_uid IS 'Identity of its stream.';
+COMMENT ON COLUMN atp_internal.imported_event.schema_version IS 'Version of the schema it was validated against; 0: none.';
+COMMENT ON COLUMN atp_internal.imported_event.hash IS 'Chain link and Merkle leaf.';
+COMMENT ON COLUMN atp_internal.imported_event.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp_internal.imported_event.payload IS 'Canonical JSON text, as it was hashed.';
+COMMENT ON COLUMN atp_internal.imported_event.metadata IS 'Canonical JSON text, as it was hashed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_event', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.imported_event
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.imported_event ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp.import_bundle(bundle text, trusted_key text, origin text, OUT import bigint, OUT event_count bigint, OUT log_uid uuid)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_bundle';
+COMMENT ON FUNCTION atp.import_bundle(text, text, text) IS
+'Verify a bundle of another database and keep its events for reading.
+bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
+Raises: TP503 (malformed key), TP507 (the bundle does not verify; DETAIL says why and where), 25006.';
+REVOKE ALL ON FUNCTION atp.import_bundle(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.import_bundle(text, text, text) TO atp_admin;
+
+CREATE VIEW atp.imported_events WITH (security_barrier) AS
+	SELECT b.import, b.origin, b.source_tenant, b.log_uid, e.leaf, e.event_id, e.stream, e.stream_uid, e.stream_version, e.event_type,
+		e.schema_version, e.occurred_at, e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash, b.imported_at
+	FROM atp_internal.imported_event e JOIN atp_internal.imported_bundle b ON b.import = e.import;
+COMMENT ON VIEW atp.imported_events IS 'List the events of imported bundles.';
+COMMENT ON COLUMN atp.imported_events.import IS 'Number of the import.';
+COMMENT ON COLUMN atp.imported_events.origin IS 'Origin of the root log where it was exported.';
+COMMENT ON COLUMN atp.imported_events.source_tenant IS 'Name of the tenant there; not proved.';
+COMMENT ON COLUMN atp.imported_events.log_uid IS 'Identity of the tenant''s log there.';
+COMMENT ON COLUMN atp.imported_events.leaf IS 'Index in the tenant''s log there.';
+COMMENT ON COLUMN atp.imported_events.event_id IS 'The event''s id.';
+COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp.imported_events.stream_uid IS 'Identity of the stream.';
+COMMENT ON COLUMN atp.imported_events.stream_version IS 'Place in the stream.';
+COMMENT ON COLUMN atp.imported_events.event_type IS 'Name of the event type.';
+COMMENT ON COLUMN atp.imported_events.schema_version IS 'Version of the schema it was validated against; 0: none.';
+COMMENT ON COLUMN atp.imported_events.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN atp.imported_events.recorded_at IS 'When it was written.';
+COMMENT ON COLUMN atp.imported_events.payload IS 'What happened.';
+COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace.';
+COMMENT ON COLUMN atp.imported_events.hash IS 'Chain link and Merkle leaf.';
+COMMENT ON COLUMN atp.imported_events.imported_at IS 'When the bundle was imported.';
+GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;
+
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
 CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
@@ -7969,6 +8670,283 @@ COMMENT ON FUNCTION atp.self_manifest_hash() IS
 docs/reference/manifest.md has the value of a fresh installation; atp.doctor() compares with the one in the library.';
 REVOKE ALL ON FUNCTION atp.self_manifest_hash() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.self_manifest_hash() TO atp_auditor, atp_admin;
+
+-- ==== src/tooling/nightly.sql ====
+-- Scheduled verification: runs, their record, what is due, and what the doctor says of it.
+CREATE TABLE atp_internal.verification (
+	run bigint GENERATED BY DEFAULT AS IDENTITY CONSTRAINT verification_pk PRIMARY KEY,
+	started_at timestamptz NOT NULL,
+	finished_at timestamptz NOT NULL,
+	checked bigint NOT NULL,
+	signatures bigint NOT NULL,
+	through_position bigint NOT NULL,
+	ok boolean NOT NULL,
+	scope text NOT NULL CONSTRAINT verification_scope_known CHECK (scope IN ('incremental', 'whole')),
+	fault text
+);
+CREATE INDEX verification_scope ON atp_internal.verification (scope, run);
+COMMENT ON TABLE atp_internal.verification IS 'Runs of the scheduled verification.';
+COMMENT ON COLUMN atp_internal.verification.run IS 'Number of the run.';
+COMMENT ON COLUMN atp_internal.verification.started_at IS 'When it began.';
+COMMENT ON COLUMN atp_internal.verification.finished_at IS 'When it ended.';
+COMMENT ON COLUMN atp_internal.verification.checked IS 'Events whose hash was recomputed.';
+COMMENT ON COLUMN atp_internal.verification.signatures IS 'Signatures on checkpoints that were verified.';
+COMMENT ON COLUMN atp_internal.verification.through_position IS 'Log position up to which everything was verified, by this run and those before it.';
+COMMENT ON COLUMN atp_internal.verification.ok IS 'Whether everything was well.';
+COMMENT ON COLUMN atp_internal.verification.scope IS 'incremental or whole.';
+COMMENT ON COLUMN atp_internal.verification.fault IS 'The first fault; NULL: none.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.verification', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.verification_run_seq', '');
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.verification
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.verification ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.verify_signatures(since timestamptz, OUT checked bigint, OUT fault text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	signed record;
+	root_tenant int := (SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default');
+	key_id text;
+	last_size bigint;
+BEGIN
+	checked := 0;
+	FOR signed IN
+		SELECT g.size, g.line, g.vkey, k.purpose, k.vkey IS NOT NULL AS known,
+			atp_internal.checkpoint_body(g.size) || E'\n' || g.line AS note
+		FROM atp_internal.checkpoint_signature g LEFT JOIN atp_internal.signing_key k ON k.vkey = g.vkey
+		WHERE verify_signatures.since IS NULL OR g.received_at >= verify_signatures.since
+		ORDER BY g.vkey, g.size
+	LOOP
+		IF key_id IS DISTINCT FROM regexp_replace(signed.vkey, '^([^+]*[+][^+]*)[+].*$', '\1') AND last_size IS NOT NULL THEN
+			PERFORM atp_internal.emit_event(root_tenant, 'atp.Signature-' || key_id, 'SignatureVerified', jsonb_build_object(
+				'TenantId', 'default', 'Scope', 'checkpoints', 'KeyId', key_id, 'TreeSize', last_size,
+				'VerifiedAt', atp_internal.event_time(clock_timestamp())));
+		END IF;
+		key_id := regexp_replace(signed.vkey, '^([^+]*[+][^+]*)[+].*$', '\1');
+		checked := checked + 1;
+		IF signed.note IS NULL OR NOT signed.known OR NOT (atp.note_verify(signed.note, signed.vkey)
+			OR (signed.purpose = 'witness' AND atp.cosignature_verify(signed.note, signed.vkey) IS NOT NULL)) THEN
+			fault := format('The signature by %s on the checkpoint of size %s is wrong.', key_id, signed.size);
+			PERFORM atp_internal.emit_event(root_tenant, 'atp.Signature-' || key_id, 'SignatureVerificationFailed', jsonb_build_object(
+				'TenantId', 'default', 'Scope', 'checkpoints', 'KeyId', key_id, 'TreeSize', signed.size, 'Fault', fault,
+				'DetectedAt', atp_internal.event_time(clock_timestamp())));
+			RETURN;
+		END IF;
+		last_size := signed.size;
+	END LOOP;
+	IF last_size IS NOT NULL THEN
+		PERFORM atp_internal.emit_event(root_tenant, 'atp.Signature-' || key_id, 'SignatureVerified', jsonb_build_object(
+			'TenantId', 'default', 'Scope', 'checkpoints', 'KeyId', key_id, 'TreeSize', last_size,
+			'VerifiedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.verify_signatures(timestamptz) IS
+'Verify the signatures on checkpoints that came since a time; NULL: all.
+Records SignatureVerified for each key, or SignatureVerificationFailed for the first that is wrong.';
+REVOKE ALL ON FUNCTION atp_internal.verify_signatures(timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.verify_chains(scope text, since bigint, OUT checked bigint, OUT fault text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	began timestamptz := clock_timestamp();
+	of_all record;
+	of_trees record;
+	streams bigint := 0;
+	tenant_name text := 'default';
+	stream_name text;
+	version bigint;
+BEGIN
+	IF verify_chains.scope = 'whole' THEN
+		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT count(*) INTO streams FROM atp_internal.stream;
+	ELSE
+		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;
+	END IF;
+	SELECT v.* INTO of_trees FROM atp.verify_trees(verify_chains.since) v;
+	IF verify_chains.scope = 'whole' THEN
+		checked := of_all.checked;
+		IF NOT of_all.ok THEN
+			fault := of_all.fault;
+			tenant_name := coalesce(of_all.first_fault_tenant, 'default');
+			stream_name := of_all.first_fault_stream;
+			version := of_all.first_fault_version;
+		END IF;
+	ELSE
+		checked := of_trees.checked;
+	END IF;
+	IF fault IS NULL AND NOT of_trees.ok THEN
+		fault := of_trees.fault || coalesce(format(' (log position %s)', of_trees.first_fault_position), '');
+		tenant_name := coalesce(of_trees.first_fault_tenant, 'default');
+	END IF;
+	IF fault IS NOT NULL THEN
+		PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = tenant_name), 'atp.Verification-' || verify_chains.scope,
+			'HashChainValidationFailed', jsonb_build_object('TenantId', tenant_name, 'Scope', verify_chains.scope, 'StreamsChecked', streams,
+				'EventsChecked', checked, 'FirstFault', jsonb_build_object('StreamId', stream_name, 'SequenceNumber', version, 'Fault', fault),
+				'DetectedAt', atp_internal.event_time(clock_timestamp())));
+	ELSIF checked > 0 THEN
+		PERFORM atp_internal.emit_event((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default'), 'atp.Verification-' || verify_chains.scope,
+			'HashChainValidated', jsonb_build_object('TenantId', 'default', 'Scope', verify_chains.scope, 'StreamsChecked', streams,
+				'EventsChecked', checked, 'Duration', format('PT%sS', round(extract(epoch FROM clock_timestamp() - began), 6)),
+				'ValidatedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.verify_chains(text, bigint) IS
+'Verify chains and trees: all, or the events after a log position.
+Records HashChainValidated or HashChainValidationFailed.';
+REVOKE ALL ON FUNCTION atp_internal.verify_chains(text, bigint) FROM PUBLIC;
+
+CREATE FUNCTION atp.run_verification(scope text DEFAULT 'incremental', OUT ok boolean, OUT checked bigint, OUT signatures bigint, OUT fault text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	began timestamptz := clock_timestamp();
+	since bigint := 0;
+	since_time timestamptz;
+	through bigint;
+	signature_fault text;
+BEGIN
+	IF run_verification.scope IS NULL OR run_verification.scope NOT IN ('incremental', 'whole') THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope is neither incremental nor whole';
+	END IF;
+	LOCK TABLE atp_internal.verification IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+	IF run_verification.scope = 'incremental' THEN
+		SELECT v.through_position, v.started_at INTO since, since_time
+			FROM atp_internal.verification v WHERE v.ok ORDER BY v.run DESC FETCH FIRST ROW ONLY;
+		since := coalesce(since, 0);
+	END IF;
+	SELECT coalesce(max(s.log_position), 0) INTO through FROM atp_internal.leaf_state s;
+	SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
+	SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
+	fault := coalesce(fault, signature_fault);
+	ok := fault IS NULL;
+	INSERT INTO atp_internal.verification (started_at, finished_at, checked, signatures, through_position, ok, scope, fault)
+		VALUES (began, clock_timestamp(), checked, signatures, CASE WHEN ok THEN through ELSE since END, ok, run_verification.scope, fault);
+	IF NOT ok THEN
+		PERFORM atp_internal.raise_alert(0, 'verification', fault);
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.run_verification(text) IS
+'Verify what was written since the last run (incremental), or everything (whole).
+Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification.
+Raises: 22023, 25006, 55P03 (another run is at work).';
+REVOKE ALL ON FUNCTION atp.run_verification(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.run_verification(text) TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.cron_verifies() RETURNS boolean
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	found_job boolean := false;
+BEGIN
+	IF to_regclass('cron.job') IS NOT NULL AND has_table_privilege('cron.job', 'SELECT') THEN
+		EXECUTE $q$SELECT EXISTS (SELECT FROM cron.job j WHERE j.command LIKE '%atp.run_verification%' AND j.active AND j.database = current_database())$q$ INTO found_job;
+	END IF;
+	RETURN found_job;
+END $$;
+COMMENT ON FUNCTION atp_internal.cron_verifies() IS 'Say whether pg_cron has a job that runs the verification in this database.';
+REVOKE ALL ON FUNCTION atp_internal.cron_verifies() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.due_verification(period int) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	last_run timestamptz := (SELECT v.started_at FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY);
+	last_whole timestamptz := (SELECT v.started_at FROM atp_internal.verification v WHERE v.scope = 'whole' ORDER BY v.run DESC FETCH FIRST ROW ONLY);
+	first_event timestamptz := (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY);
+BEGIN
+	IF first_event IS NULL OR NOT EXISTS (SELECT FROM atp_internal.leaf_state s WHERE s.log_position > 0) THEN
+		RETURN NULL;
+	END IF;
+	IF coalesce(last_run, first_event) < pg_postmaster_start_time() THEN
+		RETURN CASE WHEN last_run IS NULL THEN 'whole' ELSE 'incremental' END;
+	END IF;
+	IF atp_internal.cron_verifies() THEN
+		RETURN NULL;
+	END IF;
+	IF coalesce(last_whole, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) * 7 THEN
+		RETURN 'whole';
+	END IF;
+	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) THEN 'incremental' END;
+END $$;
+COMMENT ON FUNCTION atp_internal.due_verification(int) IS
+'Return the scope of the verification that is due; NULL: none.
+After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron has a job for it, after a start only.';
+REVOKE ALL ON FUNCTION atp_internal.due_verification(int) FROM PUBLIC;
+
+CREATE FUNCTION atp.schedule_verification() RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF to_regclass('cron.job') IS NULL THEN
+		RETURN false;
+	END IF;
+	EXECUTE $q$SELECT cron.schedule('atp verification', '17 2 * * 1-6', 'SELECT atp.run_verification()'),
+		cron.schedule('atp whole verification', '17 2 * * 0', $c$SELECT atp.run_verification('whole')$c$)$q$;
+	RETURN true;
+END $$;
+COMMENT ON FUNCTION atp.schedule_verification() IS
+'Let pg_cron run the verification: incremental at night, whole on Sundays.
+Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it.';
+REVOKE ALL ON FUNCTION atp.schedule_verification() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.schedule_verification() TO atp_admin;
+
+CREATE FUNCTION atp.list_verifications(OUT started_at timestamptz, OUT finished_at timestamptz, OUT scope text, OUT ok boolean, OUT checked bigint,
+		OUT signatures bigint, OUT through_position bigint, OUT fault text) RETURNS SETOF record
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT v.started_at, v.finished_at, v.scope, v.ok, v.checked, v.signatures, v.through_position, v.fault
+	FROM atp_internal.verification v ORDER BY v.run DESC;
+END;
+COMMENT ON FUNCTION atp.list_verifications() IS 'List the runs of the scheduled verification, newest first.';
+REVOKE ALL ON FUNCTION atp.list_verifications() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_verifications() TO atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.check_verification() RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH newest AS (SELECT v.* FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY),
+		oldest_event AS (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY)
+	SELECT 'verification', CASE WHEN n.ok THEN 'ok' ELSE 'error' END,
+		CASE WHEN n.ok THEN format('The last verification found no fault: %s, %s events.', n.scope, n.checked)
+			ELSE format('The last verification found a fault: %s', n.fault) END,
+		CASE WHEN NOT n.ok THEN 'Keep the server as it is, export what verifies, compare with a backup; see docs/howto/audit.md.' END
+	FROM newest n
+	UNION ALL
+	SELECT 'verification_runs', CASE WHEN late.late THEN 'error' ELSE 'ok' END,
+		CASE WHEN late.late THEN 'A scheduled verification is missing: none within the last two days.' ELSE 'Verification runs as scheduled.' END,
+		CASE WHEN late.late THEN 'Look for the worker and atp.verification_interval, or run SELECT * FROM atp.run_verification(); see atp.schedule_verification().' END
+	FROM (SELECT EXISTS (SELECT FROM oldest_event e WHERE e.published_at < clock_timestamp() - interval '2 days')
+		AND NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - interval '2 days')) late(late);
+END;
+COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.';
+
+CREATE FUNCTION atp_internal.check_trees(delay interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT 'tree', 'error', format('The tree of tenant %s was stopped at log position %s: %s.', t.name, r.halted_position, r.halted_reason),
+		'The event there is not what was written. Put it right from a backup, then atp.resume_tree().'
+	FROM atp_internal.tree r JOIN atp_internal.tenant t ON t.tenant = r.tenant WHERE r.halted_position IS NOT NULL
+	UNION ALL
+	SELECT 'trees', CASE WHEN w.waits THEN 'error' ELSE 'ok' END,
+		CASE WHEN w.waits THEN 'Events wait to become leaves of their trees.' ELSE 'Events become leaves in time.' END,
+		CASE WHEN w.waits THEN 'Look for the worker and the server''s log; SELECT atp.grow_trees() does it by hand.' END
+	FROM (SELECT EXISTS (SELECT FROM atp_internal.log l
+		WHERE l.log_position = coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0) + 1
+			AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
+	UNION ALL
+	SELECT 'checkpoint', CASE WHEN s.signed THEN 'ok' ELSE 'warning' END,
+		CASE WHEN s.signed THEN 'Checkpoints are signed.' ELSE 'No checkpoint of the last day is signed: nothing proves these events to an outsider.' END,
+		CASE WHEN NOT s.signed THEN 'Set up atp-signer outside; see docs/howto/audit.md.' END
+	FROM (SELECT NOT EXISTS (SELECT FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day')
+		OR EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size >= coalesce(
+			(SELECT max(c.size) FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day'), 0))) s(signed)
+	UNION ALL
+	SELECT 'signing_key_file', 'warning', 'The signing key is a file that the server reads: who owns the server can sign anything.',
+		'Let atp-signer sign, outside; reset atp.signing_key_file.'
+	WHERE coalesce(current_setting('atp.signing_key_file', true), '') <> '';
+END;
+COMMENT ON FUNCTION atp_internal.check_trees(interval) IS 'Check that trees grow and checkpoints are signed.';
+REVOKE ALL ON FUNCTION atp_internal.check_verification(), atp_internal.check_trees(interval) FROM PUBLIC;
 
 -- ==== src/tooling/doctor.sql ====
 -- The doctor: what is wrong with the installation, and what to do about it. A check is a function of schema atp_internal that belongs to

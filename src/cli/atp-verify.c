@@ -234,6 +234,7 @@ follow_in_classes(FILE *in)
 		verifier.stage = 0;
 		verifier.lines = 0;
 		verifier.kept.size = 0;
+		verifier.proof_place = 0;
 		verifier.has_head = verifier.has_peaks = verifier.has_tree_end = false;
 		verifier.signatures = verifier.cosignatures = 0;
 		memset(&verifier.chunk, 0, sizeof(verifier.chunk));

@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
@@ -31,6 +30,7 @@
 #include "pg/errors.h"
 #include "pg/eventid.h"
 #include "pg/jsonobject.h"
+#include "pg/nested.h"
 #include "pg/query.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
@@ -259,6 +259,8 @@ write_front(Export *export)
 	const AtpBundleManifest *manifest = &export->manifest;
 	AtpBundleProof head = {.kind = ATP_PROOF_HEAD, .leaf = export->cover.head_leaf, .size = manifest->tree_size};
 	AtpTileReader *root = atp_tile_read(ATP_ROOT_LOG, CurrentMemoryContext);
+	uint64		growths[2];
+	int			count = 0;
 
 	atp_bundle_write_manifest(&export->lines, manifest);
 	end_line(export);
@@ -270,13 +272,21 @@ write_front(Export *export)
 	atp_bundle_write_proof(&export->lines, &head);
 	end_line(export);
 	write_growth(export, root, ATP_PROOF_ROOT, export->known_size, manifest->checkpoint_size);
-	write_growth(export, export->tree, ATP_PROOF_TENANT, export->known_tree, manifest->tree_size);
-	if (manifest->completeness == ATP_BUNDLE_PROOFS)
-		return;
-	if (manifest->from > 0)
+	if (manifest->completeness != ATP_BUNDLE_PROOFS && manifest->from > 0)
 		write_peaks(export);
-	if (manifest->until < manifest->tree_size)
-		write_growth(export, export->tree, ATP_PROOF_TENANT, manifest->until, manifest->tree_size);
+	if (manifest->completeness != ATP_BUNDLE_PROOFS && manifest->until < manifest->tree_size)
+		growths[count++] = manifest->until;
+	if (export->known_tree > 0 && (count == 0 || growths[0] != (uint64) export->known_tree))
+		growths[count++] = (uint64) export->known_tree;
+	if (count == 2 && growths[0] > growths[1])
+	{
+		uint64		larger = growths[0];
+
+		growths[0] = growths[1];
+		growths[1] = larger;
+	}
+	for (int i = 0; i < count; i++)
+		write_growth(export, export->tree, ATP_PROOF_TENANT, growths[i], manifest->tree_size);
 }
 
 /* ---- the events ---- */
@@ -301,7 +311,7 @@ open_cursor(Export *export)
 	bool		proofs = manifest->completeness == ATP_BUNDLE_PROOFS;
 	const char *sql = proofs && manifest->by_stream ? by_stream : proofs && manifest->by_type ? by_type : by_log;
 	Datum		values[4];
-	int			level = NewGUCNestLevel();
+	int			level = atp_nested_begin();
 	AtpIdentity before;
 
 	if (!atp_tile_find_position(export->tree, manifest->from, &export->first_position) ||
@@ -312,14 +322,10 @@ open_cursor(Export *export)
 	values[2] = Int64GetDatum(export->last_position);
 	values[3] = Int64GetDatum(sql == by_stream ? export->stream : export->event_type);
 	/* index by index, so that rows come at once and nothing is sorted or hashed in memory */
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	atp_owner_begin(&before);
 	SPI_cursor_open_with_args(export->portal, sql, sql == by_log ? 3 : 4, types, values, NULL, true, 0);
 	atp_owner_end(&before);
-	AtEOXact_GUC(true, level);
+	atp_nested_end(level);
 }
 
 /* Fetches rows into memory of the export: what SPI gives goes with the call. False: there are no more. */

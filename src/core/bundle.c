@@ -42,6 +42,7 @@ atp_bundle_begin(AtpBundleVerifier *v, AtpGrow grow, void *context)
 	atp_buf_init(&v->kept, grow, context);
 	atp_buf_init(&v->scratch, grow, context);
 	atp_buf_init(&v->links, grow, context);
+	atp_buf_init(&v->links_spare, grow, context);
 	v->code = ATP_BUNDLE_OK;
 	v->links_classes = 1;
 }
@@ -200,8 +201,6 @@ take_head(AtpBundleVerifier *v, const AtpBundleProof *proof)
 {
 	uint8_t		leaf[ATP_HASH_SIZE];
 
-	if (v->has_head)
-		return fail(v, ATP_BUNDLE_BAD_INPUT, "there are two heads");
 	if (!atp_head_hash(v->manifest.log_uid, proof->size, proof->root, leaf))
 		return fail(v, ATP_BUNDLE_BAD_INPUT, HASH_FAILED);
 	if (proof->size != v->manifest.tree_size ||
@@ -223,7 +222,7 @@ take_head(AtpBundleVerifier *v, const AtpBundleProof *proof)
 static bool
 take_peaks(AtpBundleVerifier *v, const AtpBundleProof *proof)
 {
-	if (v->has_peaks || proof->size != v->manifest.from)
+	if (proof->size != v->manifest.from)
 		return fail(v, ATP_BUNDLE_BAD_INPUT, "the compact range is not that in front of the first leaf");
 	if (!atp_range_load(&v->range, proof->size, proof->proof.hash[0], (size_t) proof->proof.count * ATP_HASH_SIZE))
 		return fail(v, ATP_BUNDLE_TAMPERED, "the compact range has another number of hashes");
@@ -257,16 +256,27 @@ take_growth(AtpBundleVerifier *v, const AtpBundleProof *proof)
 	return true;
 }
 
+/* Proofs come in one order: head, growth of the root log, compact range, then growths of the tree by old size. */
 static bool
 take_proof(AtpBundleVerifier *v, const AtpBundleProof *proof)
 {
-	if (v->stage != STAGE_CHECKPOINT)
+	static const int places[] = {[ATP_PROOF_HEAD] = 1, [ATP_PROOF_ROOT] = 2, [ATP_PROOF_RANGE] = 3, [ATP_PROOF_TENANT] = 4};
+	int			place = places[proof->kind];
+
+	if (v->stage != STAGE_CHECKPOINT || place < v->proof_place ||
+		(place == v->proof_place && (place < 4 || proof->size <= v->proof_size)) || (v->proof_place == 0 && place != 1))
 		return fail(v, ATP_BUNDLE_BAD_INPUT, "a proof stands in the wrong place");
-	if (proof->kind == ATP_PROOF_HEAD)
-		return take_head(v, proof);
-	if (!v->has_head)
-		return fail(v, ATP_BUNDLE_BAD_INPUT, "a proof stands in front of the tenant's head");
-	return proof->kind == ATP_PROOF_RANGE ? take_peaks(v, proof) : take_growth(v, proof);
+	v->proof_place = place;
+	v->proof_size = proof->size;
+	switch (proof->kind)
+	{
+		case ATP_PROOF_HEAD:
+			return take_head(v, proof);
+		case ATP_PROOF_RANGE:
+			return take_peaks(v, proof);
+		default:
+			return take_growth(v, proof);
+	}
 }
 
 /* What has to be known before the first leaf. */
@@ -345,29 +355,52 @@ matches_filter(const AtpBundleManifest *manifest, const AtpRecord *record)
 		(!manifest->by_until || record->recorded_at < manifest->recorded_until);
 }
 
+static AtpLinkEntry *
+probe(AtpBuf *table, uint64_t places, const uint8_t stream_uid[16])
+{
+	AtpLinkEntry *entries = (AtpLinkEntry *) (void *) table->data;
+	uint64_t	at;
+
+	memcpy(&at, stream_uid + 8, sizeof(at));	/* random bits of a version 4 uuid */
+	at *= UINT64_C(0x9e3779b97f4a7c15);
+	for (at >>= 32;; at++)
+	{
+		AtpLinkEntry *entry = &entries[at & (places - 1)];
+
+		if (entry->version == 0 || memcmp(entry->stream_uid, stream_uid, 16) == 0)
+			return entry;
+	}
+}
+
+/* Makes the table of links twice as large, in the spare buffer, which then takes its place. */
+static bool
+grow_links(AtpBundleVerifier *v)
+{
+	uint64_t	places = v->links_places == 0 ? 1024 : v->links_places * 2;
+	AtpLinkEntry *old = (AtpLinkEntry *) (void *) v->links.data;
+	AtpBuf		table = v->links_spare;
+
+	if (places > ATP_BUNDLE_STREAMS || !atp_buf_reserve(&table, sizeof(AtpLinkEntry) * places))
+		return false;
+	memset(table.data, 0, sizeof(AtpLinkEntry) * places);
+	for (uint64_t i = 0; i < v->links_places; i++)
+		if (old[i].version != 0)
+			*probe(&table, places, old[i].stream_uid) = old[i];
+	v->links_spare = v->links;
+	v->links = table;
+	v->links_places = places;
+	return true;
+}
+
 /* The place of a stream in the table of links, which may be free; NULL: the table is full. */
 static AtpLinkEntry *
 find_link(AtpBundleVerifier *v, const uint8_t stream_uid[16])
 {
-	AtpLinkEntry *entries;
-	uint64_t	at;
+	AtpLinkEntry *entry = v->links_places == 0 ? NULL : probe(&v->links, v->links_places, stream_uid);
 
-	if (v->links.data == NULL)
-	{
-		if (!atp_buf_reserve(&v->links, sizeof(AtpLinkEntry) * ATP_BUNDLE_STREAMS))
-			return NULL;
-		memset(v->links.data, 0, sizeof(AtpLinkEntry) * ATP_BUNDLE_STREAMS);
-	}
-	entries = (AtpLinkEntry *) (void *) v->links.data;
-	memcpy(&at, stream_uid + 8, sizeof(at));	/* random bits of a version 4 uuid */
-	at *= UINT64_C(0x9e3779b97f4a7c15);
-	for (at >>= 40;; at++)
-	{
-		AtpLinkEntry *entry = &entries[at % ATP_BUNDLE_STREAMS];
-
-		if (entry->version == 0 || memcmp(entry->stream_uid, stream_uid, 16) == 0)
-			return entry->version == 0 && v->links_used >= ATP_BUNDLE_STREAMS / 4 * 3 ? NULL : entry;
-	}
+	if (entry != NULL && (entry->version != 0 || v->links_used < v->links_places / 4 * 3))
+		return entry;
+	return grow_links(v) ? probe(&v->links, v->links_places, stream_uid) : NULL;
 }
 
 /* Whether the versions of every stream in the bundle have to be dense: unless a filter or bare hashes leave some out. */

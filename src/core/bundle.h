@@ -14,7 +14,7 @@
 #include "core/bundleline.h"
 
 #define ATP_BUNDLE_KEYS_MAX 32
-#define ATP_BUNDLE_STREAMS 1048576	/* in the table of links: a power of two, three quarters are used; 72 bytes each */
+#define ATP_BUNDLE_STREAMS 1048576	/* in the table of links: a power of two, three quarters are used; 64 bytes each */
 
 typedef enum AtpVerdictCode		/* the exit codes of atp-verify */
 {
@@ -94,6 +94,8 @@ typedef struct AtpBundleVerifier
 	AtpBuf		kept;			/* texts of the manifest */
 	AtpBuf		scratch;
 	AtpBuf		links;
+	AtpBuf		links_spare;
+	uint64_t	links_places;
 	uint64_t	links_used;
 	AtpLine		line;
 	AtpNote		note;
@@ -101,6 +103,8 @@ typedef struct AtpBundleVerifier
 	AtpBundleChunk chunk;
 	int			in_chunk;		/* leaf of the chunk that comes next */
 	uint64_t	next_leaf;		/* of the next event, in mode proofs */
+	int			proof_place;	/* of the last proof, in their order */
+	uint64_t	proof_size;
 	bool		has_head;
 	bool		has_tree_end;	/* a proof from `until` to the tree's size was given */
 	AtpProof	tree_end;

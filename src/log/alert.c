@@ -27,6 +27,8 @@ make_payload(const char *tenant, const char *check, const char *detail, const ch
 	return atp_jsonobject_end(&object);
 }
 
+PG_FUNCTION_INFO_V1(atp_alert_raise_sql);
+
 void
 atp_alert_raise(int32 key_of_tenant, const char *check, const char *detail, const char *key, int64 value)
 {
@@ -38,4 +40,12 @@ atp_alert_raise(int32 key_of_tenant, const char *check, const char *detail, cons
 	if (!known)
 		atp_tenant_resolve("default", &tenant);
 	atp_platform_emit(tenant.tenant, psprintf(ATP_PLATFORM_PREFIX "Health-%s", check), "HealthCheckFailed", payload);
+}
+
+/* raise_alert(tenant, check_name, detail) */
+Datum
+atp_alert_raise_sql(PG_FUNCTION_ARGS)
+{
+	atp_alert_raise(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(2)), NULL, 0);
+	PG_RETURN_VOID();
 }

@@ -264,5 +264,5 @@ atp_checkpoint_init(void)
 	DefineCustomStringVariable("atp.signing_key_file", "File with the key that signs checkpoints, for development.",
 							   "Absolute path outside the data directory, mode 0600. Whoever can read it can sign anything: a signature "
 							   "by it proves nothing against the owner of the server. Empty: atp-signer signs, outside.",
-							   &setting_key_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+							   &setting_key_file, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
 }

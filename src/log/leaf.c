@@ -21,6 +21,7 @@
 #include "log/alert.h"
 #include "log/predecessor.h"
 #include "log/tile.h"
+#include "pg/nested.h"
 #include "pg/query.h"
 #include "pg/scan.h"
 #include "record/tenant.h"
@@ -66,9 +67,8 @@ static int	setting_merge_delay = 60000;
 
 /* ---- one row ---- */
 
-/* Recomputes the hash of a row's event. Returns what is wrong, or NULL. */
-static const char *
-recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
+const char *
+atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link)
 {
 	AtpPredecessor *known;
 	AtpChainWalk walk = {0};
@@ -80,7 +80,7 @@ recompute(Growing *growing, TupleTableSlot *row, AtpChainLink *link)
 	if (fault == NULL && link->version < 1)
 		fault = "event has no version";
 	if (fault == NULL)
-		fault = atp_predecessor_find(growing->known, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant,
+		fault = atp_predecessor_find(table, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant,
 									 link->version, &known);
 	if (fault != NULL)
 		return fault;
@@ -184,7 +184,7 @@ take_row(void *context, TupleTableSlot *row)
 	growing->last_position = position;
 	if (open->tree == NULL)
 		return true;
-	fault = recompute(growing, row, &link);
+	fault = atp_leaf_recompute(growing->known, row, &link);
 	if (fault == NULL)
 		atp_tile_append(open->tree, link.hash, position);
 	else
@@ -226,16 +226,12 @@ begin(Growing *growing)
 static void
 scan_log(AtpScan *scan, Datum *arguments, Growing *growing)
 {
-	int			level = NewGUCNestLevel();
+	int			level = atp_nested_begin();
 
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	atp_scan(scan, arguments, take_row, growing);
 	PopActiveSnapshot();
-	AtEOXact_GUC(true, level);
+	atp_nested_end(level);
 	save_trees(growing);
 	known_are_right = true;
 }

@@ -12,7 +12,15 @@
 
 #include "postgres.h"
 
+#include "log/predecessor.h"
 #include "pg/worker.h"
+#include "stream/chain.h"
+
+/*
+ * Recomputes the hash of the event in a row, of which the first columns are ATP_CHAIN_COLUMNS, null where there is no event. Returns
+ * what is wrong with it, or NULL. May be called for a row of a scan.
+ */
+extern const char *atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link);
 
 /*
  * Integrates up to `most` log rows, in the caller's transaction (READ COMMITTED, connected to SPI by itself). Returns how many rows

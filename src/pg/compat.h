@@ -6,8 +6,10 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 
 /* 16 moved the macros of variable-length data out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
@@ -44,6 +46,17 @@ typedef TU_UpdateIndexes AtpUpdateIndexes;
 typedef bool AtpUpdateIndexes;
 #define atp_compat_update_needs_indexes(indexes) (indexes)
 #endif
+
+/* May the role execute the function? */
+static inline bool
+atp_compat_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
 
 /* Index entries for a row inserted; with `speculative`, a conflict sets *conflict instead of raising. */
 static inline List *

@@ -40,6 +40,9 @@
 #define ATP_ERR_SCHEMA_STATUS_CONFLICT       MAKE_SQLSTATE('T', 'P', '2', '2', '3')
 #define ATP_ERR_EVENT_TYPE_FIXED             MAKE_SQLSTATE('T', 'P', '2', '2', '4')
 #define ATP_ERR_SCHEMA_TOO_LARGE             MAKE_SQLSTATE('T', 'P', '2', '2', '5')
+#define ATP_ERR_INVALID_UPCASTER             MAKE_SQLSTATE('T', 'P', '2', '2', '6')
+#define ATP_ERR_UPCAST_FAILED                MAKE_SQLSTATE('T', 'P', '2', '2', '7')
+#define ATP_ERR_VERSION_NOT_ACCEPTED         MAKE_SQLSTATE('T', 'P', '2', '2', '8')
 #define ATP_ERR_PLATFORM_EVENT_TYPE          MAKE_SQLSTATE('T', 'P', '2', '5', '0')
 #define ATP_ERR_PLATFORM_STREAM              MAKE_SQLSTATE('T', 'P', '2', '5', '1')
 #define ATP_ERR_HANDLING_NOT_BEGUN           MAKE_SQLSTATE('T', 'P', '3', '5', '0')
@@ -62,4 +65,5 @@
 #define ATP_ERR_INTEGRITY_FAULT              MAKE_SQLSTATE('T', 'P', '5', '0', '4')
 #define ATP_ERR_CHECKPOINT_MISMATCH          MAKE_SQLSTATE('T', 'P', '5', '0', '5')
 #define ATP_ERR_PROOF_NOT_AVAILABLE          MAKE_SQLSTATE('T', 'P', '5', '0', '6')
+#define ATP_ERR_BUNDLE_REJECTED              MAKE_SQLSTATE('T', 'P', '5', '0', '7')
 #endif

@@ -219,6 +219,15 @@ atp_schema_judge(const AtpEventType *type, const Jsonb *payload, int32 named)
 	return verdict;
 }
 
+bool
+atp_schema_is_served(const AtpEventType *type, int32 number)
+{
+	Version		version = find_version(type->event_type, number);
+
+	return version.schema != 0 && (version.status == STATUS_ACTIVE ||
+								   (version.status == STATUS_DEPRECATED && version.sunset_at >= GetCurrentTimestamp()));
+}
+
 static char *
 errors_text(const AtpSchemaReport *errors)
 {

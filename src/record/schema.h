@@ -29,6 +29,9 @@ typedef struct AtpSchemaVerdict
  */
 extern AtpSchemaVerdict atp_schema_judge(const AtpEventType *type, const Jsonb *payload, int32 named);
 
+/* Is the version one that readers are served: active, or deprecated and before its sunset? */
+extern bool atp_schema_is_served(const AtpEventType *type, int32 version);
+
 /* Raises TP221 with the errors of a verdict. */
 extern void atp_schema_refuse(const AtpEventType *type, const AtpSchemaVerdict *verdict) pg_attribute_noreturn();
 

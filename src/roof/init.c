@@ -24,6 +24,7 @@
 #include "stream/stream.h"
 #include "tooling/doctor.h"
 #include "tooling/housekeeping.h"
+#include "tooling/nightly.h"
 #include "tooling/servicestart.h"
 
 PG_MODULE_MAGIC;
@@ -55,10 +56,12 @@ _PG_init(void)
 	atp_sequencer_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
+	atp_nightly_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("leaf", 500, atp_leaf_work);
 	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
+	atp_worker_add_job("nightly", 30000, atp_nightly_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
 	atp_append_hooks.committed = atp_worker_wake;

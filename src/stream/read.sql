@@ -48,13 +48,18 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO a
 -- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
 -- worth walking through the index on event_id, reading every stream's events of that time.
 CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
-		direction text DEFAULT 'forward', tenant text DEFAULT NULL)
+		direction text DEFAULT 'forward', tenant text DEFAULT NULL, accept_versions jsonb DEFAULT NULL)
 	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
 		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json, hash bytea)
 	LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
 BEGIN ATOMIC
-	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
-			e.payload, e.metadata, e.hash
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.schema_version
+				ELSE atp_internal.accepted_version(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id) END,
+			e.occurred_at, e.recorded_at,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.payload
+				ELSE atp_internal.cast_stored(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id, e.payload) END,
+			e.metadata, e.hash
 		FROM atp_internal.event_reader e
 		WHERE atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
@@ -67,8 +72,13 @@ BEGIN ATOMIC
 				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
 		ORDER BY e.stream_version LIMIT read_stream.max_count)
 	UNION ALL
-	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at, e.recorded_at,
-			e.payload, e.metadata, e.hash
+	(SELECT e.event_id, read_stream.stream, e.stream_version, e.event_type,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.schema_version
+				ELSE atp_internal.accepted_version(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id) END,
+			e.occurred_at, e.recorded_at,
+			CASE WHEN read_stream.accept_versions IS NULL THEN e.payload
+				ELSE atp_internal.cast_stored(e.event_type, e.schema_version, read_stream.accept_versions, e.event_id, e.payload) END,
+			e.metadata, e.hash
 		FROM atp_internal.event_reader e
 		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
@@ -82,12 +92,13 @@ BEGIN ATOMIC
 				OR e.event_id = atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant))
 		ORDER BY e.stream_version DESC LIMIT read_stream.max_count);
 END;
-COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text) IS
+COMMENT ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) IS
 'Read the events of a stream in the order of their versions.
 from_version is the first version to return, in either direction; NULL means the first event forward, the last event backward. max_count NULL means all. direction is forward or backward. tenant NULL means that of the setting atp.tenant. A stream that does not exist has no rows. Documents come as they are stored: canonical JSON text, NULL once erased.
-Raises: 22023 (unknown direction), TP202 (no such tenant).';
-REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text) TO atp_reader, atp_auditor, atp_admin;
+accept_versions negotiates: {"OrderPlaced": 2, "OrderShipped": [1, 2], "OrderPaid": "active"}, or "active" for all types. An event of another version comes in the highest accepted one that upcasters or downcasters lead to and that is served; schema_version says which, and hash remains that of the stored form. Types that are not named, and all where it is NULL, come as stored.
+Raises: 22023 (unknown direction, malformed accept_versions), TP202 (no such tenant), TP227 (an upcaster failed), TP228 (no accepted version can be had).';
+REVOKE ALL ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.read_stream(text, bigint, int, text, text, jsonb) TO atp_reader, atp_auditor, atp_admin;
 
 CREATE TYPE atp.stored_event AS (
 	event_id uuid,

@@ -33,6 +33,13 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 		$$SELECT atp.append_event('Growth-1', 'ThingHappened', '[1]')$$),
 	('append_event, repeated', 'append_event', $$SELECT atp.append_event('Growth-4', 'ThingHappened', '{"a": 1}', idempotency_key => 'k')$$),
 	('append_event, repeated with other content', 'append_event', $$SELECT atp.append_event('Growth-4', 'ThingHappened', '{"a": 2}', idempotency_key => 'k')$$),
+	('ingest_event', 'ingest_event', $$SELECT atp.ingest_event('a', 'b', 'Growth-6', '{"a": 1}')$$),
+	('ingest_event, refused', 'ingest_event', $$SELECT atp.ingest_event('a', '', 'Growth-6', '[1]')$$),
+	('ingest_event, refused under way', 'ingest_event', $$SELECT atp.ingest_event('a', 'b', 'Growth-6', '{}', metadata => '{"actor": 1}')$$),
+	('ingest_batch', 'ingest_batch', $$SELECT pg_catalog.count(*) FROM atp.ingest_batch(pg_catalog.jsonb_build_array(
+		'{"actor": "a", "action": "b", "resource": "Growth-7"}'::jsonb, '1'::jsonb, '{"actor": "a", "action": "b", "resource": "Growth-8"}'::jsonb), 'growth',
+		pg_catalog.gen_random_uuid())$$),
+	('ingest, by INSERT', 'ingest_batch', $$INSERT INTO atp.ingest (actor, action, resource, payload) VALUES ('a', 'b', 'Growth-9', '{"a": 1}')$$),
 	('append_event, version conflict', 'append_event', $$SELECT atp.append_event('Growth-1', 'ThingHappened', '{}', expected_version => 0)$$),
 	('append_event, validated', 'register_schema', $$SELECT atp.append_event('Growth-5', 'GrowthMeasured', '{"a": 1}')$$),
 	('append_event, not valid', 'register_schema', $$SELECT atp.append_event('Growth-5', 'GrowthMeasured', '{"a": "x"}')$$),

@@ -1,0 +1,23 @@
+-- Scheduled verification: what a run records, what is due, what the doctor says. pgTAP runs without a worker's help here.
+SELECT plan(14);
+SELECT count(*) FROM (SELECT atp.append_event('order-' || i % 3, 'OrderPlaced', jsonb_build_object('n', i)) FROM generate_series(1, 30) i) x;
+SELECT atp.tick(), atp.grow_trees();
+SELECT is(atp_internal.due_verification(86400), NULL, 'nothing is due in a store that is younger than the server''s start');
+SELECT is(atp_internal.due_verification(0), 'whole', 'the first is whole');
+SELECT ok(ok, 'a whole run finds no fault') FROM atp.run_verification('whole');
+SELECT is(checked >= 30, true, 'and has looked at every event') FROM atp.list_verifications();
+SELECT is((SELECT count(*) FROM atp.events WHERE event_type = 'HashChainValidated'), 1::bigint, 'it is an event');
+SELECT is(checked, (SELECT sum(size) FROM atp.list_trees())::bigint, 'verify_trees looks at every leaf') FROM atp.verify_trees();
+SELECT atp.append_event('order-1', 'OrderPlaced');
+SELECT atp.tick(), atp.grow_trees();
+SELECT ok(ok, 'an incremental run finds no fault') FROM atp.run_verification();
+SELECT is(scope, 'incremental', 'and is recorded') FROM atp.list_verifications() LIMIT 1;
+SELECT is((SELECT count(*) FROM atp_internal.check_verification() WHERE level <> 'ok'), 0::bigint, 'the doctor is content');
+SELECT is((SELECT count(*) FROM atp_internal.check_trees() WHERE level NOT IN ('ok', 'warning')), 0::bigint, 'also with the trees');
+SELECT throws_ok($$SELECT atp.run_verification('some')$$, '22023', NULL, 'an unknown scope');
+SELECT throws_ok($$DELETE FROM atp_internal.verification$$, 'TP107', NULL, 'runs cannot be removed');
+SELECT is(atp.schedule_verification(), false, 'without pg_cron nothing is scheduled');
+SET ROLE atp_reader;
+SELECT throws_ok($$SELECT atp.run_verification()$$, '42501', NULL, 'readers do not run it');
+RESET ROLE;
+SELECT * FROM finish();

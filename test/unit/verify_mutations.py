@@ -1,0 +1,366 @@
+"""Bundles, whole and mutated, and what atp-verify must say of each. Run inside a cluster by test/unit/verify_run."""
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+
+BIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..', 'bin')
+ORIGIN = 'audit.example.com/atp'
+OK, TAMPERED, INCOMPLETE, BAD, UNTRUSTED, DIVERGED = range(6)
+passed = failed = 0
+tmp = tempfile.TemporaryDirectory()
+
+
+def path(name):
+	return os.path.join(tmp.name, name)
+
+
+def check(label, got, wanted):
+	global passed, failed
+	if got in (wanted if isinstance(wanted, (set, tuple, list)) else (wanted,)):
+		passed += 1
+	else:
+		failed += 1
+		print(f'not ok - {label}: got {got}, wanted {wanted}')
+
+
+def sql(text):
+	done = subprocess.run(['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-c', text], capture_output=True, text=True)
+	if done.returncode != 0:
+		raise SystemExit(f'{text}: {done.stderr}')
+	return done.stdout.rstrip('\n')
+
+
+def tool(name, *arguments, data=None):
+	done = subprocess.run([os.path.join(BIN, name), *arguments], capture_output=True, input=data)
+	if done.returncode < 0 or b'Sanitizer' in done.stderr:
+		raise SystemExit(f'{name} {arguments}: crashed: {done.stderr.decode()}')
+	return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def verify(bundle, key, *more, origin=ORIGIN):
+	return tool('atp-verify', '--trust', key, '--origin', origin, *more, '-', data=bundle)[0]
+
+
+def export(arguments=''):
+	return (sql(f'SELECT atp.export_bundle({arguments})') + '\n').encode()
+
+
+def sign(name='key'):
+	return tool('atp-signer', 'run', path(name), path(name + '.state'), '--anchor-file', path('anchors'))
+
+
+def append(stream, count, tenant='default'):
+	sql(f"SELECT count(*) FROM (SELECT atp.append_event('{stream}', 'OrderPlaced', jsonb_build_object('n', i, 'text', E'a\"b\\\\\\\\c\\u00e9', "
+		f"'price', 1.10, 'big', 123456789012345678901234567890), tenant => '{tenant}') FROM generate_series(1, {count}) i) x")
+
+
+def checkpoint():
+	sql('SELECT atp.tick(); SELECT atp.create_checkpoint()')
+
+
+# ---- a store, a signer, bundles of every kind: the clean twins ----
+
+sql('CREATE EXTENSION IF NOT EXISTS atp')
+key = tool('atp-signer', 'generate', path('key'), 'audit.example.com')[1].strip()
+other = tool('atp-signer', 'generate', path('other'), 'audit.example.com')[1].strip()
+check('a key file is not overwritten', tool('atp-signer', 'generate', path('key'), 'x')[0], 3)
+sql(f"SELECT atp.set_origin('{ORIGIN}'); SELECT atp.add_signing_key('{key}')")
+sql("SELECT atp.onboard_tenant('acme')")
+for i in range(3):
+	append(f'order-{i}', 9)
+	append(f'order-{i}', 5, 'acme')
+sql("SELECT atp.seal_stream('order-1')")
+checkpoint()
+check('the signer signs', sign()[0], 0)
+check('the signer has nothing to do', sign()[1], '')
+check('the anchor file has the checkpoint', sql('SELECT atp.get_checkpoint()') in open(path('anchors')).read(), True)
+
+bundles = {
+	'whole': export(),
+	'stream with proofs': export("stream => 'order-1', completeness => 'proofs'"),
+	'stream with records': export("stream => 'order-1'"),
+	'range with hashes': export("stream => 'order-2', completeness => 'hashes', first_leaf => 3, max_leaves => 20"),
+	'type of a tenant': export("event_type => 'OrderPlaced', tenant => 'acme', first_leaf => 1"),
+	'time': export("recorded_from => now() - interval '1 day', recorded_until => now()"),
+}
+for name, bundle in bundles.items():
+	check(name, verify(bundle, key), OK)
+	check(name + ', other key', verify(bundle, other), UNTRUSTED)
+	check(name + ', other origin', verify(bundle, key, origin='elsewhere'), UNTRUSTED)
+check('two keys, one of them right', verify(bundles['whole'], other, '--trust', key), OK)
+report = json.loads(tool('atp-verify', '--trust', key, '--origin', ORIGIN, '--json', '-', data=bundles['stream with proofs'])[1])
+check('report', (report['verdict'], report['events'], report['seals'], report['signatures']), [('verified', 10, 1, 1)])
+
+
+def commitment(tag, salt, text):
+	return hashlib.sha256(tag + b'\0' + bytes.fromhex(salt) + len(text.encode()).to_bytes(4, 'big') + text.encode() + bytes(4)).hexdigest()
+
+
+def leaf_hash(log_uid, event):
+	"""The leaf of an event line, by hashlib alone."""
+	record = event['record']
+	return hashlib.sha256(b'\0atp/event/v1\0\1' + bytes([record['flags']]) + bytes.fromhex(log_uid.replace('-', '')) +
+		bytes.fromhex(record['stream_uid'].replace('-', '')) + record['stream_version'].to_bytes(8, 'big') +
+		bytes.fromhex(record['event_id'].replace('-', '')) + len(record['event_type']).to_bytes(4, 'big') + record['event_type'].encode() +
+		record['schema_version'].to_bytes(4, 'big') + record['occurred_at'].to_bytes(8, 'big', signed=True) +
+		record['recorded_at'].to_bytes(8, 'big', signed=True) +
+		bytes.fromhex(commitment(b'atp/payload/v1', event['salts'][:32], event['payload'])) +
+		bytes.fromhex(commitment(b'atp/meta/v1', event['salts'][32:], event['metadata'])) + bytes.fromhex(record['previous_hash'])).hexdigest()
+
+
+parsed = [json.loads(line) for line in bundles['whole'].split(b'\n')[:-1]]
+leaves = ''.join(line['hashes'] for line in parsed if line['type'] == 'log_range')
+for event in parsed:
+	if event['type'] == 'event':
+		check('a leaf by an independent implementation', leaf_hash(parsed[0]['log_uid'], event), leaves[64 * event['leaf']:64 * event['leaf'] + 64])
+
+# ---- every line of every bundle: cut off, left out, twice, swapped, edited ----
+
+# Names that are not proved; and the times of a filter, which are a claim: another claim can be true as well.
+UNPROVED = re.compile(rb'"(?:tenant|stream)":"(?:[^"\\]|\\.)*"|"recorded_(?:from|until)":-?[0-9]+')
+
+
+def edits(line):
+	"""The line with a character changed, at places all over it; names that are not proved are left alone."""
+	free = [m.span() for m in UNPROVED.finditer(line)]
+	for at in sorted(set(range(0, len(line), 7)) | set(range(max(0, len(line) - 20), len(line)))):
+		if any(a <= at < b for a, b in free):
+			continue
+		for new in (bytes([line[at] ^ 1]), b''):
+			yield line[:at] + new + line[at + 1:]
+
+
+for name, bundle in bundles.items():
+	lines = bundle.split(b'\n')[:-1]
+	for i, line in enumerate(lines):
+		rest = lines[:i] + lines[i + 1:]
+		label = f'{name}, line {i + 1} ({line[9:20].decode()})'
+		check(f'{label}: cut in front of it', verify(b''.join(l + b'\n' for l in lines[:i]), key), INCOMPLETE)
+		check(f'{label}: cut inside it', verify(b''.join(l + b'\n' for l in lines[:i]) + line[:len(line) // 2], key), INCOMPLETE)
+		if not line.startswith(b'{"type":"key"'):
+			check(f'{label}: left out', verify(b'\n'.join(rest) + b'\n', key), (TAMPERED, INCOMPLETE, BAD))
+			check(f'{label}: twice', verify(b'\n'.join(lines[:i + 1] + lines[i:]) + b'\n', key), (TAMPERED, INCOMPLETE, BAD))
+		if i + 1 < len(lines) and not (name == 'stream with proofs' and line.startswith(b'{"type":"event"') and lines[i + 1].startswith(b'{"type":"end"')):
+			swapped = lines[:i] + [lines[i + 1], line] + lines[i + 2:]
+			check(f'{label}: swapped with the next', verify(b'\n'.join(swapped) + b'\n', key), (TAMPERED, INCOMPLETE, BAD))
+	# edits: every fifth event line is enough
+	for i, line in enumerate(lines):
+		if b'"type":"event"' in line[:20] and i % 5 or b'"type":"omitted"' in line[:20] and i % 7:
+			continue
+		for edited in edits(line):
+			check(f'{name}, line {i + 1} edited: {edited[:90]}', verify(b'\n'.join(lines[:i] + [edited] + lines[i + 1:]) + b'\n', key),
+				(TAMPERED, INCOMPLETE, BAD, UNTRUSTED))
+
+# ---- what a bundle may not be ----
+
+whole = bundles['whole']
+lines = whole.split(b'\n')[:-1]
+at = next(i for i, l in enumerate(lines) if l.startswith(b'{"type":"event"') and b'OrderPlaced' in l)
+
+
+def with_line(i, line, base=None):
+	base = lines if base is None else base
+	return b'\n'.join(base[:i] + [line] + base[i + 1:]) + b'\n'
+
+
+check('empty', verify(b'', key), INCOMPLETE)
+check('one new line', verify(b'\n', key), BAD)
+check('byte order mark', verify(b'\xef\xbb\xbf' + whole, key), BAD)
+check('CRLF', verify(whole.replace(b'\n', b'\r\n'), key), BAD)
+check('white space', verify(with_line(at, lines[at].replace(b'":', b'": ', 1)), key), BAD)
+check('a line behind the end', verify(whole + lines[at] + b'\n', key), BAD)
+check('duplicate key', verify(with_line(at, lines[at].replace(b'"leaf":', b'"leaf":0,"leaf":')), key), BAD)
+check('duplicate key at the end', verify(with_line(at, lines[at][:-1] + b',"payload":"{}"}'), key), BAD)
+check('NaN', verify(with_line(at, re.sub(rb'"occurred_at":[0-9]+', b'"occurred_at":NaN', lines[at])), key), BAD)
+check('30 digits', verify(with_line(at, re.sub(rb'"occurred_at":[0-9]+', b'"occurred_at":' + b'9' * 30, lines[at])), key), BAD)
+check('2^64 leaves', verify(with_line(0, re.sub(rb'"tree_size":[0-9]+', b'"tree_size":18446744073709551616', lines[0])), key), BAD)
+check('exponent', verify(with_line(at, re.sub(rb'"leaf":[0-9]+', b'"leaf":1e0', lines[at])), key), BAD)
+check('leading zero', verify(with_line(at, re.sub(rb'"leaf":', b'"leaf":0', lines[at])), key), BAD)
+check('lone surrogate', verify(with_line(at, lines[at].replace(b'"payload":"', b'"payload":"\\ud800')), key), BAD)
+check('escaped solidus', verify(with_line(at, lines[at].replace(b'"payload":"', b'"payload":"\\/')), key), BAD)
+check('invalid UTF-8', verify(with_line(at, lines[at].replace(b'"payload":"', b'"payload":"\xff')), key), BAD)
+check('zero byte', verify(with_line(at, lines[at].replace(b'"payload":"', b'"payload":"\x00')), key), BAD)
+check('depth bomb', verify(with_line(at, re.sub(rb'"payload":"(?:[^"\\]|\\.)*"', b'"payload":"' + b'[' * 1000000 + b'"', lines[at])), key), (TAMPERED, BAD))
+check('a long line', verify(with_line(at, b'{"type":"event"' + b' ' * (70 << 20)), key), BAD)
+note = next(i for i, l in enumerate(lines) if l.startswith(b'{"type":"checkpoint"'))
+signature = lines[note].split(b'\\n\\n')[1][:-2]
+check('a million signatures', verify(with_line(note, lines[note].replace(signature, signature * 1000000)), key), BAD)
+check('two manifests', verify(lines[0] + b'\n' + whole, key), BAD)
+check('size 0', verify(with_line(0, re.sub(rb'"tree_size":[0-9]+,"from":0,"until":[0-9]+', b'"tree_size":0,"from":0,"until":0', lines[0])), key), (TAMPERED, BAD))
+check('nothing', verify(b'\n'.join([re.sub(rb'"until":[0-9]+', b'"until":0', lines[0])] + lines[1:note + 2] +
+	[b'{"type":"end","events":0,"omitted":0,"leaves":0}']) + b'\n', key), INCOMPLETE)
+
+# ---- proofs: one node more, one less, zeros, an index outside, a node in the place of a leaf ----
+
+proved = bundles['stream with proofs'].split(b'\n')[:-1]
+head = next(i for i, l in enumerate(proved) if b'"kind":"head"' in l)
+event = next(i for i, l in enumerate(proved) if l.startswith(b'{"type":"event"'))
+zeros = b'"' + b'0' * 64 + b'"'
+for i, name in ((head, 'head'), (event, 'event')):
+	begin, nodes = re.match(rb'(.*"(?:hashes|proof)":)(\[.*\])\}$', proved[i]).groups()
+	nodes = json.loads(nodes)
+	for label, changed in (('one more', nodes + [zeros.decode().strip('"')]), ('one less', nodes[:-1]), ('none', []), ('the first left out', nodes[1:]),
+		('zeros', ['0' * 64] * len(nodes)), ('the wrong way round', nodes[::-1] if len(nodes) > 1 else []), ('66', ['0' * 64] * 66)):
+		text = begin + json.dumps(changed, separators=(',', ':')).encode() + b'}'
+		check(f'proof of the {name}: {label}', verify(with_line(i, text, proved), key), (TAMPERED, BAD))
+	check(f'proof of the {name}: an index outside', verify(with_line(i, re.sub(rb'"leaf":[0-9]+', b'"leaf":100000', proved[i]), proved), key), TAMPERED)
+chunk = next(i for i, l in enumerate(lines) if l.startswith(b'{"type":"log_range"'))
+hashes = json.loads(lines[chunk])['hashes']
+a, b = bytes.fromhex(hashes[:64]), bytes.fromhex(hashes[64:128])
+node = hashlib.sha256(b'\1' + a + b).hexdigest()
+check('a node in the place of two leaves', verify(with_line(chunk, lines[chunk].replace(hashes[:128].encode(), node.encode())), key), (TAMPERED, INCOMPLETE))
+check('two leaves swapped', verify(with_line(chunk, lines[chunk].replace(hashes[:128].encode(), (hashes[64:128] + hashes[:64]).encode())), key), TAMPERED)
+
+# ---- the filter: what matches and is passed off as left out, or the other way round ----
+
+filtered = bundles['stream with records'].split(b'\n')[:-1]
+shown = next(i for i, l in enumerate(filtered) if l.startswith(b'{"type":"event"'))
+record = json.loads(filtered[shown])
+
+hidden = {'type': 'omitted', 'leaf': record['leaf'], 'record': dict(record['record'],
+	payload_commitment=commitment(b'atp/payload/v1', record['salts'][:32], record['payload']),
+	metadata_commitment=commitment(b'atp/meta/v1', record['salts'][32:], record['metadata']))}
+check('an event of the stream passed off as left out', verify(with_line(shown, json.dumps(hidden, separators=(',', ':')).encode(), filtered), key), INCOMPLETE)
+
+# ---- the known head ----
+
+known = path('known')
+check('first seen', verify(whole, key, '--known-head', known), OK)
+check('seen again', verify(whole, key, '--known-head', known), OK)
+kept = open(known).read()
+root_size = int(re.search(r'^log (\d+)', kept, re.M).group(1))
+tree_size = int(re.search(r'^tenant \S+ (\d+)', kept, re.M).group(1))
+append('order-0', 3)
+checkpoint()
+sign()
+newer = export()
+check('newer, the root log not proved to have grown', verify(newer, key, '--known-head', known), INCOMPLETE)
+check('... and the known head stays', open(known).read(), kept)
+proving = export(f'known_size => {root_size}')
+check('newer, proved, the whole tree in the bundle', verify(proving, key, '--known-head', known), OK)
+check('... and the known head has moved on', open(known).read() != kept, True)
+check('the older bundle after that: a restored backup', verify(whole, key, '--known-head', known), DIVERGED)
+open(known, 'w').write(kept)
+partial = export(f'known_size => {root_size}, first_leaf => {tree_size + 1}')
+check('a part behind the known tree, not proved', verify(partial, key, '--known-head', known), INCOMPLETE)
+partial = export(f'known_size => {root_size}, known_tree_size => {tree_size}, first_leaf => {tree_size + 1}')
+check('a part behind the known tree, proved', verify(partial, key, '--known-head', known), OK)
+for name, forged in (('root log', re.sub(r'(?m)^(log \d+ )(.)', lambda m: m.group(1) + ('1' if m.group(2) == '0' else '0'), kept)),
+	('tree', re.sub(r'(?m)^(tenant \S+ \d+ )(.)', lambda m: m.group(1) + ('1' if m.group(2) == '0' else '0'), kept))):
+	open(known, 'w').write(forged)
+	check(f'another known {name}', verify(proving, key, '--known-head', known), DIVERGED)
+	check(f'another known {name} of the same size', verify(whole, key, '--known-head', known), DIVERGED)
+open(known, 'w').write(kept.replace(ORIGIN, 'elsewhere'))
+check('a known head of another origin', verify(whole, key, '--known-head', known), BAD)
+open(known, 'w').write('nonsense')
+check('no known head', verify(whole, key, '--known-head', known), BAD)
+
+# ---- the signer refuses what does not continue ----
+
+state = open(path('key.state')).read()
+append('order-0', 1)
+checkpoint()
+for name, bent in (('range', re.sub(r'(?m)^(log \d+ )(.)', lambda m: m.group(1) + ('1' if m.group(2) == '0' else '0'), state)),
+	('head', re.sub(r'(?m)^(tenant \S+ \d+ )(.)', lambda m: m.group(1) + ('1' if m.group(2) == '0' else '0'), state)),
+	('origin', state.replace(ORIGIN, 'elsewhere'))):
+	open(path('bent.state'), 'w').write(bent)
+	check(f'the signer knows another {name}', tool('atp-signer', 'run', path('key'), path('bent.state'))[0], 5)
+bigger = re.sub(r'(?m)^log \d+ .*$', 'log 1048576 ' + '0' * 64, state)
+open(path('bent.state'), 'w').write(bigger)
+check('the log is smaller than what was signed', tool('atp-signer', 'run', path('key'), path('bent.state'))[0], 5)
+check('none of that was signed', sql(f"SELECT size IS NOT NULL FROM atp.get_pending_checkpoint('{key}')"), 't')
+check('the true state goes on', sign()[0], 0)
+check('a fresh state, the whole log recomputed', tool('atp-signer', 'run', path('other'), path('fresh.state'))[0], 3)	# the key is not known to the log
+
+# ---- rotation: endorsed, overlapping, retired, compromised ----
+
+next_key = tool('atp-signer', 'generate', path('next'), 'audit.example.com')[1].strip()
+endorsement = tool('atp-signer', 'endorse', path('key'), next_key)[1]
+sql(f"SELECT atp.add_signing_key('{next_key}', 'log', $note${endorsement}$note$)")
+append('order-0', 1)
+checkpoint()
+sign()
+check('the next key signs from its own state', sign('next')[0], 0)
+both = export()
+check('overlap: old key', verify(both, key), OK)
+check('overlap: next key', verify(both, next_key), OK)
+sql(f"SELECT atp.retire_signing_key('{key}')")
+check('signed before it retired', verify(export(), key), OK)
+append('order-0', 1)
+checkpoint()
+check('a retired key signs no more', tool('atp-signer', 'run', path('key'), path('key.state'))[0], 3)
+check('the next key does', sign('next')[0], 0)
+after = export()
+check('pinned the old key, follows the endorsement', verify(after, key), OK)
+check('pinned a stranger', verify(after, other), UNTRUSTED)
+stripped = re.sub(rb'"endorsement":"(?:[^"\\]|\\.)*"', b'"endorsement":null', after)
+check('without the endorsement', verify(stripped, key), UNTRUSTED)
+check('the endorsement is another key\'s', verify(after.replace(next_key.encode(), other.encode()), key), (UNTRUSTED, BAD))
+sql(f"SELECT atp.disown_signing_key('{next_key}')")
+check('signed by a compromised key only: nothing to export', sql('SELECT atp.get_checkpoint() IS NOT NULL'), 't')
+disowned = re.sub(rb'(' + re.escape(next_key.encode()) + rb'","purpose":"log","state":)"active"', rb'\1"compromised"', after)
+check('a bundle that says so', verify(disowned, next_key), UNTRUSTED)
+check('... also of the past', verify(re.sub(rb'(' + re.escape(next_key.encode()) + rb'","purpose":"log","state":)"active"', rb'\1"compromised"', both), next_key), UNTRUSTED)
+check('events of the keys', sql("SELECT string_agg(event_type, ' ' ORDER BY recorded_at) FROM atp.events WHERE stream LIKE 'atp.SigningKey-%'"),
+	'PolicyCreated PolicyCreated PolicyUpdated PolicyUpdated')
+
+# ---- a witness, by an implementation that is not ours (openssl) ----
+
+pem = path('witness.pem')
+subprocess.run(['openssl', 'genpkey', '-algorithm', 'ed25519', '-out', pem], check=True)
+public = subprocess.run(['openssl', 'pkey', '-in', pem, '-pubout', '-outform', 'DER'], check=True, capture_output=True).stdout[-32:]
+name = 'witness.example.org'
+key_id = hashlib.sha256(name.encode() + b'\n\x04' + public).digest()[:4]
+witness = f'{name}+{key_id.hex()}+{base64.b64encode(bytes([4]) + public).decode()}'
+third = tool('atp-signer', 'generate', path('third'), 'audit.example.com')[1].strip()
+sql(f"SELECT atp.add_signing_key('{third}'); SELECT atp.add_signing_key('{witness}', 'witness')")
+append('order-0', 1)
+checkpoint()
+check('third key', sign('third')[0], 0)
+signed = sql('SELECT atp.get_checkpoint()') + '\n'
+body = signed[:signed.index('\n\n') + 1]
+seconds = 1764000000
+
+
+def cosign(text, at=seconds):
+	open(path('message'), 'w').write(f'cosignature/v1\ntime {at}\n{text}')
+	made = subprocess.run(['openssl', 'pkeyutl', '-sign', '-rawin', '-inkey', pem, '-in', path('message')], check=True, capture_output=True).stdout
+	return f'\u2014 {name} {base64.b64encode(key_id + seconds.to_bytes(8, "big") + made).decode()}\n'
+
+
+def submit(text):
+	done = subprocess.run(['psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-c', f'SELECT atp.submit_checkpoint($note${text}$note$)'], capture_output=True, text=True)
+	return done.stdout.strip() or done.stderr.strip().split()[-1]
+
+
+check('before the witness', verify(export(), third, '--witness', witness), UNTRUSTED)
+check('a cosignature at another time', submit(body + '\n' + cosign(body, seconds + 1)), 'TP502')
+check('a cosignature on another text', submit(body + '\n' + cosign(body + 'x\n')), 'TP502')
+check('another checkpoint', submit(body.replace('\n', 'x\n', 1) + '\n' + cosign(body)), 'TP505')
+check('a stranger', submit(body + '\n' + cosign(body).replace(name, 'nobody.example.org')), 'TP503')
+check('a cosignature', submit(body + '\n' + cosign(body)), '1')
+check('once more', submit(body + '\n' + cosign(body)), '0')
+check('its time', sql(f"SELECT extract(epoch FROM atp.cosignature_verify(atp.get_checkpoint(), '{witness}'))::bigint"), str(seconds))
+check('with the witness', verify(export(), third, '--witness', witness), OK)
+check('with the witness, an edited cosignature', verify(re.sub(rb'(witness.example.org )(.)(.)', lambda m: m.group(1) + (b'B' if m.group(2) == b'A' else b'A') + m.group(3),
+	export()), third, '--witness', witness), (TAMPERED, UNTRUSTED, BAD))
+
+# ---- arguments and files ----
+
+check('no arguments', tool('atp-verify')[0], 3)
+check('no key', tool('atp-verify', '--origin', ORIGIN, '-', data=whole)[0], 3)
+check('no such file', tool('atp-verify', '--trust', key, '--origin', ORIGIN, path('nothing'))[0], 3)
+check('a malformed key', tool('atp-verify', '--trust', 'a+b+c', '--origin', ORIGIN, '-', data=whole)[0], 3)
+open(path('manifest'), 'w').write('a\nb\n')
+open(path('manifest2'), 'w').write('a\nc\n')
+check('manifest, the same', tool('atp-verify', '--manifest', path('manifest'), path('manifest'))[0], 0)
+check('manifest, another', tool('atp-verify', '--manifest', path('manifest'), path('manifest2'))[0], 1)
+os.chmod(path('key'), 0o644)
+check('a key file that others can read', tool('atp-signer', 'vkey', path('key'))[0], 3)
+
+print(f'{passed} passed, {failed} failed')
+raise SystemExit(failed > 0)
