@@ -83,9 +83,9 @@ static Store stores[MAX_STORES];	/* direct-mapped by OID */
 static void
 relation_changed(Datum argument, Oid relation)
 {
-	bool		ours = relation == InvalidOid;
+	bool		ours = relation == InvalidOid || !oids_valid;	/* not known which are ours: it may be */
 
-	for (int i = 0; oids_valid && !ours && i < ATP_REL_COUNT; i++)
+	for (int i = 0; !ours && i < ATP_REL_COUNT; i++)
 		ours = oids[i] == relation;
 	if (ours)
 	{
