@@ -21,6 +21,7 @@
 #define ATP_ERR_EVENT_TYPE_NOT_REGISTERED    MAKE_SQLSTATE('T', 'P', '2', '0', '7')
 #define ATP_ERR_INVALID_JSON                 MAKE_SQLSTATE('T', 'P', '2', '0', '8')
 #define ATP_ERR_INVALID_ULID                 MAKE_SQLSTATE('T', 'P', '2', '0', '9')
+#define ATP_ERR_INVALID_CLOUDEVENT           MAKE_SQLSTATE('T', 'P', '2', '1', '0')
 #define ATP_ERR_TENANT_EXISTS                MAKE_SQLSTATE('T', 'P', '2', '1', '1')
 #define ATP_ERR_LIBRARY_MISMATCH             MAKE_SQLSTATE('T', 'P', '2', '1', '2')
 #define ATP_ERR_INVALID_SCHEMA               MAKE_SQLSTATE('T', 'P', '2', '1', '3')

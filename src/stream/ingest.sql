@@ -281,6 +281,25 @@ Raises: TP253 (no such item), TP202, TP203 (tenant).';
 REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
 
+CREATE FUNCTION atp.purge_ingestion(older_than interval DEFAULT '90 days', tenant text DEFAULT NULL, OUT batches bigint, OUT items bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(purge_ingestion.tenant);
+	until timestamptz := clock_timestamp() - purge_ingestion.older_than;
+BEGIN
+	DELETE FROM atp_internal.ingest_batch b WHERE b.tenant = opened AND b.completed_at < until;
+	GET DIAGNOSTICS batches = ROW_COUNT;
+	DELETE FROM atp_internal.quarantine q WHERE q.tenant = opened AND q.resolved_at < until;
+	GET DIAGNOSTICS items = ROW_COUNT;
+END $$;
+COMMENT ON FUNCTION atp.purge_ingestion(interval, text) IS
+'Forget batches and resolved items of the quarantine that are older.
+Returns how many. The events stay; what goes is by what a repeated batch is recognised, and the list of what became of each item. Open items of the quarantine stay.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.purge_ingestion(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_ingestion(interval, text) TO atp_admin;
+
 -- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
 CREATE VIEW atp.ingest AS
 	SELECT NULL::text AS actor, NULL::text AS action, NULL::text AS resource, NULL::text AS payload, NULL::text AS occurred_at,

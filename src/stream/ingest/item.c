@@ -13,6 +13,7 @@
 #include "core/json.h"
 #include "core/ulid.h"
 #include "pg/canonical.h"
+#include "pg/compat.h"
 #include "pg/errors.h"
 #include "record/envelope.h"
 #include "stream/append.h"

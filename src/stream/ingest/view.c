@@ -23,6 +23,7 @@
 
 #include "core/json.h"
 #include "pg/canonical.h"
+#include "pg/compat.h"
 #include "pg/query.h"
 
 PG_FUNCTION_INFO_V1(atp_ingest_rows);
