@@ -72,6 +72,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP207', 'event_type_not_registered', 'The event type is unknown and atp.event_type_policy is registered.'),
 	('TP208', 'invalid_json', 'The text is not JSON, or has no canonical form in the profile asked for.'),
 	('TP209', 'invalid_ulid', 'The text is not a ULID, or no further one fits the millisecond.'),
+	('TP210', 'invalid_cloudevent', 'The document is not a CloudEvents 1.0 event in JSON format, or one that cannot be stored.'),
 	('TP211', 'tenant_exists', 'A tenant of this name exists.'),
 	('TP212', 'library_mismatch', 'The loaded library and the installed SQL are of different versions.'),
 	('TP213', 'invalid_schema', 'The document is not a JSON Schema, or uses what is not supported.'),
@@ -96,6 +97,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP228', 'version_not_accepted', 'The event cannot be brought to a schema version that the reader accepts.'),
 	('TP250', 'platform_event_type', 'The event type belongs to the platform, which appends its events itself.'),
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
+	('TP340', 'handler_not_found', 'No in-database handler has this name.'),
+	('TP341', 'invalid_handler', 'The function cannot handle events: it takes one argument of type jsonb and returns one value.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
 	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
 	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
@@ -323,11 +326,12 @@ is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 
 
 -- ==== src/pg/worker.sql ====
 -- The background worker, as far as SQL can see it.
-CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
+CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean, OUT behind boolean)
+	RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
 COMMENT ON FUNCTION atp_internal.worker_status() IS
 'Describe this database''s worker.
-alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
 -- ==== src/record/tenant.sql ====
@@ -3307,7 +3311,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3384,7 +3388,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3470,9 +3474,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "The signature of a checkpoint was verified.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3534,9 +3537,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "A signature did not verify, or was made by a key that is not trusted.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -4217,12 +4219,16 @@ COMMENT ON COLUMN atp_internal.stream_reader.min_event_id IS 'Smallest event id 
 COMMENT ON COLUMN atp_internal.stream_reader.max_event_id IS 'Largest event id in the stream.';
 GRANT SELECT ON atp_internal.stream_reader TO atp_reader, atp_auditor, atp_admin;
 
+
+-- previous_hash: the version before is computed beside the look-up, because arithmetic in a condition behind row level security would
+-- keep it from the index, and each row would read its whole stream.
 CREATE VIEW atp.events AS
 	SELECT e.event_id, t.name AS tenant, s.name AS stream, e.stream_version, e.event_type, e.schema_version, e.occurred_at,
 		e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash,
 		CASE WHEN e.stream_version = 1 THEN '\x0000000000000000000000000000000000000000000000000000000000000000'::bytea ELSE
-			(SELECT p.hash FROM atp_internal.event p WHERE p.stream = e.stream_key AND p.stream_version = e.stream_version - 1
-				AND p.tenant = e.tenant_key) END AS previous_hash,
+			(SELECT p.hash FROM (SELECT e.stream_version - 1 AS version OFFSET 0) v
+				JOIN atp_internal.event p ON p.stream_version = v.version
+				WHERE p.stream = e.stream_key AND p.tenant = e.tenant_key) END AS previous_hash,
 		NULL::text AS idempotency_key
 	FROM atp_internal.event_reader e
 		LEFT JOIN atp_internal.tenant t ON t.tenant = e.tenant_key
@@ -4399,7 +4405,9 @@ GRANT EXECUTE ON FUNCTION atp_internal.read_stream_max_event_id(text, text) TO a
 -- One branch runs, the other is cut off by its one-time filter. Versions have no gaps, so a bound on both sides says the same
 -- as LIMIT, and whatever plan is chosen reads no more than that through (stream, stream_version). The bounds on event_id
 -- serve partition pruning only: each is written as an OR, because the planner takes a plain pair for a narrow range
--- worth walking through the index on event_id, reading every stream's events of that time.
+-- worth walking through the index on event_id, reading every stream's events of that time. Backward, the bounds on
+-- stream_version are computed in a SELECT of their own: arithmetic on what a SELECT returned, beside a column behind row level
+-- security, does not count as leakproof, and so not as a condition of the index.
 CREATE FUNCTION atp.read_stream(stream text, from_version bigint DEFAULT NULL, max_count int DEFAULT 1000,
 		direction text DEFAULT 'forward', tenant text DEFAULT NULL, accept_versions jsonb DEFAULT NULL)
 	RETURNS TABLE (event_id uuid, stream text, stream_version bigint, event_type text, schema_version int,
@@ -4436,9 +4444,9 @@ BEGIN ATOMIC
 		WHERE NOT atp_internal.read_is_forward(read_stream.direction)
 			AND e.tenant_key = (SELECT atp_internal.open_tenant(read_stream.tenant))
 			AND e.stream_key = atp_internal.read_stream_key(read_stream.stream, read_stream.tenant)
-			AND e.stream_version <= LEAST(read_stream.from_version, (SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
-			AND e.stream_version > COALESCE(LEAST(read_stream.from_version,
-				(SELECT atp_internal.read_stream_version(read_stream.stream, read_stream.tenant))) - read_stream.max_count, 0)
+			AND e.stream_version <= (SELECT LEAST(read_stream.from_version, atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)))
+			AND e.stream_version > (SELECT GREATEST(LEAST(read_stream.from_version,
+				atp_internal.read_stream_version(read_stream.stream, read_stream.tenant)) - read_stream.max_count, 0))
 			AND (e.event_id > atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant)
 				OR e.event_id = atp_internal.read_stream_min_event_id(read_stream.stream, read_stream.tenant))
 			AND (e.event_id < atp_internal.read_stream_max_event_id(read_stream.stream, read_stream.tenant)
@@ -4522,6 +4530,257 @@ version is that of the last event, hash its chain link; state is open, sealed or
 Raises: TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.get_stream(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.get_stream(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/stream/cloudevent.sql ====
+-- Events as CloudEvents 1.0.2 documents in JSON format, outward and inward.
+--
+-- What atp has a place for goes there: id (a ULID), type, time, data, and the extensions traceparent, tracestate, correlationid,
+-- causationid, actor, action, resource and tenant. Other extensions become metadata members of their name. What the store cannot derive
+-- when the event goes out again (another id, source, type, subject, content type, schema, data that are no object) stands in the
+-- metadata member cloudevent, so that a document comes back as it came.
+CREATE FUNCTION atp_internal.cloudevent_refuse(attribute text, problem text, remedy text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	RAISE EXCEPTION USING ERRCODE = 'TP210', MESSAGE = 'not a CloudEvents 1.0 event that can be stored',
+		DETAIL = CASE WHEN attribute IS NULL THEN problem || '.' ELSE format('Attribute "%s" %s.', left(attribute, 64), problem) END,
+		HINT = coalesce(remedy, 'See the CloudEvents specification 1.0.2 and its JSON format.');
+END $$;
+COMMENT ON FUNCTION atp_internal.cloudevent_refuse(text, text, text) IS
+'Refuse a document, naming the attribute and what is wrong with it.
+Raises: TP210.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_refuse(text, text, text) FROM PUBLIC;
+
+-- The rules of single attributes, as regular expressions: RFC 3986 (characters of a URI), RFC 3339, RFC 2045.
+CREATE FUNCTION atp_internal.cloudevent_check(name text, value jsonb) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	text_value text := value #>> '{}';
+	kind text := jsonb_typeof(value);
+	uri constant text := '^([A-Za-z0-9._~:/?\[\]@!$&''()*+,;=-]|%[0-9A-Fa-f]{2})*(#([A-Za-z0-9._~:/?@!$&''()*+,;=-]|%[0-9A-Fa-f]{2})*)?$';
+BEGIN
+	IF name IN ('data', 'data_base64') THEN
+		RETURN CASE WHEN name = 'data_base64' AND kind <> 'string' THEN 'is not a string' END;
+	ELSIF name !~ '^[a-z0-9]+$' THEN
+		RETURN 'has a name that is not made of lower-case letters and digits';
+	ELSIF name IN ('specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema', 'traceparent', 'tracestate',
+			'correlationid', 'causationid', 'actor', 'action', 'resource', 'tenant') AND kind <> 'string' THEN
+		RETURN 'is not a string';
+	ELSIF kind NOT IN ('string', 'boolean', 'number') THEN
+		RETURN format('is an %s; a string, boolean or integer is allowed', kind);
+	ELSIF kind = 'number' AND (text_value::numeric <> trunc(text_value::numeric) OR abs(text_value::numeric + 0.5) > 2147483647.5) THEN
+		RETURN 'is not an integer of 32 bits';
+	ELSIF kind = 'string' AND text_value ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+		RETURN 'has a control character';
+	END IF;
+	RETURN CASE
+		WHEN name IN ('specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema') AND text_value = '' THEN 'is empty'
+		WHEN name = 'specversion' AND text_value <> '1.0' THEN 'is not 1.0'
+		WHEN name = 'source' AND text_value !~ uri THEN 'is not a URI reference'
+		WHEN name = 'dataschema' AND (text_value !~ uri OR text_value !~ '^[A-Za-z][A-Za-z0-9+.-]*:') THEN 'is not an absolute URI'
+		WHEN name = 'time' AND text_value !~ '^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$' THEN 'is not an RFC 3339 timestamp'
+		WHEN name = 'datacontenttype' AND text_value !~
+			'^[A-Za-z0-9!#$%&''*+.^_`{|}~-]+/[A-Za-z0-9!#$%&''*+.^_`{|}~-]+( *; *[A-Za-z0-9!#$%&''*+.^_`{|}~-]+=([A-Za-z0-9!#$%&''*+.^_`{|}~-]+|"[^"\\]*"))*$'
+			THEN 'is not a media type'
+		WHEN name = 'traceparent' AND atp.traceparent_parse(text_value) IS NULL THEN 'is not a W3C traceparent'
+		WHEN name = 'tracestate' AND atp.tracestate_parse(text_value) IS NULL THEN 'is not a W3C tracestate'
+		WHEN name = 'cloudevent' THEN 'has a name that the store uses itself'
+	END;
+END $$;
+COMMENT ON FUNCTION atp_internal.cloudevent_check(text, jsonb) IS
+'Say what is wrong with an attribute of a CloudEvents document; NULL: nothing.
+The value is not JSON null, which stands for an attribute that is absent.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_check(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.cloudevent_type(type text) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT CASE WHEN cloudevent_type.type ~ '^[A-Z][A-Za-z0-9]*$' THEN cloudevent_type.type
+		ELSE (SELECT CASE WHEN p.parts[pg_catalog.cardinality(p.parts)] ~ '^[A-Z][A-Za-z0-9]*$' THEN p.parts[pg_catalog.cardinality(p.parts)]
+				ELSE pg_catalog.regexp_replace(pg_catalog.initcap(pg_catalog.array_to_string(p.parts[pg_catalog.cardinality(p.parts) - 1:], ' ')),
+					'[^A-Za-z0-9]', '', 'g') END || p.suffix
+			FROM (SELECT pg_catalog.string_to_array(pg_catalog.regexp_replace(cloudevent_type.type, '\.v[0-9]+$', ''), '.') AS parts,
+				pg_catalog.upper(COALESCE(pg_catalog.substring(cloudevent_type.type, '\.(v[0-9]+)$'), '')) AS suffix) p) END;
+END;
+COMMENT ON FUNCTION atp_internal.cloudevent_type(text) IS
+'Return the event type for a CloudEvents type.
+com.example.order_line.added.v2 is OrderLineAddedV2.
+A name in PascalCase stays, also behind dots; otherwise the last two parts are written together.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_type(text) FROM PUBLIC;
+
+CREATE FUNCTION atp.append_cloudevent(event jsonb, stream text DEFAULT NULL, event_type text DEFAULT NULL,
+		expected_version bigint DEFAULT NULL, tenant text DEFAULT NULL) RETURNS atp.receipt
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	attributes jsonb;
+	name text;
+	value jsonb;
+	problem text;
+	metadata jsonb := '{}';
+	original jsonb := '{}';
+	payload jsonb;
+	happened timestamptz;
+	source text;
+	id text;
+	of_tenant text;
+	is_ulid boolean;
+BEGIN
+	IF jsonb_typeof(event) IS DISTINCT FROM 'object' THEN
+		PERFORM atp_internal.cloudevent_refuse(NULL, 'The document is not a JSON object');
+	END IF;
+	attributes := event;
+	FOR name, value IN SELECT e.key, e.value FROM jsonb_each(event) AS e LOOP
+		IF value = 'null' AND name <> 'data' THEN
+			attributes := attributes - name;
+			CONTINUE;
+		END IF;
+		problem := atp_internal.cloudevent_check(name, value);
+		IF problem IS NOT NULL THEN
+			PERFORM atp_internal.cloudevent_refuse(name, problem);
+		END IF;
+		IF name NOT IN ('specversion', 'id', 'source', 'type', 'subject', 'time', 'datacontenttype', 'dataschema', 'data', 'data_base64', 'tenant') THEN
+			metadata := metadata || jsonb_build_object(CASE name WHEN 'correlationid' THEN 'correlation_id' WHEN 'causationid' THEN 'causation_id'
+				ELSE CASE WHEN name ~ '^[0-9]' THEN '_' ELSE '' END || name END, value);
+		END IF;
+	END LOOP;
+	FOREACH name IN ARRAY ARRAY['specversion', 'id', 'source', 'type'] LOOP
+		IF NOT attributes ? name THEN
+			PERFORM atp_internal.cloudevent_refuse(name, 'is required and missing');
+		END IF;
+	END LOOP;
+	id := attributes ->> 'id';
+	source := attributes ->> 'source';
+	is_ulid := atp.ulid_is_valid(id);
+	of_tenant := coalesce(tenant, attributes ->> 'tenant');
+	IF of_tenant <> attributes ->> 'tenant' THEN
+		PERFORM atp_internal.cloudevent_refuse('tenant', format('is not the tenant "%s" that the event is appended for', tenant));
+	END IF;
+	IF attributes ? 'time' THEN
+		BEGIN
+			happened := (attributes ->> 'time')::timestamptz;
+		EXCEPTION WHEN data_exception THEN
+			PERFORM atp_internal.cloudevent_refuse('time', 'is no time that exists');
+		END;
+	END IF;
+	IF stream IS NULL THEN
+		stream := attributes ->> 'subject';
+		IF stream IS NULL OR stream !~ '^[A-Za-z][A-Za-z0-9_.:]*-[^[:space:]]+$' OR octet_length(stream) > 255 THEN
+			PERFORM atp_internal.cloudevent_refuse('subject', CASE WHEN stream IS NULL THEN 'is missing, and no stream is given' ELSE 'is not the name of a stream' END,
+				'Pass the stream, {AggregateType}-{AggregateId}, as an argument.');
+		END IF;
+	END IF;
+	event_type := coalesce(event_type, atp_internal.cloudevent_type(attributes ->> 'type'));
+
+	IF attributes ? 'data_base64' THEN
+		IF attributes ? 'data' THEN
+			PERFORM atp_internal.cloudevent_refuse('data_base64', 'stands beside data');
+		ELSIF attributes ->> 'data_base64' !~ '^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$' THEN
+			PERFORM atp_internal.cloudevent_refuse('data_base64', 'is not base 64');
+		END IF;
+		payload := jsonb_build_object('data_base64', attributes -> 'data_base64');
+		original := original || '{"data": "data_base64"}';
+	ELSIF jsonb_typeof(attributes -> 'data') = 'object' THEN
+		payload := attributes -> 'data';
+	ELSIF attributes ? 'data' THEN
+		payload := jsonb_build_object('data', attributes -> 'data');
+		original := original || '{"data": "data"}';
+	ELSE
+		payload := '{}';
+		original := original || '{"data": "none"}';
+	END IF;
+
+	IF NOT is_ulid OR id <> upper(id) THEN
+		original := original || jsonb_build_object('id', id);
+	END IF;
+	IF event_type <> attributes ->> 'type' THEN
+		original := original || jsonb_build_object('type', attributes -> 'type');
+	END IF;
+	IF stream IS DISTINCT FROM attributes ->> 'subject' THEN
+		original := original || jsonb_build_object('subject', attributes -> 'subject');
+	END IF;
+	original := original || jsonb_build_object('source', source);
+	IF attributes ? 'dataschema' THEN
+		original := original || jsonb_build_object('dataschema', attributes -> 'dataschema');
+	END IF;
+	IF NOT attributes ? 'time' THEN
+		original := original || '{"time": null}';
+	END IF;
+	IF attributes ->> 'datacontenttype' IS DISTINCT FROM 'application/json' THEN
+		original := original || jsonb_build_object('datacontenttype', attributes -> 'datacontenttype');
+	END IF;
+	RETURN atp.append_event(stream, event_type, payload, expected_version => expected_version,
+		metadata => metadata || jsonb_build_object('cloudevent', original),
+		event_id => CASE WHEN is_ulid THEN atp.ulid_to_uuid(id) END,
+		idempotency_key => CASE WHEN NOT is_ulid THEN 'cloudevent:' || encode(sha256(convert_to(jsonb_build_array(source, id)::text, 'UTF8')), 'hex') END,
+		occurred_at => happened, tenant => of_tenant);
+END $$;
+COMMENT ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) IS
+'Append a CloudEvents 1.0 document in JSON format and return its receipt.
+stream NULL: subject has to name the stream. event_type NULL: type, where it is no PascalCase name its last two parts written together (com.example.order.placed: OrderPlaced). An id that is a ULID becomes the event id. Any other becomes the idempotency key cloudevent: and the hexadecimal SHA-256 of the JSON array [source, id], so that the same document again returns the original receipt. time is occurred_at. data is the payload where it is an object, otherwise the payload is {"data": ...} or {"data_base64": ...}. Extensions become metadata; tenant selects the tenant. JSON null is an attribute that is absent.
+Raises: TP210 (not a CloudEvents document; DETAIL says what and where), and as append_event.';
+REVOKE ALL ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) TO atp_writer;
+
+CREATE FUNCTION atp_internal.cloudevent_extensions(metadata jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+	SELECT pg_catalog.jsonb_object_agg(x.name, x.value ORDER BY x.key DESC)
+		FROM (SELECT m.key, m.value, pg_catalog.regexp_replace(pg_catalog.lower(m.key), '[^a-z0-9]', '', 'g') AS name
+			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata) AS m) x
+		WHERE x.key <> 'cloudevent' AND x.name <> '' AND atp_internal.cloudevent_check(x.name, x.value) IS NULL
+			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
+END;
+COMMENT ON FUNCTION atp_internal.cloudevent_extensions(jsonb) IS
+'Return metadata as extension attributes.
+Names are in lower case, letters and digits only.
+Members whose value no attribute can have (objects, arrays, fractions, null) are left out.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_extensions(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.get_cloudevent(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	e atp.stored_event := atp.get_event(get_cloudevent.event_id, get_cloudevent.tenant);
+	metadata jsonb;
+	original jsonb;
+	payload jsonb;
+	document jsonb;
+	happened constant text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+BEGIN
+	IF e.event_id IS NULL THEN
+		RETURN NULL;
+	END IF;
+	metadata := coalesce(e.metadata::jsonb, '{}');
+	original := CASE WHEN jsonb_typeof(metadata -> 'cloudevent') = 'object' THEN metadata -> 'cloudevent' ELSE '{}' END;
+	payload := e.payload::jsonb;
+	document := coalesce(atp_internal.cloudevent_extensions(metadata), '{}') || jsonb_build_object('specversion', '1.0',
+		'id', atp.ulid_from_uuid(e.event_id),
+		'source', format('/tenants/%s/%s', e.tenant, split_part(e.stream, '-', 1)),
+		'type', e.event_type,
+		'subject', e.stream,
+		'datacontenttype', 'application/json',
+		'tenant', e.tenant,
+		'streamversion', CASE WHEN e.stream_version < 2147483648 THEN to_jsonb(e.stream_version) ELSE to_jsonb(e.stream_version::text) END,
+		'recordedtime', to_char(e.recorded_at AT TIME ZONE 'UTC', happened));
+	IF e.occurred_at >= '0001-01-01 00:00:00+00' AND e.occurred_at < '10000-01-01 00:00:00+00' THEN
+		document := document || jsonb_build_object('time', to_char(e.occurred_at AT TIME ZONE 'UTC', happened));
+	END IF;
+	IF e.schema_version > 0 THEN
+		document := document || jsonb_build_object('schemaversion', e.schema_version,
+			'dataschema', format('urn:atp:schema:%s:%s', e.event_type, e.schema_version));
+	END IF;
+	document := jsonb_strip_nulls(document || (original - 'data'));
+	RETURN document || CASE WHEN payload IS NULL OR original ->> 'data' = 'none' THEN '{}'
+		WHEN original ->> 'data' IN ('data', 'data_base64') THEN payload
+		ELSE jsonb_build_object('data', payload) END;
+END $$;
+COMMENT ON FUNCTION atp.get_cloudevent(uuid, text) IS
+'Return an event as a CloudEvents 1.0 document; NULL where there is none.
+The document is in JSON format.
+id is the ULID, source /tenants/TENANT/CATEGORY, subject the stream, type the event type, time occurred_at, data the payload, dataschema urn:atp:schema:TYPE:VERSION where the payload was validated. Extensions: tenant, streamversion, recordedtime, schemaversion, and the members of the metadata (correlation_id: correlationid) that an attribute can hold. An event that append_cloudevent stored has the identity that it came with. time is left out where RFC 3339 cannot say it, data once it is erased. tenant NULL means that of the setting atp.tenant.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.get_cloudevent(uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_cloudevent(uuid, text) TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/stream/verify.sql ====
 -- Verification of streams.
@@ -4880,7 +5139,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
 'Ingest an array of items: keep the good, quarantine the bad, list each.
-An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event; the names that AuditEventReceived has for them (Actor, Timestamp ...) are taken too. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
 Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
 Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
 REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
@@ -4979,6 +5238,25 @@ event_id names the AuditEventValidationFailed; record is the corrected item, NUL
 Raises: TP253 (no such item), TP202, TP203 (tenant).';
 REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+CREATE FUNCTION atp.purge_ingestion(older_than interval DEFAULT '90 days', tenant text DEFAULT NULL, OUT batches bigint, OUT items bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(purge_ingestion.tenant);
+	until timestamptz := clock_timestamp() - purge_ingestion.older_than;
+BEGIN
+	DELETE FROM atp_internal.ingest_batch b WHERE b.tenant = opened AND b.completed_at < until;
+	GET DIAGNOSTICS batches = ROW_COUNT;
+	DELETE FROM atp_internal.quarantine q WHERE q.tenant = opened AND q.resolved_at < until;
+	GET DIAGNOSTICS items = ROW_COUNT;
+END $$;
+COMMENT ON FUNCTION atp.purge_ingestion(interval, text) IS
+'Forget batches and resolved items of the quarantine that are older.
+Returns how many. The events stay; what goes is by what a repeated batch is recognised, and the list of what became of each item. Open items of the quarantine stay.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.purge_ingestion(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_ingestion(interval, text) TO atp_admin;
 
 -- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
 CREATE VIEW atp.ingest AS
@@ -5533,7 +5811,7 @@ GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_st
 
 CREATE VIEW atp.sequencer_status AS
 	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
-		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled, w.behind
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
@@ -5544,6 +5822,7 @@ COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background w
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+COMMENT ON COLUMN atp.sequencer_status.behind IS 'True while appends are slowed down because the log is behind by more than atp.worker_max_lag.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/log/readlog.sql ====
@@ -5898,46 +6177,6 @@ COMMENT ON FUNCTION atp.verify_all(boolean) IS
 Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
-
--- ==== src/log/attest.sql ====
--- Verification on record. The verify functions write nothing; who runs them for the record calls this.
-CREATE FUNCTION atp.record_verification(deep boolean DEFAULT false) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	started timestamptz := clock_timestamp();
-	found_fault record;
-	faulty int;
-	seconds text;
-	one record;
-	counted jsonb := (SELECT jsonb_object_agg(s.tenant, jsonb_build_object('StreamsChecked', s.streams, 'EventsChecked', s.events))
-		FROM (SELECT tenant, count(*) AS streams, sum(atp_internal.pending_version(stream, version)) AS events FROM atp_internal.stream GROUP BY tenant) s);
-BEGIN
-	SELECT v.* INTO found_fault FROM atp.verify_all(record_verification.deep) v;
-	seconds := format('PT%sS', trim_scale(extract(epoch FROM clock_timestamp() - started)));
-	SELECT coalesce((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = found_fault.first_fault_tenant),
-		(SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default')) INTO faulty WHERE NOT found_fault.ok;
-	-- Streams are checked tenant by tenant: what comes before the fault is whole, and what comes behind it is not known.
-	FOR one IN SELECT t.tenant, t.name, counted -> t.tenant::text AS counts FROM atp_internal.tenant t
-			WHERE counted ? t.tenant::text AND (found_fault.ok OR t.tenant < faulty AND found_fault.first_fault_tenant IS NOT NULL) ORDER BY t.tenant LOOP
-		PERFORM atp_internal.emit_event(one.tenant, 'atp.Integrity-chains', 'HashChainValidated', jsonb_build_object('TenantId', one.name,
-			'Scope', 'all streams', 'Duration', seconds, 'ValidatedAt', atp_internal.event_time(clock_timestamp())) || one.counts);
-	END LOOP;
-	IF NOT found_fault.ok AND counted IS NOT NULL THEN
-		PERFORM atp_internal.emit_event(faulty, 'atp.Integrity-chains', 'HashChainValidationFailed', jsonb_build_object(
-			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = faulty),
-			'Scope', CASE WHEN found_fault.first_fault_stream IS NULL AND found_fault.first_fault_position IS NOT NULL THEN 'log' ELSE 'all streams' END,
-			'StreamsChecked', coalesce((counted -> faulty::text ->> 'StreamsChecked')::bigint, 0), 'EventsChecked', found_fault.checked,
-			'FirstFault', jsonb_build_object('StreamId', found_fault.first_fault_stream, 'SequenceNumber', found_fault.first_fault_version,
-				'Fault', found_fault.fault), 'DetectedAt', atp_internal.event_time(clock_timestamp())));
-	END IF;
-	RETURN found_fault.ok;
-END $$;
-COMMENT ON FUNCTION atp.record_verification(boolean) IS
-'Verify every chain and put the outcome on record; return whether all was well.
-Runs verify_all (deep as there). Each tenant whose streams were found whole gets HashChainValidated in its stream atp.Integrity-chains; the one with the first fault, or the tenant default for a fault of the log, gets HashChainValidationFailed. An empty store gets nothing. Meant for the night: SELECT cron.schedule(''atp verification'', ''30 2 * * *'', ''SELECT atp.record_verification()'').';
-REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
@@ -7445,9 +7684,7 @@ CREATE FUNCTION atp.claim_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
@@ -7474,9 +7711,7 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
@@ -7891,6 +8126,892 @@ rule: those that hold, where it matches; the first that does not, where it does 
 Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/deadletter.sql ====
+-- Dead letters: looked at, delivered anew, purged. A dead letter never changes; that it was replayed is a row of its own, which makes
+-- replaying idempotent.
+CREATE TABLE atp_internal.replay (
+	tenant int NOT NULL,
+	dead_letter bigint NOT NULL,
+	replayed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT replay_pk PRIMARY KEY (dead_letter, tenant)
+);
+COMMENT ON TABLE atp_internal.replay IS 'Which dead letters were delivered anew. Insert-only, but for purging.';
+COMMENT ON COLUMN atp_internal.replay.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.replay.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp_internal.replay.replayed_at IS 'When it was replayed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.replay', '');
+ALTER TABLE atp_internal.replay ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.replay FORCE ROW LEVEL SECURITY;
+CREATE POLICY replay_tenant ON atp_internal.replay USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TRIGGER guard BEFORE UPDATE OR TRUNCATE ON atp_internal.dead_letter
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.dead_letter ENABLE ALWAYS TRIGGER guard;
+
+CREATE VIEW atp_internal.dead_letter_reader AS
+	SELECT d.tenant AS tenant_key, d.subscription AS subscription_key, t.name AS tenant, s.name AS subscription, d.dead_letter, d.log_position,
+		d.event_id, st.name AS stream, y.name AS event_type, d.reason, d.last_error, d.attempts, d.consumer, d.failed_at, d.dead_at,
+		d.redelivery_of, r.replayed_at
+	FROM atp_internal.dead_letter d
+		JOIN atp_internal.subscription s ON s.subscription = d.subscription AND s.tenant = d.tenant
+		JOIN atp_internal.tenant t ON t.tenant = d.tenant
+		LEFT JOIN atp_internal.log l ON l.log_position = d.log_position AND l.tenant = d.tenant
+		LEFT JOIN atp_internal.stream st ON st.stream = l.stream AND st.tenant = l.tenant
+		LEFT JOIN atp_internal.event_type y ON y.event_type = l.event_type
+		LEFT JOIN atp_internal.replay r ON r.dead_letter = d.dead_letter AND r.tenant = d.tenant;
+COMMENT ON VIEW atp_internal.dead_letter_reader IS 'Dead letters with names, of every tenant that may be seen; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.tenant_key IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.subscription_key IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.log_position IS 'Position of the event in the log.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.stream IS 'Its stream.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.event_type IS 'Its type.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.reason IS 'Why it was given up.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.last_error IS 'What the consumer or the filter said last.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.attempts IS 'How often it was leased.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.consumer IS 'Who leased it last.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.failed_at IS 'When it first failed.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.dead_at IS 'When it was given up.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.redelivery_of IS 'The dead letter it was a replay of.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.replayed_at IS 'When it was replayed; NULL: not yet.';
+
+CREATE VIEW atp.dead_letter AS
+	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
+		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
+	FROM atp_internal.dead_letter_reader d WHERE d.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.dead_letter IS 'List the dead letters of the current tenant: events that a subscription gave up.';
+COMMENT ON COLUMN atp.dead_letter.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.dead_letter.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.dead_letter.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp.dead_letter.log_position IS 'Position of the event in the log.';
+COMMENT ON COLUMN atp.dead_letter.event_id IS 'The event.';
+COMMENT ON COLUMN atp.dead_letter.stream IS 'Its stream.';
+COMMENT ON COLUMN atp.dead_letter.event_type IS 'Its type.';
+COMMENT ON COLUMN atp.dead_letter.reason IS 'MaxAttemptsExceeded, TimeToLiveExpired, PermanentFailure or FilterError.';
+COMMENT ON COLUMN atp.dead_letter.last_error IS 'What the consumer or the filter said last.';
+COMMENT ON COLUMN atp.dead_letter.attempts IS 'How often it was leased.';
+COMMENT ON COLUMN atp.dead_letter.consumer IS 'Who leased it last.';
+COMMENT ON COLUMN atp.dead_letter.failed_at IS 'When it first failed.';
+COMMENT ON COLUMN atp.dead_letter.dead_at IS 'When it was given up.';
+COMMENT ON COLUMN atp.dead_letter.redelivery_of IS 'The dead letter it was a replay of.';
+COMMENT ON COLUMN atp.dead_letter.replayed_at IS 'When it was replayed; NULL: not yet.';
+GRANT SELECT ON atp.dead_letter TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.match_dead_letters(filter jsonb, tenant text) RETURNS SETOF atp_internal.dead_letter_reader
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(match_dead_letters.tenant);
+	f jsonb := coalesce(match_dead_letters.filter, '{}');
+	unknown text;
+BEGIN
+	IF jsonb_typeof(f) <> 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'filter is not a JSON object';
+	END IF;
+	SELECT k INTO unknown FROM jsonb_object_keys(f) k WHERE k NOT IN ('subscription', 'dead_letter', 'event_id', 'event_type', 'stream', 'reason',
+		'dead_after', 'dead_before', 'replayed');
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('unknown member "%s" of the filter', unknown),
+			HINT = 'There are subscription, dead_letter, event_id, event_type, stream, reason, dead_after, dead_before and replayed.';
+	END IF;
+	RETURN QUERY SELECT d.* FROM atp_internal.dead_letter_reader d
+		WHERE d.tenant_key = opened
+			AND (NOT f ? 'subscription' OR d.subscription = f ->> 'subscription')
+			AND (NOT f ? 'dead_letter' OR to_jsonb(d.dead_letter) <@ (f -> 'dead_letter'))
+			AND (NOT f ? 'event_id' OR d.event_id = (f ->> 'event_id')::uuid)
+			AND (NOT f ? 'event_type' OR d.event_type = f ->> 'event_type')
+			AND (NOT f ? 'stream' OR d.stream = f ->> 'stream')
+			AND (NOT f ? 'reason' OR d.reason = f ->> 'reason')
+			AND (NOT f ? 'dead_after' OR d.dead_at >= (f ->> 'dead_after')::timestamptz)
+			AND (NOT f ? 'dead_before' OR d.dead_at < (f ->> 'dead_before')::timestamptz)
+			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = (f ->> 'replayed')::boolean)
+		ORDER BY d.dead_letter;
+END $$;
+COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
+'Return the dead letters of a tenant that a filter selects, by number.
+Raises: TP202 (no such tenant), 22023 (the filter).';
+REVOKE ALL ON FUNCTION atp_internal.match_dead_letters(jsonb, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.list_dead_letters(filter jsonb DEFAULT '{}', max_count int DEFAULT 100, tenant text DEFAULT NULL) RETURNS SETOF atp.dead_letter
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
+		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
+	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
+END;
+COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
+'List dead letters that a filter selects, by number.
+At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
+Raises: TP202 (no such tenant), 22023 (the filter).';
+
+CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT count(*) FROM atp_internal.match_dead_letters(count_dead_letters.filter, count_dead_letters.tenant) d;
+END;
+COMMENT ON FUNCTION atp.count_dead_letters(jsonb, text) IS
+'Count the dead letters that a filter selects; see list_dead_letters.
+Raises: TP202 (no such tenant), 22023 (the filter).';
+
+CREATE FUNCTION atp_internal.redeliver(subscription text, tenant text, dead_letters bigint[], event_ids uuid[], due_at timestamptz[]) RETURNS bigint[]
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_deadletter_redeliver';
+COMMENT ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) IS
+'Put dead letters of a subscription among its retry rows, and return which.
+They have no attempts there. Those whose event is not stored any more, or is waiting already, are left out.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) FROM PUBLIC;
+
+CREATE FUNCTION atp.replay_dead_letters(
+	filter jsonb DEFAULT '{}',
+	max_count int DEFAULT 1000,
+	dry_run boolean DEFAULT false,
+	rate double precision DEFAULT NULL,
+	tenant text DEFAULT NULL,
+	OUT subscription text,
+	OUT dead_letter bigint,
+	OUT event_id uuid,
+	OUT due_at timestamptz
+) RETURNS SETOF record
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(replay_dead_letters.tenant);
+	tenant_name text;
+	started timestamptz := clock_timestamp();
+	one record;
+	done bigint[];
+BEGIN
+	IF replay_dead_letters.rate <= 0 OR replay_dead_letters.max_count < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive';
+	END IF;
+	SELECT t.name INTO tenant_name FROM atp_internal.tenant t WHERE t.tenant = opened;
+	FOR one IN
+		SELECT p.subscription, array_agg(p.dead_letter ORDER BY p.dead_letter) AS letters, array_agg(p.event_id ORDER BY p.dead_letter) AS ids,
+			array_agg(started + coalesce((p.place - 1) / replay_dead_letters.rate, 0) * interval '1 second' ORDER BY p.dead_letter) AS dues
+		FROM (SELECT d.*, row_number() OVER (PARTITION BY d.subscription ORDER BY d.dead_letter) AS place
+			FROM (SELECT m.* FROM atp_internal.match_dead_letters(replay_dead_letters.filter, tenant_name) m WHERE m.replayed_at IS NULL
+				ORDER BY m.dead_letter LIMIT replay_dead_letters.max_count) d) p
+		GROUP BY p.subscription ORDER BY p.subscription
+	LOOP
+		done := one.letters;
+		IF NOT coalesce(replay_dead_letters.dry_run, false) THEN
+			-- The key of atp_internal.replay lets one of two callers have each dead letter.
+			WITH mine AS (INSERT INTO atp_internal.replay AS r (tenant, dead_letter) SELECT opened, l FROM unnest(one.letters) l
+				ON CONFLICT (dead_letter, tenant) DO NOTHING RETURNING r.dead_letter)
+			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
+				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
+			CONTINUE WHEN one.letters IS NULL;
+			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
+		END IF;
+		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)
+			WHERE u.l = ANY (done) ORDER BY u.l;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp.replay_dead_letters(jsonb, int, boolean, double precision, text) IS
+'Deliver dead letters anew, without attempts, and return which.
+filter: see list_dead_letters. Each is replayed once, however often this is called; if it fails again it becomes another dead letter, whose redelivery_of names this one. Consumers see redelivery_of, too. rate is how many become due a second (NULL: all at once). dry_run returns what would be replayed and changes nothing. With ordering by key, later events of its key wait until the replayed one is done with.
+Raises: TP202 (no such tenant), 22023 (filter, rate, max_count).';
+
+CREATE FUNCTION atp.purge_dead_letters(older_than interval DEFAULT '30 days', filter jsonb DEFAULT '{}', max_count int DEFAULT NULL,
+		tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	purged bigint;
+BEGIN
+	IF older_than IS NULL OR older_than < interval '0' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'older_than has to be a duration, not negative';
+	END IF;
+	WITH gone AS (
+		DELETE FROM atp_internal.dead_letter d USING (
+				SELECT m.tenant_key, m.subscription_key, m.dead_letter
+				FROM atp_internal.match_dead_letters(purge_dead_letters.filter, purge_dead_letters.tenant) m
+				WHERE m.dead_at <= clock_timestamp() - purge_dead_letters.older_than ORDER BY m.dead_letter LIMIT purge_dead_letters.max_count) m
+			WHERE d.tenant = m.tenant_key AND d.subscription = m.subscription_key AND d.dead_letter = m.dead_letter
+			RETURNING d.tenant, d.dead_letter),
+		forgotten AS (
+			DELETE FROM atp_internal.replay r USING gone g WHERE r.tenant = g.tenant AND r.dead_letter = g.dead_letter)
+	SELECT count(*) INTO purged FROM gone;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp.purge_dead_letters(interval, jsonb, int, text) IS
+'Remove dead letters that are older than a duration, and return how many.
+filter: see list_dead_letters. max_count NULL removes all of them. The events stay in the store.
+Raises: TP202 (no such tenant), 22023 (older_than, filter).';
+
+REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text),
+	atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text) TO atp_reader, atp_auditor, atp_admin;
+GRANT EXECUTE ON FUNCTION atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) TO atp_admin;
+
+-- ==== src/delivery/status.sql ====
+-- How subscriptions stand, and the announcement of new events.
+CREATE FUNCTION atp_internal.announce_events() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_status_announce';
+COMMENT ON FUNCTION atp_internal.announce_events() IS 'Notify the subscriptions that ask for it of events that were placed.';
+REVOKE ALL ON FUNCTION atp_internal.announce_events() FROM PUBLIC;
+CREATE TRIGGER announce_events AFTER INSERT ON atp_internal.log
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.announce_events();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER announce_events;
+
+CREATE FUNCTION atp_internal.subscription_lag(subscription text, tenant text, OUT acked bigint, OUT lag_events bigint, OUT oldest_at timestamptz,
+		OUT lagging boolean)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_status_lag';
+COMMENT ON FUNCTION atp_internal.subscription_lag(text, text) IS
+'Return how far a subscription is behind the log.
+Counts up to 10,000 log rows a partition and takes the rest as wanted. lagging: over atp.subscription_lag_events or atp.subscription_lag_time.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.subscription_lag(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.subscription_lag(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.subscription_status AS
+	SELECT t.name AS tenant, s.name AS subscription,
+		CASE WHEN t.status <> 'active' THEN 'suspended' ELSE s.state END AS state,
+		CASE WHEN s.state = 'paused' OR t.status <> 'active' THEN 'stopped' WHEN f.dead_letters > 0 OR f.retries_overdue > 0 THEN 'failing'
+			WHEN l.lagging THEN 'lagging' ELSE 'ok' END AS condition,
+		s.partitions, l.acked, l.lag_events, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - l.oldest_at), 0)::double precision AS lag_seconds,
+		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at
+	FROM atp_internal.subscription s
+		JOIN atp_internal.tenant t ON t.tenant = s.tenant,
+		LATERAL atp_internal.subscription_lag(s.name, t.name) l,
+		LATERAL (SELECT coalesce(sum(u.lease_count), 0)
+				+ (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant
+					AND r.lease_until > pg_catalog.clock_timestamp()) AS in_flight,
+				count(DISTINCT u.consumer) AS consumers
+			FROM atp_internal.subscription_cursor u WHERE u.subscription = s.subscription AND u.tenant = s.tenant
+				AND u.lease_until > pg_catalog.clock_timestamp()) c,
+		LATERAL (SELECT count(*) AS retries, count(*) FILTER (WHERE r.due_at <= pg_catalog.clock_timestamp() AND r.lease IS NULL) AS retries_due,
+				count(*) FILTER (WHERE r.failed_at IS NOT NULL AND r.due_at <= pg_catalog.clock_timestamp() - interval '5 minutes') AS retries_overdue,
+				(SELECT count(*) FROM atp_internal.dead_letter d LEFT JOIN atp_internal.replay p ON p.dead_letter = d.dead_letter AND p.tenant = d.tenant
+					WHERE d.subscription = s.subscription AND d.tenant = s.tenant AND p.dead_letter IS NULL) AS dead_letters
+			FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant) f
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.subscription_status IS 'Show how the subscriptions of the current tenant stand, and whether they need attention.';
+COMMENT ON COLUMN atp.subscription_status.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.subscription_status.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.subscription_status.state IS 'active, paused, or suspended with its tenant.';
+COMMENT ON COLUMN atp.subscription_status.condition IS 'stopped; failing: dead letters not replayed, or retries 5 minutes overdue; lagging: over atp.subscription_lag_events or atp.subscription_lag_time; ok.';
+COMMENT ON COLUMN atp.subscription_status.partitions IS 'Number of partitions.';
+COMMENT ON COLUMN atp.subscription_status.acked IS 'Log position of the partition that is furthest behind.';
+COMMENT ON COLUMN atp.subscription_status.lag_events IS 'Events wanted and not acked, in flight or not; an estimate beyond 10,000 log rows a partition.';
+COMMENT ON COLUMN atp.subscription_status.lag_seconds IS 'Age of the oldest of them.';
+COMMENT ON COLUMN atp.subscription_status.in_flight IS 'Events leased now.';
+COMMENT ON COLUMN atp.subscription_status.consumers IS 'Different consumers that hold leases now.';
+COMMENT ON COLUMN atp.subscription_status.retries IS 'Events that failed, wait behind such an event, or were deferred.';
+COMMENT ON COLUMN atp.subscription_status.retries_due IS 'Those of them that are due and not leased.';
+COMMENT ON COLUMN atp.subscription_status.dead_letters IS 'Dead letters that were not replayed.';
+COMMENT ON COLUMN atp.subscription_status.oldest_unacked_at IS 'When the oldest event not acked was placed in the log; NULL: there is none.';
+GRANT SELECT ON atp.subscription_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/session.sql ====
+-- Session state: what the consumers of a subscription remember about an order key between events.
+CREATE TABLE atp_internal.session_state (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	session text NOT NULL,
+	version bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	state jsonb NOT NULL,
+	CONSTRAINT session_state_pk PRIMARY KEY (subscription, session, tenant)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE atp_internal.session_state IS 'State that consumers keep for each key.';
+COMMENT ON COLUMN atp_internal.session_state.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.session_state.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.session_state.session IS 'The order key, or whatever the consumers call a session.';
+COMMENT ON COLUMN atp_internal.session_state.version IS 'Counts the changes.';
+COMMENT ON COLUMN atp_internal.session_state.changed_at IS 'When it was last changed.';
+COMMENT ON COLUMN atp_internal.session_state.state IS 'The state.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.session_state', '');
+ALTER TABLE atp_internal.session_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.session_state FORCE ROW LEVEL SECURITY;
+CREATE POLICY session_state_tenant ON atp_internal.session_state USING (atp_internal.tenant_is_visible(tenant));
+
+-- Rows of a subscription go with it: no foreign key, because unique keys hold the tenant, and a trigger is told once.
+CREATE FUNCTION atp_internal.session_state_forget() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	DELETE FROM atp_internal.session_state s WHERE s.subscription = old.subscription AND s.tenant = old.tenant;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION atp_internal.session_state_forget() IS 'Remove the session states of a subscription that is removed.';
+REVOKE ALL ON FUNCTION atp_internal.session_state_forget() FROM PUBLIC;
+CREATE TRIGGER session_state_forget AFTER DELETE ON atp_internal.subscription
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.session_state_forget();
+ALTER TABLE atp_internal.subscription ENABLE ALWAYS TRIGGER session_state_forget;
+
+CREATE FUNCTION atp.get_session_state(subscription text, session text, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.state FROM atp_internal.session_state s
+		WHERE s.subscription = atp_internal.subscription_key(get_session_state.subscription, get_session_state.tenant)
+			AND s.session = get_session_state.session;
+END;
+COMMENT ON FUNCTION atp.get_session_state(text, text, text) IS
+'Return what consumers remember about a session; NULL: nothing.
+session is the order key of the events, usually the stream.
+Raises: TP202, TP300 (no such subscription).';
+
+CREATE FUNCTION atp.set_session_state(subscription text, session text, state jsonb, tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.subscription_key(set_session_state.subscription, set_session_state.tenant);
+	opened int := atp_internal.open_tenant(set_session_state.tenant);
+	reached bigint;
+BEGIN
+	IF set_session_state.session IS NULL OR set_session_state.session = '' OR octet_length(set_session_state.session) > 1024 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'session has to be 1 to 1024 bytes';
+	END IF;
+	IF set_session_state.state IS NULL THEN
+		DELETE FROM atp_internal.session_state s WHERE s.subscription = key AND s.session = set_session_state.session AND s.tenant = opened;
+		RETURN 0;
+	END IF;
+	INSERT INTO atp_internal.session_state AS s (tenant, subscription, session, version, changed_at, state)
+		VALUES (opened, key, set_session_state.session, 1, clock_timestamp(), set_session_state.state)
+		ON CONFLICT (subscription, session, tenant) DO UPDATE SET version = s.version + 1, changed_at = clock_timestamp(), state = excluded.state
+		RETURNING s.version INTO reached;
+	RETURN reached;
+END $$;
+COMMENT ON FUNCTION atp.set_session_state(text, text, jsonb, text) IS
+'Remember something about a session, and return how often it changed.
+It is part of the caller''s transaction. NULL forgets it. One partition has one lease, so whoever holds the lease of a key has its state to itself.
+Raises: TP202, TP300 (no such subscription), 22023 (session).';
+REVOKE ALL ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) TO atp_reader, atp_admin;
+
+-- ==== src/delivery/schedule.sql ====
+-- Scheduled events: appended when their time has come, by the worker. The row is removed by the transaction that appends the event,
+-- so each is appended once; one that cannot be appended (a sealed stream, a suspended tenant) is tried again and holds up none.
+CREATE TABLE atp_internal.scheduled_event (
+	scheduled_event bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	due_at timestamptz NOT NULL,
+	try_at timestamptz NOT NULL,
+	attempts int NOT NULL DEFAULT 0,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	stream text NOT NULL,
+	event_type text NOT NULL,
+	payload jsonb NOT NULL,
+	metadata jsonb,
+	last_error text,
+	CONSTRAINT scheduled_event_pk PRIMARY KEY (scheduled_event, tenant)
+);
+CREATE INDEX scheduled_event_try_at ON atp_internal.scheduled_event (try_at);
+COMMENT ON TABLE atp_internal.scheduled_event IS 'Events to be appended later.';
+COMMENT ON COLUMN atp_internal.scheduled_event.scheduled_event IS 'Number of the scheduled event.';
+COMMENT ON COLUMN atp_internal.scheduled_event.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.scheduled_event.due_at IS 'When it is to be appended.';
+COMMENT ON COLUMN atp_internal.scheduled_event.try_at IS 'When it is tried next: due_at, or later where that failed.';
+COMMENT ON COLUMN atp_internal.scheduled_event.attempts IS 'How often appending it failed.';
+COMMENT ON COLUMN atp_internal.scheduled_event.created_at IS 'When it was scheduled.';
+COMMENT ON COLUMN atp_internal.scheduled_event.stream IS 'Stream to append to.';
+COMMENT ON COLUMN atp_internal.scheduled_event.event_type IS 'Its event type.';
+COMMENT ON COLUMN atp_internal.scheduled_event.payload IS 'Its payload.';
+COMMENT ON COLUMN atp_internal.scheduled_event.metadata IS 'Its metadata.';
+COMMENT ON COLUMN atp_internal.scheduled_event.last_error IS 'Why appending it failed last.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.scheduled_event', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.scheduled_event_scheduled_event_seq', '');
+ALTER TABLE atp_internal.scheduled_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.scheduled_event FORCE ROW LEVEL SECURITY;
+CREATE POLICY scheduled_event_tenant ON atp_internal.scheduled_event USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.check_scheduled(stream text, event_type text, payload jsonb, metadata jsonb) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schedule_check';
+COMMENT ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) IS
+'Refuse an event that could never be appended.
+Sees to it that a worker is there. Raises: TP201, TP204, TP205, TP206, 22004.';
+REVOKE ALL ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.schedule_event(at timestamptz, stream text, event_type text, payload jsonb DEFAULT '{}', metadata jsonb DEFAULT NULL,
+		tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(schedule_event.tenant);
+	made bigint;
+BEGIN
+	IF schedule_event.at IS NULL OR NOT isfinite(schedule_event.at) THEN
+		RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'at must be a time';
+	END IF;
+	PERFORM atp_internal.check_scheduled(schedule_event.stream, schedule_event.event_type, schedule_event.payload, schedule_event.metadata);
+	INSERT INTO atp_internal.scheduled_event AS s (tenant, due_at, try_at, stream, event_type, payload, metadata)
+		VALUES (opened, schedule_event.at, schedule_event.at, schedule_event.stream, schedule_event.event_type, schedule_event.payload, schedule_event.metadata)
+		RETURNING s.scheduled_event INTO made;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text) IS
+'Have an event appended at a later time, and return the number to cancel it by.
+The worker appends it within about a second of that time; a time that has passed means at once. It is scheduled when the transaction commits. Names, payload and metadata are checked now, a schema when it is appended.
+Raises: TP201, TP202, TP204, TP205, TP206, 22004.';
+
+CREATE FUNCTION atp.cancel_scheduled_event(scheduled_event bigint, tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH gone AS (DELETE FROM atp_internal.scheduled_event s WHERE s.scheduled_event = cancel_scheduled_event.scheduled_event
+		AND s.tenant = atp_internal.open_tenant(cancel_scheduled_event.tenant) RETURNING 1)
+	SELECT count(*) > 0 FROM gone;
+END;
+COMMENT ON FUNCTION atp.cancel_scheduled_event(bigint, text) IS
+'Cancel a scheduled event; returns false where it is not scheduled any more.
+Waits for the transaction that is appending it, if one is.
+Raises: TP202 (no such tenant).';
+
+CREATE FUNCTION atp.append_due_events(max_count int DEFAULT 1000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	one record;
+	appended bigint := 0;
+	problem text;
+BEGIN
+	FOR one IN
+		SELECT s.*, t.name AS tenant_name FROM atp_internal.scheduled_event s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+			WHERE s.try_at <= clock_timestamp() ORDER BY s.try_at, s.scheduled_event LIMIT append_due_events.max_count FOR UPDATE OF s SKIP LOCKED
+	LOOP
+		BEGIN
+			PERFORM atp.append_event(one.stream, one.event_type, one.payload, metadata => one.metadata, tenant => one.tenant_name);
+			DELETE FROM atp_internal.scheduled_event s WHERE s.scheduled_event = one.scheduled_event AND s.tenant = one.tenant;
+			appended := appended + 1;
+		EXCEPTION WHEN OTHERS THEN
+			IF SQLSTATE IN ('57014', '57P01') THEN
+				RAISE;
+			END IF;
+			problem := SQLSTATE || ': ' || SQLERRM;
+			UPDATE atp_internal.scheduled_event s SET attempts = s.attempts + 1, last_error = left(problem, 1000),
+					try_at = clock_timestamp() + least(interval '1 second' * power(2, least(s.attempts, 12)), interval '1 hour')
+				WHERE s.scheduled_event = one.scheduled_event AND s.tenant = one.tenant;
+		END;
+	END LOOP;
+	RETURN appended;
+END $$;
+COMMENT ON FUNCTION atp.append_due_events(int) IS
+'Append the scheduled events whose time has come, and return how many.
+The worker does this by itself. Several callers at once share the work.';
+
+CREATE VIEW atp.scheduled_event AS
+	SELECT t.name AS tenant, s.scheduled_event, s.due_at, s.stream, s.event_type, s.payload, s.metadata, s.created_at, s.attempts, s.try_at, s.last_error
+	FROM atp_internal.scheduled_event s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.scheduled_event IS 'List the events of the current tenant that are to be appended later.';
+COMMENT ON COLUMN atp.scheduled_event.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.scheduled_event.scheduled_event IS 'Number of the scheduled event.';
+COMMENT ON COLUMN atp.scheduled_event.due_at IS 'When it is to be appended.';
+COMMENT ON COLUMN atp.scheduled_event.stream IS 'Stream to append to.';
+COMMENT ON COLUMN atp.scheduled_event.event_type IS 'Its event type.';
+COMMENT ON COLUMN atp.scheduled_event.payload IS 'Its payload.';
+COMMENT ON COLUMN atp.scheduled_event.metadata IS 'Its metadata.';
+COMMENT ON COLUMN atp.scheduled_event.created_at IS 'When it was scheduled.';
+COMMENT ON COLUMN atp.scheduled_event.attempts IS 'How often appending it failed.';
+COMMENT ON COLUMN atp.scheduled_event.try_at IS 'When it is tried next.';
+COMMENT ON COLUMN atp.scheduled_event.last_error IS 'Why appending it failed last.';
+GRANT SELECT ON atp.scheduled_event TO atp_reader, atp_auditor, atp_admin;
+
+REVOKE ALL ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text),
+	atp.append_due_events(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text) TO atp_writer;
+GRANT EXECUTE ON FUNCTION atp.append_due_events(int) TO atp_admin;
+
+-- ==== src/delivery/handler.sql ====
+-- In-database handlers: functions that the worker's helpers run for the events of a subscription. Several handlers of one
+-- subscription are steps: an event goes through them in order, and what is done is done once (delivery/inbox). When a step gives up,
+-- the compensations of the steps before it run, the last one first.
+CREATE TABLE atp_internal.handler (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	step int NOT NULL CONSTRAINT handler_step_range CHECK (step BETWEEN 1 AND 1000),
+	handler text NOT NULL CONSTRAINT handler_name_sized CHECK (pg_catalog.octet_length(handler) BETWEEN 1 AND 200),
+	function text NOT NULL,
+	compensation text,
+	run_as text NOT NULL,
+	timeout interval NOT NULL CONSTRAINT handler_timeout_range CHECK (timeout BETWEEN '1 ms' AND '1 hour'),
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT handler_pk PRIMARY KEY (subscription, step, tenant),
+	CONSTRAINT handler_name_unique UNIQUE (handler, tenant),
+	CONSTRAINT handler_subscription FOREIGN KEY (subscription, tenant) REFERENCES atp_internal.subscription (subscription, tenant) ON DELETE CASCADE
+);
+COMMENT ON TABLE atp_internal.handler IS 'Functions that are run for the events of subscriptions.';
+COMMENT ON COLUMN atp_internal.handler.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.handler.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.handler.step IS 'Place among the handlers of the subscription.';
+COMMENT ON COLUMN atp_internal.handler.handler IS 'Name.';
+COMMENT ON COLUMN atp_internal.handler.function IS 'The function with its argument, as type regprocedure writes it: looked up at each batch, so that one that is dropped is a failure of its events.';
+COMMENT ON COLUMN atp_internal.handler.compensation IS 'Function that undoes the step; NULL: nothing does.';
+COMMENT ON COLUMN atp_internal.handler.run_as IS 'Role that the functions run as.';
+COMMENT ON COLUMN atp_internal.handler.timeout IS 'How long one call may take.';
+COMMENT ON COLUMN atp_internal.handler.created_at IS 'When it was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.handler', '');
+ALTER TABLE atp_internal.handler ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.handler FORCE ROW LEVEL SECURITY;
+CREATE POLICY handler_tenant ON atp_internal.handler USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.handler_changed() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_handler_changed';
+COMMENT ON FUNCTION atp_internal.handler_changed() IS 'Tell every backend that the handlers changed.';
+REVOKE ALL ON FUNCTION atp_internal.handler_changed() FROM PUBLIC;
+CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.handler
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
+ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
+
+CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
+COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
+'Call a handler''s function in a subtransaction; return its failure or result.
+failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
+REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	done record;
+	failure text;
+	handled uuid := (event ->> 'event_id')::uuid;
+BEGIN
+	FOR done IN
+		SELECT h.handler, h.compensation, h.timeout, h.run_as, t.name AS tenant_name
+		FROM atp_internal.handler h
+			JOIN atp_internal.tenant t ON t.tenant = h.tenant
+			JOIN atp_internal.inbox i ON i.event_id = handled AND i.handler = 'handler/' || h.handler AND i.tenant = h.tenant AND i.state = 'd'
+		WHERE h.subscription = compensate.subscription AND h.tenant = compensate.tenant AND h.step < failed_step
+		ORDER BY h.step DESC
+	LOOP
+		failure := NULL;
+		IF done.compensation IS NOT NULL THEN
+			SELECT c.failure INTO failure FROM atp_internal.call_handler(done.compensation, event || jsonb_build_object('handler', done.handler),
+				(extract(epoch FROM done.timeout) * 1000)::int, done.run_as) c;
+		END IF;
+		IF failure IS NOT NULL THEN
+			RAISE WARNING 'compensation of handler "%" for event % failed', done.handler, handled USING DETAIL = failure;
+			UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation failed: ' || failure
+				WHERE i.event_id = handled AND i.handler = 'handler/' || done.handler AND i.tenant = compensate.tenant;
+		ELSE
+			PERFORM atp.forget_handling('handler/' || done.handler, handled, done.tenant_name);
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
+'Run the compensations of the steps before one that gave up, the last first.
+A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
+REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	step record;
+	begun record;
+	known text;
+	event_id uuid := (event ->> 'event_id')::uuid;
+BEGIN
+	FOR step IN
+		SELECT h.step, h.handler, h.function, h.timeout, h.run_as, t.name AS tenant_name, count(*) OVER () > 1 AS several
+		FROM atp_internal.handler h JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		WHERE h.subscription = handle_event.subscription AND h.tenant = handle_event.tenant ORDER BY h.step
+	LOOP
+		IF step.several THEN
+			known := 'handler/' || step.handler;
+			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
+			CONTINUE WHEN begun.verdict = 'done';
+		END IF;
+		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
+			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
+			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
+		IF failure IS NOT NULL THEN
+			failed_step := step.step;
+			IF step.several THEN
+				PERFORM atp.fail_handling(known, event_id, '40001', failure, step.tenant_name);	-- to be tried again, as the subscription says
+			END IF;
+			RETURN;
+		END IF;
+		IF step.several THEN
+			PERFORM atp.finish_handling(known, event_id, NULL, step.tenant_name);
+		END IF;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
+'Take an event through the steps of a subscription.
+Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
+REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	event_count int := jsonb_array_length(events);
+	event jsonb;
+	outcome record;
+	back atp.given_back;
+	withdrawn uuid[] := '{}';
+	names record;
+	acked bigint;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
+	FOR i IN 0 .. event_count - 1 LOOP
+		IF i > 0 AND clock_timestamp() > until THEN
+			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
+			RETURN i;
+		END IF;
+		event := events -> i;
+		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
+		IF outcome.failed_step IS NULL THEN
+			acked := (event ->> 'log_position')::bigint;
+			CONTINUE;
+		END IF;
+		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, false, names.tenant);
+		withdrawn := withdrawn || back.withdrawn;
+		IF back.outcome = 'dead letter' THEN
+			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
+		END IF;
+	END LOOP;
+	IF acked IS NOT NULL THEN
+		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
+	END IF;
+	RETURN event_count;
+END $$;
+COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
+'Handle leased events, ack or nack each.
+Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	names record;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = claim_for_handlers.subscription AND s.tenant = claim_for_handlers.tenant
+			AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	-- max() would need an ordering of uuid: all rows carry one lease
+	SELECT (array_agg(c.lease))[1], jsonb_agg(to_jsonb(c) - '{lease,lease_until,redelivered,redelivery_of}'::text[] ORDER BY c.log_position)
+		INTO lease, events
+		FROM atp.claim_events(names.subscription, 100, 'handlers', tenant => names.tenant) c;
+	until := clock_timestamp() + names.lock_duration / 2;
+END $$;
+COMMENT ON FUNCTION atp_internal.claim_for_handlers(int, int) IS
+'Claim events for the handlers of a subscription; NULLs where there are none.
+until is when half of the lease is over.';
+REVOKE ALL ON FUNCTION atp_internal.claim_for_handlers(int, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.renew_for_handlers(subscription int, tenant int, lease uuid) RETURNS timestamptz
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease, tenant => t.name) - pg_catalog.clock_timestamp()) / 2
+	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.subscription = renew_for_handlers.subscription AND s.tenant = renew_for_handlers.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) IS 'Renew a lease of the handlers; returns when half of it is over.';
+REVOKE ALL ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
+	RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.subscription, s.tenant, atp.wait_for_events(s.name, '0', t.name),
+		EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.due_at < 'infinity')
+	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE t.status = 'active' AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
+END;
+COMMENT ON FUNCTION atp_internal.handled_subscriptions() IS
+'List the subscriptions that have handlers, and whether they have work.
+is_ready: a claim would find events. is_pending: events are due later.';
+REVOKE ALL ON FUNCTION atp_internal.handled_subscriptions() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_handler_function(function regprocedure, run_as name) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype
+			AND p.prokind = 'f' AND NOT p.proretset) THEN
+		RAISE EXCEPTION '% cannot handle events', function USING ERRCODE = 'TP341',
+			HINT = 'A handler is a function of one argument of type jsonb that returns one value, void for example.';
+	END IF;
+	IF NOT has_function_privilege(run_as, function::oid, 'EXECUTE') THEN
+		RAISE EXCEPTION 'role "%" may not execute %', run_as, function USING ERRCODE = '42501';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_handler_function(regprocedure, name) IS
+'Refuse a function that cannot be a handler, or that the role may not execute.
+Raises: TP341, 42501.';
+REVOKE ALL ON FUNCTION atp_internal.require_handler_function(regprocedure, name) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.add_handler(tenant int, subscription int, step int, handler text, function text, compensation text, run_as name,
+		timeout interval) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+BEGIN
+	INSERT INTO atp_internal.handler (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		VALUES (tenant, subscription, step, handler, function, compensation, run_as, timeout)
+		ON CONFLICT DO NOTHING;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handler "%" exists, or step % of its subscription is taken', handler, step USING ERRCODE = '42710';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) IS
+'Enter a handler.
+Raises: 42710 (name or step taken), 23514, 23502.';
+REVOKE ALL ON FUNCTION atp_internal.add_handler(int, int, int, text, text, text, name, interval) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_handler(handler text, subscription text, function regprocedure, step int DEFAULT 1,
+		compensation regprocedure DEFAULT NULL, timeout interval DEFAULT '30 seconds', run_as name DEFAULT NULL, tenant text DEFAULT NULL)
+	RETURNS void LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_handler.tenant);
+	subscription_key int := atp_internal.subscription_key(create_handler.subscription, create_handler.tenant);
+	runner name := coalesce(run_as, session_user);
+BEGIN
+	IF function IS NULL THEN
+		RAISE EXCEPTION 'function must not be null' USING ERRCODE = '22004';
+	END IF;
+	IF NOT pg_has_role(session_user, runner, 'MEMBER') OR pg_has_role(runner, 'atp_owner', 'USAGE') AND NOT
+			(SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
+		RAISE EXCEPTION 'permission denied to run a handler as role "%"', runner USING ERRCODE = '42501',
+			DETAIL = 'The session''s user has to be a member of it.';
+	END IF;
+	PERFORM atp_internal.require_handler_function(function, runner);
+	IF compensation IS NOT NULL THEN
+		PERFORM atp_internal.require_handler_function(compensation, runner);
+	END IF;
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, handler, function::text, compensation::text, runner, timeout);
+END $$;
+COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
+'Create a handler: a function that is run for each event of a subscription.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
+REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
+
+CREATE FUNCTION atp.drop_handler(handler text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(drop_handler.tenant);
+BEGIN
+	DELETE FROM atp_internal.handler h WHERE h.handler = drop_handler.handler AND h.tenant = owner_key;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'handler "%" does not exist', handler USING ERRCODE = 'TP340';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp.drop_handler(text, text) IS
+'Drop a handler.
+A batch in work ends first, or is handled by the steps that remain.
+Raises: TP202, TP340 (no such handler).';
+REVOKE ALL ON FUNCTION atp.drop_handler(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.drop_handler(text, text) TO atp_admin;
+
+CREATE VIEW atp.handlers WITH (security_barrier) AS
+	SELECT t.name AS tenant, h.handler, s.name AS subscription, h.step, h.function, h.compensation, h.run_as, h.timeout, h.created_at
+	FROM atp_internal.handler h
+		JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		JOIN atp_internal.subscription s ON s.subscription = h.subscription AND s.tenant = h.tenant;
+COMMENT ON VIEW atp.handlers IS 'List the in-database handlers.';
+COMMENT ON COLUMN atp.handlers.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.handlers.handler IS 'Name.';
+COMMENT ON COLUMN atp.handlers.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.handlers.step IS 'Place among the handlers of the subscription.';
+COMMENT ON COLUMN atp.handlers.function IS 'The function.';
+COMMENT ON COLUMN atp.handlers.compensation IS 'What undoes the step; NULL: nothing does.';
+COMMENT ON COLUMN atp.handlers.run_as IS 'Role that the functions run as.';
+COMMENT ON COLUMN atp.handlers.timeout IS 'How long one call may take.';
+COMMENT ON COLUMN atp.handlers.created_at IS 'When it was made.';
+GRANT SELECT ON atp.handlers TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/outbox.sql ====
+-- Relays: events handed to Debezium's outbox event router through logical decoding. A relay is a handler of a subscription (see handler.sql),
+-- so that filters, order and retries are those of the subscription, and each event is written exactly once, in the transaction
+-- that acks it. Nothing is kept: in mode table the row is deleted by the transaction that inserts it, in mode message there is none.
+CREATE TABLE atp.outbox_event (
+	id uuid NOT NULL,
+	aggregatetype varchar(255) NOT NULL,
+	aggregateid varchar(255) NOT NULL,
+	type varchar(255) NOT NULL,
+	payload jsonb,
+	tenant int NOT NULL,
+	CONSTRAINT outbox_event_pk PRIMARY KEY (id, tenant)
+);
+COMMENT ON TABLE atp.outbox_event IS 'Outbox table of Debezium, with its default columns; always empty outside of the transaction that relays.';
+COMMENT ON COLUMN atp.outbox_event.id IS 'The event''s id.';
+COMMENT ON COLUMN atp.outbox_event.aggregatetype IS 'Category of the stream; becomes part of the topic.';
+COMMENT ON COLUMN atp.outbox_event.aggregateid IS 'What follows the category in the stream''s name; becomes the key of the message.';
+COMMENT ON COLUMN atp.outbox_event.type IS 'Event type.';
+COMMENT ON COLUMN atp.outbox_event.payload IS 'Payload of the event; NULL once erased.';
+COMMENT ON COLUMN atp.outbox_event.tenant IS 'Surrogate key of the tenant.';
+SELECT pg_catalog.pg_extension_config_dump('atp.outbox_event', 'WHERE false');
+ALTER TABLE atp.outbox_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp.outbox_event FORCE ROW LEVEL SECURITY;
+CREATE POLICY outbox_event_tenant ON atp.outbox_event USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TABLE atp_internal.relay (
+	tenant int NOT NULL,
+	relay text NOT NULL,
+	mode text NOT NULL CONSTRAINT relay_mode_known CHECK (mode IN ('table', 'message')),
+	prefix text NOT NULL CONSTRAINT relay_prefix_sized CHECK (pg_catalog.octet_length(prefix) BETWEEN 1 AND 63),
+	CONSTRAINT relay_pk PRIMARY KEY (relay, tenant),
+	CONSTRAINT relay_handler FOREIGN KEY (relay, tenant) REFERENCES atp_internal.handler (handler, tenant) ON DELETE CASCADE
+);
+COMMENT ON TABLE atp_internal.relay IS 'What the handlers that are relays write.';
+COMMENT ON COLUMN atp_internal.relay.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.relay.relay IS 'Name of the relay, and of its handler.';
+COMMENT ON COLUMN atp_internal.relay.mode IS 'table: a row of atp.outbox_event; message: a logical decoding message.';
+COMMENT ON COLUMN atp_internal.relay.prefix IS 'Prefix of the messages.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.relay', '');
+ALTER TABLE atp_internal.relay ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.relay FORCE ROW LEVEL SECURITY;
+CREATE POLICY relay_tenant ON atp_internal.relay USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.run_relay(event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(event ->> 'tenant');
+	stream text := event ->> 'stream';
+	category text := split_part(stream, '-', 1);
+	relay atp_internal.relay;
+	outgoing atp.outbox_event;
+BEGIN
+	SELECT r.* INTO STRICT relay FROM atp_internal.relay r WHERE r.relay = event ->> 'handler' AND r.tenant = owner_key;
+	outgoing := ROW((event ->> 'event_id')::uuid, category, substr(stream, length(category) + 2), event ->> 'event_type',
+		nullif(event -> 'payload', 'null'), owner_key);
+	IF relay.mode = 'message' THEN
+		PERFORM pg_logical_emit_message(true, relay.prefix, (to_jsonb(outgoing) - 'tenant')::text);
+	ELSE
+		INSERT INTO atp.outbox_event SELECT outgoing.*;
+		DELETE FROM atp.outbox_event o WHERE o.id = outgoing.id AND o.tenant = owner_key;
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.run_relay(jsonb) IS
+'Write one event as its relay says.
+Called as the handler of the relay''s subscription.';
+REVOKE ALL ON FUNCTION atp_internal.run_relay(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_relay(relay text, subscription text, mode text DEFAULT 'message', prefix text DEFAULT 'outbox', step int DEFAULT 1,
+		tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_relay.tenant);
+	subscription_key int := atp_internal.subscription_key(create_relay.subscription, create_relay.tenant);
+BEGIN
+	PERFORM atp_internal.add_handler(owner_key, subscription_key, step, relay, 'atp_internal.run_relay(jsonb)', NULL, 'atp_owner', '30 seconds');
+	INSERT INTO atp_internal.relay (tenant, relay, mode, prefix) VALUES (owner_key, relay, mode, prefix);
+END $$;
+COMMENT ON FUNCTION atp.create_relay(text, text, text, text, int, text) IS
+'Create a relay: a handler that hands events to Debezium''s outbox event router.
+mode message writes each event as a transactional logical decoding message with the prefix, whose content is a JSON object with the members id, aggregatetype, aggregateid, type and payload; mode table inserts a row of atp.outbox_event with columns of these names, and deletes it in the same transaction (publish inserts only). Each event is written once, in the transaction that acks it. drop_handler(relay) ends it.
+Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (mode, prefix, step), 23502.';
+REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
 
 -- ==== src/compliance/export.sql ====
 -- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.

@@ -36,8 +36,5 @@ atp--$(ATP_VERSION).sql: atp.control src/MANIFEST src/errors.txt $(PARTS) src/to
 	src/tools/assemble >$@.new && mv $@.new $@
 bin/%: src/cli/%.c $(filter src/core/%,$(OBJS))
 	@mkdir -p bin
-	$(CC) $(CFLAGS) $(CPPFLAGS) -o $@ $^ -lcrypto -ljson-c
-bin/atp-signer: src/cli/atp-signer.c $(filter src/core/%,$(OBJS))
-	@mkdir -p bin
-	$(CC) $(CFLAGS) -I$(shell $(PG_CONFIG) --includedir) $(CPPFLAGS) -o $@ $^ -L$(shell $(PG_CONFIG) --libdir) -lpq -lcrypto
+	$(CC) $(CFLAGS) $(CPPFLAGS) -I$(shell $(PG_CONFIG) --includedir) -o $@ $^ -L$(shell $(PG_CONFIG) --libdir) -Wl,--as-needed -lcrypto -ljson-c -lpq
 .PHONY: sql

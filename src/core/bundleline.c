@@ -385,26 +385,24 @@ take_i64(Reader *reader, int64_t *value)
 	return true;
 }
 
-static int
-hex_value(char c)
-{
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool
 atp_hex_read(const char *text, uint8_t *bytes, size_t size)
 {
-	int			wrong = 0;
+	static const uint8_t values[256] = {	/* one more than the digit stands for; 0: no digit */
+		['0'] = 1, ['1'] = 2, ['2'] = 3, ['3'] = 4, ['4'] = 5, ['5'] = 6, ['6'] = 7, ['7'] = 8, ['8'] = 9, ['9'] = 10,
+		['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16
+	};
+	bool		right = true;
 
 	for (size_t i = 0; i < size; i++)
 	{
-		int			high = hex_value(text[2 * i]);
-		int			low = hex_value(text[2 * i + 1]);
+		unsigned int high = values[(uint8_t) text[2 * i]];
+		unsigned int low = values[(uint8_t) text[2 * i + 1]];
 
-		wrong |= high | low;
-		bytes[i] = (uint8_t) (high << 4 | (low & 15));
+		right &= high != 0 && low != 0;
+		bytes[i] = (uint8_t) ((high - 1) << 4 | ((low - 1) & 15));
 	}
-	return wrong >= 0;
+	return right;
 }
 
 static bool

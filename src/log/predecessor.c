@@ -6,6 +6,8 @@
 
 #include "pg/scan.h"
 
+#define WAYS 8
+
 typedef struct Answer
 {
 	bool		found;
@@ -31,6 +33,25 @@ take_row(void *context, TupleTableSlot *row)
 	return false;
 }
 
+/* The place of a stream among the few that it may have: its own, a free one, or one that it takes from another. */
+static AtpPredecessor *
+find_place(AtpPredecessor *table, int64 stream, int32 tenant)
+{
+	static uint32 turn = 0;
+	uint32		hash = murmurhash32((uint32) stream * 31 + tenant);
+	AtpPredecessor *set = &table[hash % (ATP_PREDECESSORS / WAYS) * WAYS];
+	AtpPredecessor *free_place = NULL;
+
+	for (int i = 0; i < WAYS; i++)
+	{
+		if (set[i].stream == stream && set[i].tenant == tenant)
+			return &set[i];
+		if (set[i].stream == 0)
+			free_place = &set[i];
+	}
+	return free_place != NULL ? free_place : &set[turn++ % WAYS];
+}
+
 const char *
 atp_predecessor_find(AtpPredecessor *table, int64 stream, int32 tenant, int64 version, AtpPredecessor **found)
 {
@@ -42,7 +63,7 @@ atp_predecessor_find(AtpPredecessor *table, int64 stream, int32 tenant, int64 ve
 		" AND p.tenant = s.tenant AND p.stream_version = $3 AND p.event_id BETWEEN s.min_event_id AND s.max_event_id"
 		" WHERE s.stream = $1 AND s.tenant = $2", 3, {INT8OID, INT4OID, INT8OID}
 	};
-	AtpPredecessor *place = &table[murmurhash32((uint32) stream * 31 + tenant) % ATP_PREDECESSORS];
+	AtpPredecessor *place = find_place(table, stream, tenant);
 	Answer		answer = {.place = place};
 	Datum		arguments[] = {Int64GetDatum(stream), Int32GetDatum(tenant), Int64GetDatum(version - 1)};
 

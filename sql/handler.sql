@@ -1,0 +1,80 @@
+-- In-database handlers: run by a worker of their own, in steps; errors, timeouts, compensation.
+CREATE SCHEMA handler_test;
+CREATE TABLE handler_test.done (step text, event_type text, n int, ran_as name DEFAULT current_user);
+CREATE ROLE regress_handler;
+GRANT USAGE ON SCHEMA handler_test TO regress_handler;
+GRANT SELECT, INSERT ON handler_test.done TO regress_handler;
+CREATE FUNCTION handler_test.reserve(event jsonb) RETURNS void LANGUAGE sql AS
+	$$ INSERT INTO handler_test.done VALUES ('reserve', event ->> 'event_type', (event #>> '{payload,n}')::int) $$;
+CREATE FUNCTION handler_test.cancel(event jsonb) RETURNS void LANGUAGE sql AS
+	$$ INSERT INTO handler_test.done VALUES ('cancel', event ->> 'event_type', (event #>> '{payload,n}')::int) $$;
+CREATE FUNCTION handler_test.charge(event jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO handler_test.done VALUES ('charge', event ->> 'event_type', (event #>> '{payload,n}')::int);
+	IF event #>> '{payload,n}' = '2' THEN
+		RAISE EXCEPTION 'card refused';
+	ELSIF event #>> '{payload,n}' = '4' THEN
+		LOOP
+			NULL;
+		END LOOP;
+	ELSIF event #>> '{payload,n}' = '5' AND event ->> 'attempt' = '1' THEN
+		RAISE EXCEPTION 'not yet';
+	END IF;
+END $$;
+CREATE PROCEDURE handler_test.wait_for(condition text) LANGUAGE plpgsql AS $$
+DECLARE
+	ok boolean := false;
+BEGIN
+	FOR i IN 1..600 LOOP
+		COMMIT;
+		EXECUTE 'SELECT ' || condition INTO ok;
+		EXIT WHEN ok;
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+	IF NOT ok THEN
+		RAISE WARNING 'not within 30 seconds: %', condition;
+	END IF;
+END $$;
+SELECT atp.create_subscription('shop', categories => '{handled}', order_key => 'none', ordering => 'none', start_at => 'end', max_attempts => 2,
+	backoff => '{"initial": 0.05, "maximum": 0.1, "factor": 2, "jitter": "none"}') >= 0 AS created;
+\set VERBOSITY sqlstate
+SELECT atp.create_handler('h', 'nothing', 'handler_test.reserve(jsonb)');
+SELECT atp.create_handler('h', 'shop', 'pg_catalog.now()');
+SELECT atp.create_handler('h', 'shop', 'pg_catalog.jsonb_array_elements(jsonb)');
+SELECT atp.create_handler('h', 'shop', 'handler_test.reserve(jsonb)', step => 0);
+SELECT atp.create_handler('h', 'shop', 'handler_test.reserve(jsonb)', timeout => '0');
+SELECT atp.drop_handler('h');
+\set VERBOSITY default
+SELECT atp.create_handler('reserve', 'shop', 'handler_test.reserve(jsonb)', 1, compensation => 'handler_test.cancel(jsonb)', run_as => 'regress_handler');
+SELECT atp.create_handler('charge', 'shop', 'handler_test.charge(jsonb)', 2, timeout => '300 ms', run_as => 'regress_handler');
+\set VERBOSITY sqlstate
+SELECT atp.create_handler('charge', 'shop', 'handler_test.charge(jsonb)', 3);
+SELECT atp.create_handler('charge2', 'shop', 'handler_test.charge(jsonb)', 2);
+\set VERBOSITY default
+SELECT handler, subscription, step, function, compensation, run_as, timeout FROM atp.handlers ORDER BY step;
+SELECT max((atp.append_event('handled-' || n, 'OrderPlaced', jsonb_build_object('n', n))).stream_version) FROM generate_series(1, 5) n;
+-- 1 and 3 go through; 2 is refused twice and 4 runs out of time twice, so that their reservations are cancelled; 5 succeeds the second time
+CALL handler_test.wait_for($$ (SELECT count(*) FROM atp_internal.dead_letter) = 2 AND EXISTS (SELECT FROM handler_test.done WHERE step = 'charge' AND n = 5)
+	AND EXISTS (SELECT FROM handler_test.done WHERE step = 'charge' AND n = 3) $$);
+SELECT n, string_agg(step, ', ' ORDER BY step DESC) AS steps, min(ran_as) AS ran_as FROM handler_test.done GROUP BY n ORDER BY n;
+SELECT reason, attempts, last_error FROM atp_internal.dead_letter ORDER BY last_error;
+-- a handler that is dropped from under its subscription is a failure of the event, and no more
+DROP FUNCTION handler_test.charge(jsonb);
+SELECT stream_version FROM atp.append_event('handled-6', 'OrderPlaced', '{"n": 6}');
+CALL handler_test.wait_for($$ (SELECT count(*) FROM atp_internal.dead_letter) = 3 $$);
+SELECT last_error FROM atp_internal.dead_letter WHERE last_error ~ '42883';
+SELECT n, string_agg(step, ', ' ORDER BY step DESC) AS steps FROM handler_test.done WHERE n = 6 GROUP BY n;
+-- who may make what run as whom
+GRANT atp_admin TO regress_handler;
+SET SESSION AUTHORIZATION regress_handler;
+\set VERBOSITY sqlstate
+SELECT atp.create_handler('evil', 'shop', 'handler_test.reserve(jsonb)', 9, run_as => 'postgres');
+SELECT atp.create_handler('evil', 'shop', 'handler_test.reserve(jsonb)', 9, run_as => 'atp_owner');
+\set VERBOSITY default
+RESET SESSION AUTHORIZATION;
+SELECT atp.drop_handler('reserve');
+SELECT atp.drop_subscription('shop');
+SELECT count(*) AS handlers FROM atp.handlers;
+REVOKE atp_admin FROM regress_handler;
+DROP SCHEMA handler_test CASCADE;
+DROP ROLE regress_handler;

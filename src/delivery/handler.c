@@ -1,0 +1,549 @@
+/*
+ * In-database handlers; see handler.h.
+ *
+ * A runner is a background worker of one subscription; that there is one at most is a session lock (class LOCK_CLASS). It claims in a
+ * transaction of its own, so that an attempt counts though the handler kills its process, and handles in a second one, in which effects
+ * and acks are one: when the lease was lost meanwhile the ack raises, and the effects are rolled back with it. A batch that takes
+ * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
+ *
+ * A call runs in a subtransaction, as the handler's role, and is cancelled by a timer of our own when its time is over, as
+ * pg_cancel_backend would. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is.
+ */
+#include "delivery/handler.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "pg/compat.h"
+#include "pg/query.h"
+
+PG_FUNCTION_INFO_V1(atp_handler_changed);
+PG_FUNCTION_INFO_V1(atp_handler_call);
+
+PGDLLEXPORT void atp_handler_main(Datum unused);
+
+#define LOCK_CLASS 0x6177		/* no advisory lock function of SQL uses this class */
+#define IDLE_MS 10000
+#define POLL_MS 500
+#define ERROR_TEXT_MAX 2000
+#define RUNNERS_MAX 64
+
+static int	setting_max_runners = 2;
+
+typedef struct Runner			/* what it runs for; travels in bgw_extra */
+{
+	Oid			database;
+	int32		subscription;
+	int32		tenant;
+} Runner;
+
+static struct
+{
+	Runner		runner;
+	BackgroundWorkerHandle *handle;
+}			started[RUNNERS_MAX];	/* by this worker; handle NULL: free */
+
+static volatile sig_atomic_t timed_out;
+
+/* ---- a call ---- */
+
+static void
+call_timed_out(void)
+{
+	timed_out = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+static TimeoutId
+call_timeout(void)
+{
+	static TimeoutId id;
+	static bool registered = false;
+
+	if (!registered)
+	{
+		id = RegisterTimeout(USER_TIMEOUT, call_timed_out);
+		registered = true;
+	}
+	return id;
+}
+
+/* Calls the function with the event. Raises what it raises. Its result, where it is jsonb, in `context`. */
+static Jsonb *
+call_function(const char *function, Jsonb *event, MemoryContext context)
+{
+	Oid			oid = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(function)));
+	Oid			type = JSONBOID;
+	Datum		argument = JsonbPGetDatum(event);
+	char	   *schema = get_namespace_name(get_func_namespace(oid));
+	char	   *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(schema, get_func_name(oid)));
+
+	Jsonb	   *result = NULL;
+	bool		null = true;
+
+	SPI_connect();
+	if (SPI_execute_with_args(sql, 1, &type, &argument, NULL, false, 0) < 0)
+		elog(ERROR, "could not call %s", function);
+	if (SPI_processed == 1 && SPI_gettypeid(SPI_tuptable->tupdesc, 1) == JSONBOID)
+	{
+		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+		MemoryContext before = MemoryContextSwitchTo(context);
+
+		result = null ? NULL : DatumGetJsonbPCopy(value);
+		MemoryContextSwitchTo(before);
+	}
+	SPI_finish();
+	return result;
+}
+
+/* Takes the error that has just been caught as text, and forgets it. */
+static char *
+error_text(MemoryContext context, int timeout_ms)
+{
+	ErrorData  *error;
+	char	   *text;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	if (timed_out && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		text = psprintf("57014: the timeout of %d ms is over", timeout_ms);
+	else
+		text = psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode), ERROR_TEXT_MAX, error->message);
+	FreeErrorData(error);
+	return text;
+}
+
+/* call_handler(function, event, timeout_ms, run_as) */
+Datum
+atp_handler_call(PG_FUNCTION_ARGS)
+{
+	char	   *function = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Jsonb	   *event = PG_GETARG_JSONB_P(1);
+	int			timeout_ms = PG_GETARG_INT32(2);
+	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	TimeoutId	timer = call_timeout();
+	AtpIdentity before;
+	char	   *volatile failure = NULL;
+	Jsonb	   *volatile result = NULL;
+	TupleDesc	shape;
+	Datum		values[2] = {0};
+	bool		nulls[2];
+
+	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	GetUserIdAndSecContext(&before.user, &before.context);
+	timed_out = false;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		int			level = NewGUCNestLevel();
+
+		SetUserIdAndSecContext(get_role_oid(role, false), before.context | SECURITY_LOCAL_USERID_CHANGE);
+		enable_timeout_after(timer, timeout_ms);
+		result = call_function(function, event, context);
+		disable_timeout(timer, false);
+		AtEOXact_GUC(false, level);
+		SetUserIdAndSecContext(before.user, before.context);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		disable_timeout(timer, false);
+		failure = error_text(context, timeout_ms);
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (timed_out)
+		QueryCancelPending = false; /* it fired, perhaps when the function had just returned */
+	nulls[0] = failure == NULL;
+	nulls[1] = failure != NULL || result == NULL;
+	if (failure != NULL)
+		values[0] = CStringGetTextDatum(failure);
+	if (result != NULL)
+		values[1] = JsonbPGetDatum(result);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
+}
+
+/* ---- a runner ---- */
+
+static bool
+take_runner_lock(const Runner *runner)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) runner->tenant, (uint32) runner->subscription, LOCK_CLASS);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+release_runner_lock(const Runner *runner)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) runner->tenant, (uint32) runner->subscription, LOCK_CLASS);
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+typedef struct Batch			/* leased events; in the runner's memory */
+{
+	pg_uuid_t	lease;
+	Jsonb	   *events;			/* an array; NULL: none */
+	TimestampTz until;			/* half of the lease */
+} Batch;
+
+/* Runs a statement of one row in a transaction of its own, and hands its row over. False: the extension is gone. */
+static bool
+in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, TupleDesc shape, void *to), void *to)
+{
+	if (!atp_worker_begin())
+		return false;
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, query->sql);
+	(void) atp_query(query, arguments, NULL, false, 1);
+	if (SPI_processed == 1)
+		take(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, to);
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return true;
+}
+
+static MemoryContext batch_memory;	/* of a runner: reset for each batch */
+
+static void
+take_batch(HeapTuple row, TupleDesc shape, void *to)
+{
+	Batch	   *batch = to;
+	MemoryContext before = MemoryContextSwitchTo(batch_memory);
+	bool		null;
+	Datum		lease = SPI_getbinval(row, shape, 1, &null);
+
+	if (!null)
+	{
+		batch->lease = *DatumGetUUIDP(lease);
+		batch->events = DatumGetJsonbPCopy(SPI_getbinval(row, shape, 2, &null));
+		batch->until = DatumGetTimestampTz(SPI_getbinval(row, shape, 3, &null));
+	}
+	MemoryContextSwitchTo(before);
+}
+
+static void
+take_int(HeapTuple row, TupleDesc shape, void *to)
+{
+	bool		null;
+
+	*(int *) to = DatumGetInt32(SPI_getbinval(row, shape, 1, &null));
+}
+
+static void
+take_time(HeapTuple row, TupleDesc shape, void *to)
+{
+	bool		null;
+
+	*(TimestampTz *) to = DatumGetTimestampTz(SPI_getbinval(row, shape, 1, &null));
+}
+
+/* The events of a batch from one on. */
+static Jsonb *
+rest_of(Jsonb *events, int from)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *array;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = from; i < (int) JB_ROOT_COUNT(events); i++)
+		pushJsonbValue(&state, WJB_ELEM, getIthJsonbValueFromContainer(&events->root, (uint32) i));
+	array = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(array);
+}
+
+static bool
+handle_batch(const Runner *runner, Batch *batch)
+{
+	static AtpQuery handle = {
+		"SELECT atp_internal.handle_events($1, $2, $3, $4, $5)", 5, {INT4OID, INT4OID, UUIDOID, JSONBOID, TIMESTAMPTZOID}
+	};
+	static AtpQuery renew = {"SELECT atp_internal.renew_for_handlers($1, $2, $3)", 3, {INT4OID, INT4OID, UUIDOID}};
+
+	for (;;)
+	{
+		Datum		arguments[] = {
+			Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant), UUIDPGetDatum(&batch->lease),
+			JsonbPGetDatum(batch->events), TimestampTzGetDatum(batch->until)
+		};
+		int			handled = 0;
+
+		if (!in_transaction(&handle, arguments, take_int, &handled))
+			return false;
+		MemoryContextSwitchTo(batch_memory);
+		if (handled >= (int) JB_ROOT_COUNT(batch->events))
+			return true;
+		batch->events = rest_of(batch->events, handled);
+		if (!in_transaction(&renew, arguments, take_time, &batch->until))
+			return false;
+		MemoryContextSwitchTo(batch_memory);
+	}
+}
+
+/* Claims and handles once. Sets *busy where there was something. False: leave. */
+static bool
+run_once(const Runner *runner, bool *busy)
+{
+	static AtpQuery claim = {"SELECT lease, events, until FROM atp_internal.claim_for_handlers($1, $2)", 2, {INT4OID, INT4OID}};
+	Datum		arguments[] = {Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant)};
+	Batch		batch = {.events = NULL};
+
+	MemoryContextReset(batch_memory);
+	if (!in_transaction(&claim, arguments, take_batch, &batch))
+		return false;
+	*busy = batch.events != NULL;
+	return !*busy || handle_batch(runner, &batch);
+}
+
+/* The same, with errors logged; after one the runner waits, and what was leased comes again when the lease is over. */
+static bool
+run_guarded(const Runner *runner, bool *busy)
+{
+	bool		stay = true;
+
+	PG_TRY();
+	{
+		stay = run_once(runner, busy);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+		*busy = false;
+	}
+	PG_END_TRY();
+	return stay;
+}
+
+void
+atp_handler_main(Datum unused)
+{
+	Runner		runner;
+	TimestampTz idle_since;
+
+	memcpy(&runner, MyBgworkerEntry->bgw_extra, sizeof(runner));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(runner.database, InvalidOid, 0);
+	if (!take_runner_lock(&runner))
+		return;
+	batch_memory = AllocSetContextCreate(TopMemoryContext, "atp handled events", ALLOCSET_DEFAULT_SIZES);
+	idle_since = GetCurrentTimestamp();
+	for (;;)
+	{
+		bool		busy = false;
+
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		if (!run_guarded(&runner, &busy))
+			return;
+		if (busy)
+		{
+			idle_since = GetCurrentTimestamp();
+			continue;
+		}
+		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), IDLE_MS))
+			return;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* ---- the worker's job ---- */
+
+static bool any_handlers = true;	/* false: none, as of the last look */
+
+static void
+start_runner(const Runner *runner, int place)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "atp", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "atp_handler_main", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "atp handlers of subscription %d", runner->subscription);
+	strlcpy(worker.bgw_type, "atp handlers", BGW_MAXLEN);
+	memcpy(worker.bgw_extra, runner, sizeof(*runner));
+	worker.bgw_notify_pid = MyProcPid;
+	started[place].runner = *runner;
+	if (!RegisterDynamicBackgroundWorker(&worker, &started[place].handle))
+		started[place].handle = NULL;	/* no slot: another time */
+}
+
+/* Looks over the runners that were started: frees the places of those that ended, returns how many are left. */
+static int
+count_runners(void)
+{
+	int			count = 0;
+	pid_t		pid;
+
+	for (int i = 0; i < RUNNERS_MAX; i++)
+	{
+		if (started[i].handle == NULL)
+			continue;
+		if (GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_STOPPED)
+		{
+			pfree(started[i].handle);
+			started[i].handle = NULL;
+		}
+		else
+			count++;
+	}
+	return count;
+}
+
+/* Wakes the runner of a subscription that this worker has started; false: it has not. */
+static bool
+wake_runner(const Runner *runner)
+{
+	for (int i = 0; i < RUNNERS_MAX; i++)
+		if (started[i].handle != NULL && memcmp(&started[i].runner, runner, sizeof(*runner)) == 0)
+		{
+			pid_t		pid;
+			PGPROC	   *proc = GetBackgroundWorkerPid(started[i].handle, &pid) == BGWH_STARTED ? BackendPidGetProc(pid) : NULL;
+
+			if (proc != NULL)
+				SetLatch(&proc->procLatch);
+			return true;
+		}
+	return false;
+}
+
+static void
+serve(const Runner *runner, int *count)
+{
+	MemoryContext before;
+
+	if (wake_runner(runner) || *count >= Min(setting_max_runners, RUNNERS_MAX))
+		return;
+	if (!take_runner_lock(runner))
+		return;					/* an earlier worker has started one */
+	release_runner_lock(runner);
+	before = MemoryContextSwitchTo(TopMemoryContext);	/* of the handle */
+	for (int i = 0; i < RUNNERS_MAX; i++)
+		if (started[i].handle == NULL)
+		{
+			start_runner(runner, i);
+			break;
+		}
+	MemoryContextSwitchTo(before);
+	(*count)++;
+}
+
+AtpWork
+atp_handler_work(void)
+{
+	static AtpQuery query = {"SELECT subscription, tenant, is_ready, is_pending FROM atp_internal.handled_subscriptions()", 0, {0}};
+	static uint64 turn = 0;
+	int			count;
+	bool		later = false;
+
+	if (!any_handlers)
+		return ATP_WORK_NONE;
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	count = count_runners();
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	any_handlers = true;
+	(void) atp_query(&query, NULL, NULL, false, 0);
+	any_handlers = SPI_processed > 0;
+	turn++;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	row = SPI_tuptable->vals[(i + turn) % SPI_processed];	/* everybody comes first at times */
+		TupleDesc	shape = SPI_tuptable->tupdesc;
+		bool		null;
+		Runner		runner = {.database = MyDatabaseId};
+
+		runner.subscription = DatumGetInt32(SPI_getbinval(row, shape, 1, &null));
+		runner.tenant = DatumGetInt32(SPI_getbinval(row, shape, 2, &null));
+		if (DatumGetBool(SPI_getbinval(row, shape, 3, &null)))
+		{
+			serve(&runner, &count);
+			later = true;
+		}
+		later = later || DatumGetBool(SPI_getbinval(row, shape, 4, &null));
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	CommitTransactionCommand();
+	return later ? ATP_WORK_LATER : ATP_WORK_NONE;
+}
+
+static void
+relation_changed(Datum argument, Oid relation)
+{
+	any_handlers = true;		/* look again */
+}
+
+/* Trigger: the handlers changed. */
+Datum
+atp_handler_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}
+
+void
+atp_handler_init(void)
+{
+	DefineCustomIntVariable("atp.handler_max_runners", "Processes that run in-database handlers at once, per database.", NULL,
+							&setting_max_runners, 2, 0, RUNNERS_MAX, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}

@@ -1,0 +1,58 @@
+# A byte changed in the files of the stopped server, without any trigger or privilege being asked: verification names the place.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('verify');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'atp'\natp.worker_enabled = off\nautovacuum = off");
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION atp');
+$node->safe_psql('postgres', q{SET atp.actor = 'the-actor-7a3f';
+	SELECT count(atp.append_event('Victim-' || i % 3, 'PaymentMade', jsonb_build_object('amount', 'marker-' || i)) IS NULL) FROM generate_series(1, 60) AS i});
+$node->safe_psql('postgres', 'SELECT atp.tick()');
+my $verdict = q{SELECT concat_ws('|', ok, first_fault_tenant, first_fault_stream, first_fault_version, first_fault_position, fault) FROM atp.verify_all()};
+is($node->safe_psql('postgres', $verdict), 't', 'as it was written, all is well');
+
+my $leaf = $node->safe_psql('postgres', q{SELECT tableoid::regclass FROM atp_internal.event LIMIT 1});
+my %file = map { $_ => $node->data_dir . '/' . $node->safe_psql('postgres', "SELECT pg_relation_filepath('$_')") }
+	($leaf, 'atp_internal.log', 'atp_internal.stream');
+my $id = $node->safe_psql('postgres', q{SELECT encode(uuid_send(l.event_id), 'hex') FROM atp_internal.log l WHERE log_position = 11});
+my $hash = $node->safe_psql('postgres', q{SELECT encode(hash, 'hex') FROM atp.events WHERE stream = 'Victim-2' AND stream_version = 4});
+
+# Replaces bytes in a file of the stopped server, asks for the verdict, and puts them back.
+sub tampered
+{
+	my ($table, $from, $to) = @_;
+	$node->stop;
+	open my $fh, '+<:raw', $file{$table} or die "$file{$table}: $!";
+	my $bytes = do { local $/; <$fh> };
+	my $found = () = $bytes =~ /\Q$from\E/g;
+	my $at = index($bytes, $from);
+	die 'cannot find what to change in ' . $table if $at < 0;
+	seek $fh, $at, 0;
+	print $fh $to;
+	close $fh;
+	$node->start;
+	my $answer = $node->safe_psql('postgres', $verdict);
+	$node->stop;
+	open $fh, '+<:raw', $file{$table} or die;
+	seek $fh, $at, 0;
+	print $fh $from;
+	close $fh;
+	$node->start;
+	return $answer;
+}
+
+is(tampered($leaf, 'marker-29', 'marker-39'), 'f|default|Victim-2|10|29|hash does not match', 'one digit of a payload');
+is(tampered($leaf, pack('H*', $hash), pack('H*', $hash) ^ ("\0" x 31 . "\1")), 'f|default|Victim-2|4|11|hash does not match', 'one bit of a hash');
+is( tampered('atp_internal.log', pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . "\1" . "\0" x 7)),
+	'f|default|Victim-2|4|11|event does not exist', 'one bit of an id in the log, whose index still has the old one');
+like(tampered($leaf, pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . "\1" . "\0" x 7)), qr/^f\|default\|Victim-2\|4\|.*hash does not match$/, 'and of the id in the event');
+like(tampered('atp_internal.stream', 'Victim-1', 'Victim-9'), qr/^t/, 'the name of a stream is no evidence: its identity is hashed, not its name');
+is($node->safe_psql('postgres', $verdict), 't', 'put back, all is well');
+$node->stop;
+done_testing();
