@@ -326,11 +326,12 @@ is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 
 
 -- ==== src/pg/worker.sql ====
 -- The background worker, as far as SQL can see it.
-CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
+CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean, OUT behind boolean)
+	RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
 COMMENT ON FUNCTION atp_internal.worker_status() IS
 'Describe this database''s worker.
-alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
 -- ==== src/record/tenant.sql ====
@@ -3310,7 +3311,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "The hash chains of a tenant, or of a part of it, were recomputed and found whole.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3387,7 +3388,7 @@ SELECT atp_internal.seed_catalog($catalog$
 		"category": "integrity",
 		"description": "A hash chain does not agree with what is stored: something was changed, removed or reordered.",
 		"emitted": "when it happens",
-		"producers": ["the nightly verification", "atp.record_verification"],
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3473,9 +3474,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "The signature of a checkpoint was verified.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3537,9 +3537,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "integrity",
 		"description": "A signature did not verify, or was made by a key that is not trusted.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the nightly verification"],
+		"emitted": "when it happens",
+		"producers": ["the nightly verification", "atp.run_verification"],
 		"consumers": ["external auditors", "compliance officers", "security operations"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -5140,7 +5139,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
 'Ingest an array of items: keep the good, quarantine the bad, list each.
-An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event; the names that AuditEventReceived has for them (Actor, Timestamp ...) are taken too. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
 Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
 Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
 REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
@@ -5239,6 +5238,25 @@ event_id names the AuditEventValidationFailed; record is the corrected item, NUL
 Raises: TP253 (no such item), TP202, TP203 (tenant).';
 REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+CREATE FUNCTION atp.purge_ingestion(older_than interval DEFAULT '90 days', tenant text DEFAULT NULL, OUT batches bigint, OUT items bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(purge_ingestion.tenant);
+	until timestamptz := clock_timestamp() - purge_ingestion.older_than;
+BEGIN
+	DELETE FROM atp_internal.ingest_batch b WHERE b.tenant = opened AND b.completed_at < until;
+	GET DIAGNOSTICS batches = ROW_COUNT;
+	DELETE FROM atp_internal.quarantine q WHERE q.tenant = opened AND q.resolved_at < until;
+	GET DIAGNOSTICS items = ROW_COUNT;
+END $$;
+COMMENT ON FUNCTION atp.purge_ingestion(interval, text) IS
+'Forget batches and resolved items of the quarantine that are older.
+Returns how many. The events stay; what goes is by what a repeated batch is recognised, and the list of what became of each item. Open items of the quarantine stay.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.purge_ingestion(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_ingestion(interval, text) TO atp_admin;
 
 -- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
 CREATE VIEW atp.ingest AS
@@ -5793,7 +5811,7 @@ GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_st
 
 CREATE VIEW atp.sequencer_status AS
 	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
-		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled, w.behind
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
@@ -5804,6 +5822,7 @@ COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background w
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+COMMENT ON COLUMN atp.sequencer_status.behind IS 'True while appends are slowed down because the log is behind by more than atp.worker_max_lag.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/log/readlog.sql ====
@@ -6158,46 +6177,6 @@ COMMENT ON FUNCTION atp.verify_all(boolean) IS
 Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
-
--- ==== src/log/attest.sql ====
--- Verification on record. The verify functions write nothing; who runs them for the record calls this.
-CREATE FUNCTION atp.record_verification(deep boolean DEFAULT false) RETURNS boolean
-	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
-DECLARE
-	started timestamptz := clock_timestamp();
-	found_fault record;
-	faulty int;
-	seconds text;
-	one record;
-	counted jsonb := (SELECT jsonb_object_agg(s.tenant, jsonb_build_object('StreamsChecked', s.streams, 'EventsChecked', s.events))
-		FROM (SELECT tenant, count(*) AS streams, sum(atp_internal.pending_version(stream, version)) AS events FROM atp_internal.stream GROUP BY tenant) s);
-BEGIN
-	SELECT v.* INTO found_fault FROM atp.verify_all(record_verification.deep) v;
-	seconds := format('PT%sS', trim_scale(extract(epoch FROM clock_timestamp() - started)));
-	SELECT coalesce((SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = found_fault.first_fault_tenant),
-		(SELECT t.tenant FROM atp_internal.tenant t WHERE t.name = 'default')) INTO faulty WHERE NOT found_fault.ok;
-	-- Streams are checked tenant by tenant: what comes before the fault is whole, and what comes behind it is not known.
-	FOR one IN SELECT t.tenant, t.name, counted -> t.tenant::text AS counts FROM atp_internal.tenant t
-			WHERE counted ? t.tenant::text AND (found_fault.ok OR t.tenant < faulty AND found_fault.first_fault_tenant IS NOT NULL) ORDER BY t.tenant LOOP
-		PERFORM atp_internal.emit_event(one.tenant, 'atp.Integrity-chains', 'HashChainValidated', jsonb_build_object('TenantId', one.name,
-			'Scope', 'all streams', 'Duration', seconds, 'ValidatedAt', atp_internal.event_time(clock_timestamp())) || one.counts);
-	END LOOP;
-	IF NOT found_fault.ok AND counted IS NOT NULL THEN
-		PERFORM atp_internal.emit_event(faulty, 'atp.Integrity-chains', 'HashChainValidationFailed', jsonb_build_object(
-			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = faulty),
-			'Scope', CASE WHEN found_fault.first_fault_stream IS NULL AND found_fault.first_fault_position IS NOT NULL THEN 'log' ELSE 'all streams' END,
-			'StreamsChecked', coalesce((counted -> faulty::text ->> 'StreamsChecked')::bigint, 0), 'EventsChecked', found_fault.checked,
-			'FirstFault', jsonb_build_object('StreamId', found_fault.first_fault_stream, 'SequenceNumber', found_fault.first_fault_version,
-				'Fault', found_fault.fault), 'DetectedAt', atp_internal.event_time(clock_timestamp())));
-	END IF;
-	RETURN found_fault.ok;
-END $$;
-COMMENT ON FUNCTION atp.record_verification(boolean) IS
-'Verify every chain and put the outcome on record; return whether all was well.
-Runs verify_all (deep as there). Each tenant whose streams were found whole gets HashChainValidated in its stream atp.Integrity-chains; the one with the first fault, or the tenant default for a fault of the log, gets HashChainValidationFailed. An empty store gets nothing. Meant for the night: SELECT cron.schedule(''atp verification'', ''30 2 * * *'', ''SELECT atp.record_verification()'').';
-REVOKE ALL ON FUNCTION atp.record_verification(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.record_verification(boolean) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
@@ -7705,9 +7684,7 @@ CREATE FUNCTION atp.claim_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
@@ -7734,9 +7711,7 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
@@ -8151,6 +8126,494 @@ rule: those that hold, where it matches; the first that does not, where it does 
 Raises: TP308 (no such event in the log), TP202 (no such tenant).';
 REVOKE ALL ON FUNCTION atp.explain_routing(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.explain_routing(uuid, text) TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/deadletter.sql ====
+-- Dead letters: looked at, delivered anew, purged. A dead letter never changes; that it was replayed is a row of its own, which makes
+-- replaying idempotent.
+CREATE TABLE atp_internal.replay (
+	tenant int NOT NULL,
+	dead_letter bigint NOT NULL,
+	replayed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT replay_pk PRIMARY KEY (dead_letter, tenant)
+);
+COMMENT ON TABLE atp_internal.replay IS 'Which dead letters were delivered anew. Insert-only, but for purging.';
+COMMENT ON COLUMN atp_internal.replay.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.replay.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp_internal.replay.replayed_at IS 'When it was replayed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.replay', '');
+ALTER TABLE atp_internal.replay ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.replay FORCE ROW LEVEL SECURITY;
+CREATE POLICY replay_tenant ON atp_internal.replay USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE TRIGGER guard BEFORE UPDATE OR TRUNCATE ON atp_internal.dead_letter
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_change();
+ALTER TABLE atp_internal.dead_letter ENABLE ALWAYS TRIGGER guard;
+
+CREATE VIEW atp_internal.dead_letter_reader AS
+	SELECT d.tenant AS tenant_key, d.subscription AS subscription_key, t.name AS tenant, s.name AS subscription, d.dead_letter, d.log_position,
+		d.event_id, st.name AS stream, y.name AS event_type, d.reason, d.last_error, d.attempts, d.consumer, d.failed_at, d.dead_at,
+		d.redelivery_of, r.replayed_at
+	FROM atp_internal.dead_letter d
+		JOIN atp_internal.subscription s ON s.subscription = d.subscription AND s.tenant = d.tenant
+		JOIN atp_internal.tenant t ON t.tenant = d.tenant
+		LEFT JOIN atp_internal.log l ON l.log_position = d.log_position AND l.tenant = d.tenant
+		LEFT JOIN atp_internal.stream st ON st.stream = l.stream AND st.tenant = l.tenant
+		LEFT JOIN atp_internal.event_type y ON y.event_type = l.event_type
+		LEFT JOIN atp_internal.replay r ON r.dead_letter = d.dead_letter AND r.tenant = d.tenant;
+COMMENT ON VIEW atp_internal.dead_letter_reader IS 'Dead letters with names, of every tenant that may be seen; for the bodies of functions.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.tenant_key IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.subscription_key IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.log_position IS 'Position of the event in the log.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.stream IS 'Its stream.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.event_type IS 'Its type.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.reason IS 'Why it was given up.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.last_error IS 'What the consumer or the filter said last.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.attempts IS 'How often it was leased.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.consumer IS 'Who leased it last.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.failed_at IS 'When it first failed.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.dead_at IS 'When it was given up.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.redelivery_of IS 'The dead letter it was a replay of.';
+COMMENT ON COLUMN atp_internal.dead_letter_reader.replayed_at IS 'When it was replayed; NULL: not yet.';
+
+CREATE VIEW atp.dead_letter AS
+	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
+		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
+	FROM atp_internal.dead_letter_reader d WHERE d.tenant_key = atp_internal.current_tenant();
+COMMENT ON VIEW atp.dead_letter IS 'List the dead letters of the current tenant: events that a subscription gave up.';
+COMMENT ON COLUMN atp.dead_letter.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.dead_letter.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.dead_letter.dead_letter IS 'Number of the dead letter.';
+COMMENT ON COLUMN atp.dead_letter.log_position IS 'Position of the event in the log.';
+COMMENT ON COLUMN atp.dead_letter.event_id IS 'The event.';
+COMMENT ON COLUMN atp.dead_letter.stream IS 'Its stream.';
+COMMENT ON COLUMN atp.dead_letter.event_type IS 'Its type.';
+COMMENT ON COLUMN atp.dead_letter.reason IS 'MaxAttemptsExceeded, TimeToLiveExpired, PermanentFailure or FilterError.';
+COMMENT ON COLUMN atp.dead_letter.last_error IS 'What the consumer or the filter said last.';
+COMMENT ON COLUMN atp.dead_letter.attempts IS 'How often it was leased.';
+COMMENT ON COLUMN atp.dead_letter.consumer IS 'Who leased it last.';
+COMMENT ON COLUMN atp.dead_letter.failed_at IS 'When it first failed.';
+COMMENT ON COLUMN atp.dead_letter.dead_at IS 'When it was given up.';
+COMMENT ON COLUMN atp.dead_letter.redelivery_of IS 'The dead letter it was a replay of.';
+COMMENT ON COLUMN atp.dead_letter.replayed_at IS 'When it was replayed; NULL: not yet.';
+GRANT SELECT ON atp.dead_letter TO atp_reader, atp_auditor, atp_admin;
+
+CREATE FUNCTION atp_internal.match_dead_letters(filter jsonb, tenant text) RETURNS SETOF atp_internal.dead_letter_reader
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(match_dead_letters.tenant);
+	f jsonb := coalesce(match_dead_letters.filter, '{}');
+	unknown text;
+BEGIN
+	IF jsonb_typeof(f) <> 'object' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'filter is not a JSON object';
+	END IF;
+	SELECT k INTO unknown FROM jsonb_object_keys(f) k WHERE k NOT IN ('subscription', 'dead_letter', 'event_id', 'event_type', 'stream', 'reason',
+		'dead_after', 'dead_before', 'replayed');
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('unknown member "%s" of the filter', unknown),
+			HINT = 'There are subscription, dead_letter, event_id, event_type, stream, reason, dead_after, dead_before and replayed.';
+	END IF;
+	RETURN QUERY SELECT d.* FROM atp_internal.dead_letter_reader d
+		WHERE d.tenant_key = opened
+			AND (NOT f ? 'subscription' OR d.subscription = f ->> 'subscription')
+			AND (NOT f ? 'dead_letter' OR to_jsonb(d.dead_letter) <@ (f -> 'dead_letter'))
+			AND (NOT f ? 'event_id' OR d.event_id = (f ->> 'event_id')::uuid)
+			AND (NOT f ? 'event_type' OR d.event_type = f ->> 'event_type')
+			AND (NOT f ? 'stream' OR d.stream = f ->> 'stream')
+			AND (NOT f ? 'reason' OR d.reason = f ->> 'reason')
+			AND (NOT f ? 'dead_after' OR d.dead_at >= (f ->> 'dead_after')::timestamptz)
+			AND (NOT f ? 'dead_before' OR d.dead_at < (f ->> 'dead_before')::timestamptz)
+			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = (f ->> 'replayed')::boolean)
+		ORDER BY d.dead_letter;
+END $$;
+COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
+'Return the dead letters of a tenant that a filter selects, by number.
+Raises: TP202 (no such tenant), 22023 (the filter).';
+REVOKE ALL ON FUNCTION atp_internal.match_dead_letters(jsonb, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.list_dead_letters(filter jsonb DEFAULT '{}', max_count int DEFAULT 100, tenant text DEFAULT NULL) RETURNS SETOF atp.dead_letter
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
+		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
+	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
+END;
+COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
+'List dead letters that a filter selects, by number.
+At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
+Raises: TP202 (no such tenant), 22023 (the filter).';
+
+CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT count(*) FROM atp_internal.match_dead_letters(count_dead_letters.filter, count_dead_letters.tenant) d;
+END;
+COMMENT ON FUNCTION atp.count_dead_letters(jsonb, text) IS
+'Count the dead letters that a filter selects; see list_dead_letters.
+Raises: TP202 (no such tenant), 22023 (the filter).';
+
+CREATE FUNCTION atp_internal.redeliver(subscription text, tenant text, dead_letters bigint[], event_ids uuid[], due_at timestamptz[]) RETURNS bigint[]
+	LANGUAGE c VOLATILE PARALLEL UNSAFE STRICT AS 'MODULE_PATHNAME', 'atp_deadletter_redeliver';
+COMMENT ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) IS
+'Put dead letters of a subscription among its retry rows, and return which.
+They have no attempts there. Those whose event is not stored any more, or is waiting already, are left out.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.redeliver(text, text, bigint[], uuid[], timestamptz[]) FROM PUBLIC;
+
+CREATE FUNCTION atp.replay_dead_letters(
+	filter jsonb DEFAULT '{}',
+	max_count int DEFAULT 1000,
+	dry_run boolean DEFAULT false,
+	rate double precision DEFAULT NULL,
+	tenant text DEFAULT NULL,
+	OUT subscription text,
+	OUT dead_letter bigint,
+	OUT event_id uuid,
+	OUT due_at timestamptz
+) RETURNS SETOF record
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(replay_dead_letters.tenant);
+	tenant_name text;
+	started timestamptz := clock_timestamp();
+	one record;
+	done bigint[];
+BEGIN
+	IF replay_dead_letters.rate <= 0 OR replay_dead_letters.max_count < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive';
+	END IF;
+	SELECT t.name INTO tenant_name FROM atp_internal.tenant t WHERE t.tenant = opened;
+	FOR one IN
+		SELECT p.subscription, array_agg(p.dead_letter ORDER BY p.dead_letter) AS letters, array_agg(p.event_id ORDER BY p.dead_letter) AS ids,
+			array_agg(started + coalesce((p.place - 1) / replay_dead_letters.rate, 0) * interval '1 second' ORDER BY p.dead_letter) AS dues
+		FROM (SELECT d.*, row_number() OVER (PARTITION BY d.subscription ORDER BY d.dead_letter) AS place
+			FROM (SELECT m.* FROM atp_internal.match_dead_letters(replay_dead_letters.filter, tenant_name) m WHERE m.replayed_at IS NULL
+				ORDER BY m.dead_letter LIMIT replay_dead_letters.max_count) d) p
+		GROUP BY p.subscription ORDER BY p.subscription
+	LOOP
+		done := one.letters;
+		IF NOT coalesce(replay_dead_letters.dry_run, false) THEN
+			-- The key of atp_internal.replay lets one of two callers have each dead letter.
+			WITH mine AS (INSERT INTO atp_internal.replay AS r (tenant, dead_letter) SELECT opened, l FROM unnest(one.letters) l
+				ON CONFLICT (dead_letter, tenant) DO NOTHING RETURNING r.dead_letter)
+			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
+				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
+			CONTINUE WHEN one.letters IS NULL;
+			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
+		END IF;
+		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)
+			WHERE u.l = ANY (done) ORDER BY u.l;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp.replay_dead_letters(jsonb, int, boolean, double precision, text) IS
+'Deliver dead letters anew, without attempts, and return which.
+filter: see list_dead_letters. Each is replayed once, however often this is called; if it fails again it becomes another dead letter, whose redelivery_of names this one. Consumers see redelivery_of, too. rate is how many become due a second (NULL: all at once). dry_run returns what would be replayed and changes nothing. With ordering by key, later events of its key wait until the replayed one is done with.
+Raises: TP202 (no such tenant), 22023 (filter, rate, max_count).';
+
+CREATE FUNCTION atp.purge_dead_letters(older_than interval DEFAULT '30 days', filter jsonb DEFAULT '{}', max_count int DEFAULT NULL,
+		tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	purged bigint;
+BEGIN
+	IF older_than IS NULL OR older_than < interval '0' THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'older_than has to be a duration, not negative';
+	END IF;
+	WITH gone AS (
+		DELETE FROM atp_internal.dead_letter d USING (
+				SELECT m.tenant_key, m.subscription_key, m.dead_letter
+				FROM atp_internal.match_dead_letters(purge_dead_letters.filter, purge_dead_letters.tenant) m
+				WHERE m.dead_at <= clock_timestamp() - purge_dead_letters.older_than ORDER BY m.dead_letter LIMIT purge_dead_letters.max_count) m
+			WHERE d.tenant = m.tenant_key AND d.subscription = m.subscription_key AND d.dead_letter = m.dead_letter
+			RETURNING d.tenant, d.dead_letter),
+		forgotten AS (
+			DELETE FROM atp_internal.replay r USING gone g WHERE r.tenant = g.tenant AND r.dead_letter = g.dead_letter)
+	SELECT count(*) INTO purged FROM gone;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp.purge_dead_letters(interval, jsonb, int, text) IS
+'Remove dead letters that are older than a duration, and return how many.
+filter: see list_dead_letters. max_count NULL removes all of them. The events stay in the store.
+Raises: TP202 (no such tenant), 22023 (older_than, filter).';
+
+REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text),
+	atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text) TO atp_reader, atp_auditor, atp_admin;
+GRANT EXECUTE ON FUNCTION atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) TO atp_admin;
+
+-- ==== src/delivery/status.sql ====
+-- How subscriptions stand, and the announcement of new events.
+CREATE FUNCTION atp_internal.announce_events() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_status_announce';
+COMMENT ON FUNCTION atp_internal.announce_events() IS 'Notify the subscriptions that ask for it of events that were placed.';
+REVOKE ALL ON FUNCTION atp_internal.announce_events() FROM PUBLIC;
+CREATE TRIGGER announce_events AFTER INSERT ON atp_internal.log
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.announce_events();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER announce_events;
+
+CREATE FUNCTION atp_internal.subscription_lag(subscription text, tenant text, OUT acked bigint, OUT lag_events bigint, OUT oldest_at timestamptz,
+		OUT lagging boolean)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_status_lag';
+COMMENT ON FUNCTION atp_internal.subscription_lag(text, text) IS
+'Return how far a subscription is behind the log.
+Counts up to 10,000 log rows a partition and takes the rest as wanted. lagging: over atp.subscription_lag_events or atp.subscription_lag_time.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.subscription_lag(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.subscription_lag(text, text) TO atp_reader, atp_auditor, atp_admin;
+
+CREATE VIEW atp.subscription_status AS
+	SELECT t.name AS tenant, s.name AS subscription,
+		CASE WHEN t.status <> 'active' THEN 'suspended' ELSE s.state END AS state,
+		CASE WHEN s.state = 'paused' OR t.status <> 'active' THEN 'stopped' WHEN f.dead_letters > 0 OR f.retries_overdue > 0 THEN 'failing'
+			WHEN l.lagging THEN 'lagging' ELSE 'ok' END AS condition,
+		s.partitions, l.acked, l.lag_events, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - l.oldest_at), 0)::double precision AS lag_seconds,
+		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at
+	FROM atp_internal.subscription s
+		JOIN atp_internal.tenant t ON t.tenant = s.tenant,
+		LATERAL atp_internal.subscription_lag(s.name, t.name) l,
+		LATERAL (SELECT coalesce(sum(u.lease_count), 0)
+				+ (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant
+					AND r.lease_until > pg_catalog.clock_timestamp()) AS in_flight,
+				count(DISTINCT u.consumer) AS consumers
+			FROM atp_internal.subscription_cursor u WHERE u.subscription = s.subscription AND u.tenant = s.tenant
+				AND u.lease_until > pg_catalog.clock_timestamp()) c,
+		LATERAL (SELECT count(*) AS retries, count(*) FILTER (WHERE r.due_at <= pg_catalog.clock_timestamp() AND r.lease IS NULL) AS retries_due,
+				count(*) FILTER (WHERE r.failed_at IS NOT NULL AND r.due_at <= pg_catalog.clock_timestamp() - interval '5 minutes') AS retries_overdue,
+				(SELECT count(*) FROM atp_internal.dead_letter d LEFT JOIN atp_internal.replay p ON p.dead_letter = d.dead_letter AND p.tenant = d.tenant
+					WHERE d.subscription = s.subscription AND d.tenant = s.tenant AND p.dead_letter IS NULL) AS dead_letters
+			FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant) f
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.subscription_status IS 'Show how the subscriptions of the current tenant stand, and whether they need attention.';
+COMMENT ON COLUMN atp.subscription_status.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.subscription_status.subscription IS 'Name of the subscription.';
+COMMENT ON COLUMN atp.subscription_status.state IS 'active, paused, or suspended with its tenant.';
+COMMENT ON COLUMN atp.subscription_status.condition IS 'stopped; failing: dead letters not replayed, or retries 5 minutes overdue; lagging: over atp.subscription_lag_events or atp.subscription_lag_time; ok.';
+COMMENT ON COLUMN atp.subscription_status.partitions IS 'Number of partitions.';
+COMMENT ON COLUMN atp.subscription_status.acked IS 'Log position of the partition that is furthest behind.';
+COMMENT ON COLUMN atp.subscription_status.lag_events IS 'Events wanted and not acked, in flight or not; an estimate beyond 10,000 log rows a partition.';
+COMMENT ON COLUMN atp.subscription_status.lag_seconds IS 'Age of the oldest of them.';
+COMMENT ON COLUMN atp.subscription_status.in_flight IS 'Events leased now.';
+COMMENT ON COLUMN atp.subscription_status.consumers IS 'Different consumers that hold leases now.';
+COMMENT ON COLUMN atp.subscription_status.retries IS 'Events that failed, wait behind such an event, or were deferred.';
+COMMENT ON COLUMN atp.subscription_status.retries_due IS 'Those of them that are due and not leased.';
+COMMENT ON COLUMN atp.subscription_status.dead_letters IS 'Dead letters that were not replayed.';
+COMMENT ON COLUMN atp.subscription_status.oldest_unacked_at IS 'When the oldest event not acked was placed in the log; NULL: there is none.';
+GRANT SELECT ON atp.subscription_status TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/session.sql ====
+-- Session state: what the consumers of a subscription remember about an order key between events.
+CREATE TABLE atp_internal.session_state (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	session text NOT NULL,
+	version bigint NOT NULL,
+	changed_at timestamptz NOT NULL,
+	state jsonb NOT NULL,
+	CONSTRAINT session_state_pk PRIMARY KEY (subscription, session, tenant)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+COMMENT ON TABLE atp_internal.session_state IS 'State that consumers keep for each key.';
+COMMENT ON COLUMN atp_internal.session_state.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.session_state.subscription IS 'Surrogate key of the subscription.';
+COMMENT ON COLUMN atp_internal.session_state.session IS 'The order key, or whatever the consumers call a session.';
+COMMENT ON COLUMN atp_internal.session_state.version IS 'Counts the changes.';
+COMMENT ON COLUMN atp_internal.session_state.changed_at IS 'When it was last changed.';
+COMMENT ON COLUMN atp_internal.session_state.state IS 'The state.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.session_state', '');
+ALTER TABLE atp_internal.session_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.session_state FORCE ROW LEVEL SECURITY;
+CREATE POLICY session_state_tenant ON atp_internal.session_state USING (atp_internal.tenant_is_visible(tenant));
+
+-- Rows of a subscription go with it: no foreign key, because unique keys hold the tenant, and a trigger is told once.
+CREATE FUNCTION atp_internal.session_state_forget() RETURNS trigger
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	DELETE FROM atp_internal.session_state s WHERE s.subscription = old.subscription AND s.tenant = old.tenant;
+	RETURN NULL;
+END $$;
+COMMENT ON FUNCTION atp_internal.session_state_forget() IS 'Remove the session states of a subscription that is removed.';
+REVOKE ALL ON FUNCTION atp_internal.session_state_forget() FROM PUBLIC;
+CREATE TRIGGER session_state_forget AFTER DELETE ON atp_internal.subscription
+	FOR EACH ROW EXECUTE FUNCTION atp_internal.session_state_forget();
+ALTER TABLE atp_internal.subscription ENABLE ALWAYS TRIGGER session_state_forget;
+
+CREATE FUNCTION atp.get_session_state(subscription text, session text, tenant text DEFAULT NULL) RETURNS jsonb
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT s.state FROM atp_internal.session_state s
+		WHERE s.subscription = atp_internal.subscription_key(get_session_state.subscription, get_session_state.tenant)
+			AND s.session = get_session_state.session;
+END;
+COMMENT ON FUNCTION atp.get_session_state(text, text, text) IS
+'Return what consumers remember about a session; NULL: nothing.
+session is the order key of the events, usually the stream.
+Raises: TP202, TP300 (no such subscription).';
+
+CREATE FUNCTION atp.set_session_state(subscription text, session text, state jsonb, tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := atp_internal.subscription_key(set_session_state.subscription, set_session_state.tenant);
+	opened int := atp_internal.open_tenant(set_session_state.tenant);
+	reached bigint;
+BEGIN
+	IF set_session_state.session IS NULL OR set_session_state.session = '' OR octet_length(set_session_state.session) > 1024 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'session has to be 1 to 1024 bytes';
+	END IF;
+	IF set_session_state.state IS NULL THEN
+		DELETE FROM atp_internal.session_state s WHERE s.subscription = key AND s.session = set_session_state.session AND s.tenant = opened;
+		RETURN 0;
+	END IF;
+	INSERT INTO atp_internal.session_state AS s (tenant, subscription, session, version, changed_at, state)
+		VALUES (opened, key, set_session_state.session, 1, clock_timestamp(), set_session_state.state)
+		ON CONFLICT (subscription, session, tenant) DO UPDATE SET version = s.version + 1, changed_at = clock_timestamp(), state = excluded.state
+		RETURNING s.version INTO reached;
+	RETURN reached;
+END $$;
+COMMENT ON FUNCTION atp.set_session_state(text, text, jsonb, text) IS
+'Remember something about a session, and return how often it changed.
+It is part of the caller''s transaction. NULL forgets it. One partition has one lease, so whoever holds the lease of a key has its state to itself.
+Raises: TP202, TP300 (no such subscription), 22023 (session).';
+REVOKE ALL ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_session_state(text, text, text), atp.set_session_state(text, text, jsonb, text) TO atp_reader, atp_admin;
+
+-- ==== src/delivery/schedule.sql ====
+-- Scheduled events: appended when their time has come, by the worker. The row is removed by the transaction that appends the event,
+-- so each is appended once; one that cannot be appended (a sealed stream, a suspended tenant) is tried again and holds up none.
+CREATE TABLE atp_internal.scheduled_event (
+	scheduled_event bigint GENERATED BY DEFAULT AS IDENTITY,
+	tenant int NOT NULL,
+	due_at timestamptz NOT NULL,
+	try_at timestamptz NOT NULL,
+	attempts int NOT NULL DEFAULT 0,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	stream text NOT NULL,
+	event_type text NOT NULL,
+	payload jsonb NOT NULL,
+	metadata jsonb,
+	last_error text,
+	CONSTRAINT scheduled_event_pk PRIMARY KEY (scheduled_event, tenant)
+);
+CREATE INDEX scheduled_event_try_at ON atp_internal.scheduled_event (try_at);
+COMMENT ON TABLE atp_internal.scheduled_event IS 'Events to be appended later.';
+COMMENT ON COLUMN atp_internal.scheduled_event.scheduled_event IS 'Number of the scheduled event.';
+COMMENT ON COLUMN atp_internal.scheduled_event.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.scheduled_event.due_at IS 'When it is to be appended.';
+COMMENT ON COLUMN atp_internal.scheduled_event.try_at IS 'When it is tried next: due_at, or later where that failed.';
+COMMENT ON COLUMN atp_internal.scheduled_event.attempts IS 'How often appending it failed.';
+COMMENT ON COLUMN atp_internal.scheduled_event.created_at IS 'When it was scheduled.';
+COMMENT ON COLUMN atp_internal.scheduled_event.stream IS 'Stream to append to.';
+COMMENT ON COLUMN atp_internal.scheduled_event.event_type IS 'Its event type.';
+COMMENT ON COLUMN atp_internal.scheduled_event.payload IS 'Its payload.';
+COMMENT ON COLUMN atp_internal.scheduled_event.metadata IS 'Its metadata.';
+COMMENT ON COLUMN atp_internal.scheduled_event.last_error IS 'Why appending it failed last.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.scheduled_event', '');
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.scheduled_event_scheduled_event_seq', '');
+ALTER TABLE atp_internal.scheduled_event ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.scheduled_event FORCE ROW LEVEL SECURITY;
+CREATE POLICY scheduled_event_tenant ON atp_internal.scheduled_event USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.check_scheduled(stream text, event_type text, payload jsonb, metadata jsonb) RETURNS void
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_schedule_check';
+COMMENT ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) IS
+'Refuse an event that could never be appended.
+Sees to it that a worker is there. Raises: TP201, TP204, TP205, TP206, 22004.';
+REVOKE ALL ON FUNCTION atp_internal.check_scheduled(text, text, jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.schedule_event(at timestamptz, stream text, event_type text, payload jsonb DEFAULT '{}', metadata jsonb DEFAULT NULL,
+		tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(schedule_event.tenant);
+	made bigint;
+BEGIN
+	IF schedule_event.at IS NULL OR NOT isfinite(schedule_event.at) THEN
+		RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'at must be a time';
+	END IF;
+	PERFORM atp_internal.check_scheduled(schedule_event.stream, schedule_event.event_type, schedule_event.payload, schedule_event.metadata);
+	INSERT INTO atp_internal.scheduled_event AS s (tenant, due_at, try_at, stream, event_type, payload, metadata)
+		VALUES (opened, schedule_event.at, schedule_event.at, schedule_event.stream, schedule_event.event_type, schedule_event.payload, schedule_event.metadata)
+		RETURNING s.scheduled_event INTO made;
+	RETURN made;
+END $$;
+COMMENT ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text) IS
+'Have an event appended at a later time, and return the number to cancel it by.
+The worker appends it within about a second of that time; a time that has passed means at once. It is scheduled when the transaction commits. Names, payload and metadata are checked now, a schema when it is appended.
+Raises: TP201, TP202, TP204, TP205, TP206, 22004.';
+
+CREATE FUNCTION atp.cancel_scheduled_event(scheduled_event bigint, tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH gone AS (DELETE FROM atp_internal.scheduled_event s WHERE s.scheduled_event = cancel_scheduled_event.scheduled_event
+		AND s.tenant = atp_internal.open_tenant(cancel_scheduled_event.tenant) RETURNING 1)
+	SELECT count(*) > 0 FROM gone;
+END;
+COMMENT ON FUNCTION atp.cancel_scheduled_event(bigint, text) IS
+'Cancel a scheduled event; returns false where it is not scheduled any more.
+Waits for the transaction that is appending it, if one is.
+Raises: TP202 (no such tenant).';
+
+CREATE FUNCTION atp.append_due_events(max_count int DEFAULT 1000) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	one record;
+	appended bigint := 0;
+	problem text;
+BEGIN
+	FOR one IN
+		SELECT s.*, t.name AS tenant_name FROM atp_internal.scheduled_event s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+			WHERE s.try_at <= clock_timestamp() ORDER BY s.try_at, s.scheduled_event LIMIT append_due_events.max_count FOR UPDATE OF s SKIP LOCKED
+	LOOP
+		BEGIN
+			PERFORM atp.append_event(one.stream, one.event_type, one.payload, metadata => one.metadata, tenant => one.tenant_name);
+			DELETE FROM atp_internal.scheduled_event s WHERE s.scheduled_event = one.scheduled_event AND s.tenant = one.tenant;
+			appended := appended + 1;
+		EXCEPTION WHEN OTHERS THEN
+			IF SQLSTATE IN ('57014', '57P01') THEN
+				RAISE;
+			END IF;
+			problem := SQLSTATE || ': ' || SQLERRM;
+			UPDATE atp_internal.scheduled_event s SET attempts = s.attempts + 1, last_error = left(problem, 1000),
+					try_at = clock_timestamp() + least(interval '1 second' * power(2, least(s.attempts, 12)), interval '1 hour')
+				WHERE s.scheduled_event = one.scheduled_event AND s.tenant = one.tenant;
+		END;
+	END LOOP;
+	RETURN appended;
+END $$;
+COMMENT ON FUNCTION atp.append_due_events(int) IS
+'Append the scheduled events whose time has come, and return how many.
+The worker does this by itself. Several callers at once share the work.';
+
+CREATE VIEW atp.scheduled_event AS
+	SELECT t.name AS tenant, s.scheduled_event, s.due_at, s.stream, s.event_type, s.payload, s.metadata, s.created_at, s.attempts, s.try_at, s.last_error
+	FROM atp_internal.scheduled_event s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+	WHERE s.tenant = atp_internal.current_tenant();
+COMMENT ON VIEW atp.scheduled_event IS 'List the events of the current tenant that are to be appended later.';
+COMMENT ON COLUMN atp.scheduled_event.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.scheduled_event.scheduled_event IS 'Number of the scheduled event.';
+COMMENT ON COLUMN atp.scheduled_event.due_at IS 'When it is to be appended.';
+COMMENT ON COLUMN atp.scheduled_event.stream IS 'Stream to append to.';
+COMMENT ON COLUMN atp.scheduled_event.event_type IS 'Its event type.';
+COMMENT ON COLUMN atp.scheduled_event.payload IS 'Its payload.';
+COMMENT ON COLUMN atp.scheduled_event.metadata IS 'Its metadata.';
+COMMENT ON COLUMN atp.scheduled_event.created_at IS 'When it was scheduled.';
+COMMENT ON COLUMN atp.scheduled_event.attempts IS 'How often appending it failed.';
+COMMENT ON COLUMN atp.scheduled_event.try_at IS 'When it is tried next.';
+COMMENT ON COLUMN atp.scheduled_event.last_error IS 'Why appending it failed last.';
+GRANT SELECT ON atp.scheduled_event TO atp_reader, atp_auditor, atp_admin;
+
+REVOKE ALL ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text),
+	atp.append_due_events(int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text) TO atp_writer;
+GRANT EXECUTE ON FUNCTION atp.append_due_events(int) TO atp_admin;
 
 -- ==== src/delivery/handler.sql ====
 -- In-database handlers: functions that the worker's helpers run for the events of a subscription. Several handlers of one

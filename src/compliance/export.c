@@ -677,10 +677,13 @@ atp_export_bundle(PG_FUNCTION_ARGS)
 	while (export->given == export->lines.size)
 	{
 		bool		made;
+		int			level;
 
 		CHECK_FOR_INTERRUPTS();
 		SPI_connect();
+		level = atp_nested_begin();	/* for look-ups of predecessors */
 		made = make_lines(export);
+		atp_nested_end(level);
 		SPI_finish();
 		if (!made)
 			SRF_RETURN_DONE(call);

@@ -11,7 +11,6 @@
  */
 #include "delivery/claim.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "common/pg_prng.h"
@@ -32,6 +31,8 @@
 #include "log/sequencer.h"
 #include "pg/errors.h"
 #include "pg/query.h"
+#include "pg/relation.h"
+#include "record/envelope.h"
 #include "record/eventtype.h"
 
 PG_FUNCTION_INFO_V1(atp_claim_events);
@@ -52,24 +53,37 @@ AtpClaimHooks atp_claim_hooks;
 enum							/* columns of the result */
 {
 	OUT_LEASE, OUT_ATTEMPT, OUT_REDELIVERED, OUT_LOG_POSITION, OUT_EVENT_ID, OUT_STREAM, OUT_STREAM_VERSION, OUT_EVENT_TYPE,
-	OUT_PAYLOAD, OUT_METADATA, OUT_OCCURRED_AT, OUT_RECORDED_AT, OUT_SCHEMA_VERSION, OUT_LEASE_UNTIL, OUT_REDELIVERY_OF, OUT_COLUMNS
+	OUT_PAYLOAD, OUT_METADATA, OUT_OCCURRED_AT, OUT_SCHEMA_VERSION, OUT_REDELIVERY_OF, OUT_COLUMNS
 };
 
-typedef struct Claimed
+typedef struct Claimed			/* an event that was leased; it is fetched when the result is given */
 {
-	int64		log_position;
-	HeapTuple	tuple;
+	AtpLogRow	row;
+	int32		attempt;
+	int64		redelivery_of;
 } Claimed;
+
+typedef struct NameHeader		/* room for a text on the stack */
+{
+	char		vl_len_[VARHDRSZ];
+	char		data[ATP_EVENT_TYPE_NAME_MAX];
+} NameHeader;
+
+typedef struct StreamHeader
+{
+	char		vl_len_[VARHDRSZ];
+	char		data[ATP_STREAM_NAME_MAX];
+} StreamHeader;
 
 typedef struct Claim
 {
 	AtpDelivery delivery;
-	TupleDesc	shape;
 	char	   *consumer;
 	pg_uuid_t	lease;
 	TimestampTz lease_until;
 	int			max_count;
 	int			count;
+	int			room;
 	int			partitions;		/* leased */
 	Claimed    *claimed;
 	ArrayType  *positions;		/* NULL, or claim these deferred events */
@@ -78,58 +92,99 @@ typedef struct Claim
 /* ---- Rows of the result ---- */
 
 static void
-take(Claim *claim, const AtpLogRow *row, const AtpFeedEvent *event, int attempt, int64 redelivery_of)
+take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of)
 {
-	Datum		values[OUT_COLUMNS];
-	bool		nulls[OUT_COLUMNS] = {0};
-	AtpEventType type;
-	Claimed    *claimed = &claim->claimed[claim->count++];
+	Claimed    *claimed;
 
-	if (!atp_eventtype_get(row->event_type, &type))
-		elog(ERROR, "event type %d is not registered", row->event_type);
-	values[OUT_LEASE] = UUIDPGetDatum(&claim->lease);
-	values[OUT_ATTEMPT] = Int32GetDatum(attempt);
-	values[OUT_REDELIVERED] = BoolGetDatum(attempt > 1 || redelivery_of != 0);
-	values[OUT_LOG_POSITION] = Int64GetDatum(row->log_position);
-	values[OUT_EVENT_ID] = UUIDPGetDatum(&row->event_id);
-	values[OUT_STREAM] = CStringGetTextDatum(atp_feed_stream_name(row->stream));
-	values[OUT_STREAM_VERSION] = Int64GetDatum(event->stream_version);
-	values[OUT_EVENT_TYPE] = CStringGetTextDatum(type.name);
-	values[OUT_PAYLOAD] = event->payload;
-	nulls[OUT_PAYLOAD] = event->payload_null;
-	values[OUT_METADATA] = event->metadata;
-	nulls[OUT_METADATA] = event->metadata_null;
-	values[OUT_OCCURRED_AT] = TimestampTzGetDatum(event->occurred_at);
-	values[OUT_RECORDED_AT] = TimestampTzGetDatum(event->recorded_at);
-	values[OUT_SCHEMA_VERSION] = Int32GetDatum(event->schema_version);
-	values[OUT_LEASE_UNTIL] = TimestampTzGetDatum(claim->lease_until);
-	values[OUT_REDELIVERY_OF] = Int64GetDatum(redelivery_of);
-	nulls[OUT_REDELIVERY_OF] = redelivery_of == 0;
-	claimed->log_position = row->log_position;
-	claimed->tuple = heap_form_tuple(claim->shape, values, nulls);
+	if (claim->count == claim->room)
+	{
+		claim->room = claim->room == 0 ? 64 : 2 * claim->room;
+		claim->claimed = claim->claimed == NULL ? palloc_array(Claimed, claim->room) :
+			repalloc_array(claim->claimed, Claimed, claim->room);
+	}
+	claimed = &claim->claimed[claim->count++];
+	claimed->row = *row;
+	claimed->attempt = attempt;
+	claimed->redelivery_of = redelivery_of;
 }
 
 static int
 compare_claimed(const void *a, const void *b)
 {
-	int64		left = ((const Claimed *) a)->log_position;
-	int64		right = ((const Claimed *) b)->log_position;
+	int64		left = ((const Claimed *) a)->row.log_position;
+	int64		right = ((const Claimed *) b)->row.log_position;
 
 	return left < right ? -1 : left > right;
 }
 
-/* Hands the rows over in log order, with the token as it came to be. */
-static void
-give(Claim *claim, Tuplestorestate *store)
+/* The name of an event type as text, from a table of its own: the same few are asked for again and again. */
+static Datum
+type_name(int32 key)
 {
+	static struct
+	{
+		int32		key;
+		uint64		generation;
+		NameHeader	text;
+	}			recent[64];
+	int			place = (uint32) key % lengthof(recent);
+	AtpEventType type;
+
+	if (recent[place].key != key || recent[place].generation != atp_relation_generation())
+	{
+		if (!atp_eventtype_get(key, &type))
+			elog(ERROR, "event type %d is not registered", key);
+		recent[place].key = key;
+		recent[place].generation = atp_relation_generation();
+		SET_VARSIZE(&recent[place].text, VARHDRSZ + strlen(type.name));
+		memcpy(recent[place].text.data, type.name, strlen(type.name));
+	}
+	return PointerGetDatum(&recent[place].text);
+}
+
+static void
+give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, ReturnSetInfo *result)
+{
+	Datum		values[OUT_COLUMNS];
+	bool		nulls[OUT_COLUMNS] = {0};
+	StreamHeader stream;
+	const char *name = atp_feed_stream_name(claimed->row.stream);
+	size_t		size = strlen(name);
+
+	SET_VARSIZE(&stream, VARHDRSZ + size);
+	memcpy(stream.data, name, size);
+	values[OUT_LEASE] = UUIDPGetDatum(&claim->lease);
+	values[OUT_ATTEMPT] = Int32GetDatum(claimed->attempt);
+	values[OUT_REDELIVERED] = BoolGetDatum(claimed->attempt > 1 || claimed->redelivery_of != 0);
+	values[OUT_LOG_POSITION] = Int64GetDatum(claimed->row.log_position);
+	values[OUT_EVENT_ID] = UUIDPGetDatum(&claimed->row.event_id);
+	values[OUT_STREAM] = PointerGetDatum(&stream);
+	values[OUT_STREAM_VERSION] = Int64GetDatum(event->stream_version);
+	values[OUT_EVENT_TYPE] = type_name(claimed->row.event_type);
+	values[OUT_PAYLOAD] = event->payload;
+	nulls[OUT_PAYLOAD] = event->payload_null;
+	values[OUT_METADATA] = event->metadata;
+	nulls[OUT_METADATA] = event->metadata_null;
+	values[OUT_OCCURRED_AT] = TimestampTzGetDatum(event->occurred_at);
+	values[OUT_SCHEMA_VERSION] = Int32GetDatum(event->schema_version);
+	values[OUT_REDELIVERY_OF] = Int64GetDatum(claimed->redelivery_of);
+	nulls[OUT_REDELIVERY_OF] = claimed->redelivery_of == 0;
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* Hands the events over in log order. One that is not stored any more stays in the lease, and nobody can have it. */
+static void
+give(Claim *claim, ReturnSetInfo *result)
+{
+	AtpFeedEvent event;
+
 	if (claim->partitions > 1)
 		qsort(claim->claimed, claim->count, sizeof(Claimed), compare_claimed);
 	for (int i = 0; i < claim->count; i++)
 	{
-		HeapTupleHeader header = claim->claimed[i].tuple->t_data;
-
-		memcpy((char *) header + header->t_hoff, &claim->lease, UUID_LEN);	/* the first column, which is never null */
-		tuplestore_puttuple(store, claim->claimed[i].tuple);
+		CHECK_FOR_INTERRUPTS();
+		if (atp_feed_fetch(atp_delivery_feed(&claim->delivery), &claim->claimed[i].row, &event))
+			give_one(claim, &claim->claimed[i], &event, result);
 	}
 }
 
@@ -200,9 +255,8 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 	int			attempts = atp_cursor_attempts(scan->cursor, row->log_position);
 	bool		alone = attempts > 0 && (attempts >= ALONE_AFTER || attempts + 1 >= subscription->max_attempts);
 
-	if (!atp_delivery_fetch(&claim->delivery, row, wanted))
-		return true;			/* removed from the store: nobody can have it */
-	if (subscription->time_to_live > 0 && wanted->event.recorded_at <= now - subscription->time_to_live)
+	if (subscription->time_to_live > 0 && atp_delivery_fetch(&claim->delivery, row, wanted) &&
+		wanted->event.recorded_at <= now - subscription->time_to_live)
 		bury(scan, row, ATP_REASON_TIME, NULL, attempts);
 	else if (attempts >= subscription->max_attempts)
 		bury(scan, row, ATP_REASON_ATTEMPTS, "lease expired", attempts);
@@ -226,7 +280,7 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 		return false;
 	else
 	{
-		take(claim, row, &wanted->event, attempts + 1, 0);
+		take(claim, row, attempts + 1, 0);
 		if (scan->taken++ == 0)
 			scan->first = row->log_position;
 		scan->last = row->log_position;
@@ -250,7 +304,11 @@ look(Look *scan)
 	atp_feed_seek(feed, scan->cursor->acked);
 	while (!scan->ended && rows++ < SCAN_MAX && atp_feed_next(feed, &row) && row.log_position <= until)
 	{
-		if (!atp_cursor_is_settled(scan->cursor, row.log_position))
+		int64		skip = atp_delivery_skip(&claim->delivery, &row, scan->cursor->partition);
+
+		if (skip > 0)
+			atp_feed_seek(feed, skip);
+		else if (!atp_cursor_is_settled(scan->cursor, row.log_position))
 		{
 			switch (atp_delivery_wants(&claim->delivery, &row, scan->cursor->partition, NULL, &wanted))
 			{
@@ -344,7 +402,7 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	row->lease = claim->lease;
 	row->lease_until = claim->lease_until;
 	row->consumer = claim->consumer;
-	take(claim, &log_row, &wanted.event, row->attempts, row->redelivery_of);
+	take(claim, &log_row, row->attempts, row->redelivery_of);
 	return true;
 }
 
@@ -489,7 +547,6 @@ run(Claim *claim)
 	if (!is_allowed(claim))
 		return;
 	claim->lease_until = delivery->now + delivery->subscription->lock_duration;
-	claim->claimed = palloc_array(Claimed, claim->max_count);
 	atp_lease_make(&claim->lease, false);
 	first = first_partition(claim);
 	for (int i = 0; i < delivery->subscription->partitions; i++)
@@ -551,12 +608,9 @@ finish_partitioning(Claim *claim)
 static void
 begin(FunctionCallInfo fcinfo, Claim *claim, int consumer, int tenant)
 {
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	claim->shape = result->setDesc;
 	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
 	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
 					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
@@ -577,10 +631,10 @@ atp_claim_events(PG_FUNCTION_ARGS)
 	run(&claim);
 	if (finish_partitioning(&claim))
 		run(&claim);
+	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	atp_delivery_end(&claim.delivery);
 	if (claim.count == 0)
 		(void) atp_sequencer_attend();	/* so that the next claim finds what is not placed yet */
-	give(&claim, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
 	return (Datum) 0;
 }
 
@@ -598,8 +652,8 @@ atp_claim_deferred_events(PG_FUNCTION_ARGS)
 			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a log position must not be null"));
 		run(&claim);
 	}
+	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	atp_delivery_end(&claim.delivery);
-	give(&claim, ((ReturnSetInfo *) fcinfo->resultinfo)->setResult);
 	return (Datum) 0;
 }
 

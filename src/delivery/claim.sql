@@ -68,9 +68,7 @@ CREATE FUNCTION atp.claim_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
@@ -97,9 +95,7 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT payload json,
 	OUT metadata json,
 	OUT occurred_at timestamptz,
-	OUT recorded_at timestamptz,
 	OUT schema_version int,
-	OUT lease_until timestamptz,
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';

@@ -5,7 +5,9 @@
 #include "access/htup_details.h"
 #include "access/relscan.h"
 #include "access/table.h"
+#include "access/sysattr.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -26,6 +28,9 @@ enum							/* columns of atp_internal.log */
 	COLUMN_LOG_POSITION = 1, COLUMN_EVENT_ID, COLUMN_STREAM, COLUMN_PUBLISHED_AT, COLUMN_TENANT, COLUMN_EVENT_TYPE
 };
 
+#define SKIP_MAX 24				/* rows of a leaf passed over in search of the next event */
+#define LUCK_MAX 64
+#define LUCK_MIN (-8)			/* from here on only the index is asked */
 #define STREAM_COLUMN_NAME 11	/* of atp_internal.stream */
 
 typedef struct Lookup			/* a table, an index of it and a scan that is started over for each key */
@@ -39,9 +44,17 @@ typedef struct Lookup			/* a table, an index of it and a scan that is started ov
 struct AtpFeed
 {
 	Snapshot	snapshot;
-	Lookup		log;			/* by position; positioned at the next row */
+	Lookup		log;			/* by position */
+	TableScanDesc pages;		/* the log in physical order, from a row that the index found; NULL until it is used */
+	TupleTableSlot *page_slot;
+	bool		sought;			/* the next row has to be found by the index */
+	int64		last;			/* position of the last row returned, or sought */
 	Lookup		by_event;		/* the log by event id; opened at first use */
 	Lookup		leaf;			/* the partition used last */
+	TableScanDesc leaf_pages;	/* the same in physical order, from the event fetched last; NULL until it is used */
+	TupleTableSlot *leaf_slot;
+	bool		leaf_ahead;		/* leaf_slot has a row that was looked at and is still ahead */
+	int			leaf_luck;		/* grows with every event found there, falls with every one that was not */
 };
 
 typedef struct StreamName
@@ -74,6 +87,16 @@ close_lookup(Lookup *lookup)
 	lookup->relation = NULL;
 }
 
+static void
+close_leaf_pages(AtpFeed *feed)
+{
+	if (feed->leaf_pages == NULL)
+		return;
+	table_endscan(feed->leaf_pages);
+	ExecDropSingleTupleTableSlot(feed->leaf_slot);
+	feed->leaf_pages = NULL;
+}
+
 AtpFeed *
 atp_feed_begin(Snapshot snapshot)
 {
@@ -87,8 +110,14 @@ atp_feed_begin(Snapshot snapshot)
 void
 atp_feed_end(AtpFeed *feed)
 {
+	close_leaf_pages(feed);
 	close_lookup(&feed->leaf);
 	close_lookup(&feed->by_event);
+	if (feed->pages != NULL)
+	{
+		table_endscan(feed->pages);
+		ExecDropSingleTupleTableSlot(feed->page_slot);
+	}
 	close_lookup(&feed->log);
 	pfree(feed);
 }
@@ -96,10 +125,8 @@ atp_feed_end(AtpFeed *feed)
 void
 atp_feed_seek(AtpFeed *feed, int64 after)
 {
-	ScanKeyData key;
-
-	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after));
-	index_rescan(feed->log.scan, &key, 1, NULL, 0);
+	feed->last = after;
+	feed->sought = true;
 }
 
 static void
@@ -114,13 +141,67 @@ read_log_row(TupleTableSlot *slot, AtpLogRow *row)
 	row->event_type = DatumGetInt32(slot->tts_values[COLUMN_EVENT_TYPE - 1]);
 }
 
+/* Asks the index for the first row after feed->last. */
+static bool
+find_next(AtpFeed *feed, AtpLogRow *row)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(feed->last));
+	index_rescan(feed->log.scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(feed->log.scan, ForwardScanDirection, feed->log.slot))
+		return false;
+	read_log_row(feed->log.slot, row);
+	return true;
+}
+
+/* Puts the physical scan on the row after the one that the index found last. */
+static void
+start_pages(AtpFeed *feed)
+{
+	ItemPointerData from = feed->log.slot->tts_tid;
+	ItemPointerData until;
+
+	ItemPointerSet(&until, MaxBlockNumber, MaxOffsetNumber);
+	ItemPointerSet(&from, ItemPointerGetBlockNumber(&from), ItemPointerGetOffsetNumber(&from) + 1);
+	if (feed->pages == NULL)
+	{
+		feed->page_slot = table_slot_create(feed->log.relation, NULL);
+		feed->pages = table_beginscan_tidrange(feed->log.relation, feed->snapshot, &from, &until);
+	}
+	else
+		table_rescan_tidrange(feed->pages, &from, &until);
+}
+
+/*
+ * The log is insert-only and its positions have no gaps, so the row that follows nearly always follows physically, too. Its position
+ * says whether it does; whenever it does not, the index is asked, and what the index says counts.
+ */
 bool
 atp_feed_next(AtpFeed *feed, AtpLogRow *row)
 {
 	CHECK_FOR_INTERRUPTS();
-	if (!index_getnext_slot(feed->log.scan, ForwardScanDirection, feed->log.slot))
+	if (!feed->sought)
+	{
+		while (table_scan_getnextslot_tidrange(feed->pages, ForwardScanDirection, feed->page_slot))
+		{
+			read_log_row(feed->page_slot, row);
+			if (row->log_position <= feed->last)
+				continue;
+			if (row->log_position > feed->last + 1)
+				break;
+			feed->last++;
+			return true;
+		}
+	}
+	if (!find_next(feed, row))
+	{
+		feed->sought = true;
 		return false;
-	read_log_row(feed->log.slot, row);
+	}
+	feed->last = row->log_position;
+	feed->sought = false;
+	start_pages(feed);
 	return true;
 }
 
@@ -159,6 +240,33 @@ atp_feed_head(AtpFeed *feed)
 	return head;
 }
 
+void
+atp_feed_visit_placed(AtpFeedVisit visit, void *context)
+{
+	Relation	relation = table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock);
+	Relation	index = index_open(atp_relation_oid(ATP_REL_LOG_PK), AccessShareLock);
+	IndexScanDesc scan = atp_compat_index_beginscan(relation, index, SnapshotSelf, 0);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	bool		more = true;
+	AtpLogRow	row;
+
+	index_rescan(scan, NULL, 0, NULL, 0);
+	while (more && index_getnext_slot(scan, BackwardScanDirection, slot))
+	{
+		bool		null;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &null))))
+			break;
+		read_log_row(slot, &row);
+		more = visit(&row, context);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(relation, NoLock);
+}
+
 /* Makes feed->leaf the partition that holds an event id; false: there is none. */
 static bool
 open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
@@ -171,24 +279,83 @@ open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
 		table_close(leaf, NoLock);
 	else
 	{
+		close_leaf_pages(feed);
 		close_lookup(&feed->leaf);
+		feed->leaf_luck = 0;
 		open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot);
 	}
 	return true;
+}
+
+/*
+ * A leaf fills in the order of writing, which is nearly that of the log: the next event usually stands a few rows further on. NULL: it
+ * does not, or this leaf was filled by many writers at once and it is not worth looking.
+ */
+static TupleTableSlot *
+find_physically(AtpFeed *feed, const pg_uuid_t *event_id)
+{
+	if (feed->leaf_pages == NULL || feed->leaf_luck <= LUCK_MIN)
+		return NULL;
+	for (int i = 0; i < SKIP_MAX; i++)
+	{
+		bool		null;
+		int			order;
+
+		if (!feed->leaf_ahead && !table_scan_getnextslot_tidrange(feed->leaf_pages, ForwardScanDirection, feed->leaf_slot))
+			break;
+		feed->leaf_ahead = false;
+		order = memcmp(DatumGetUUIDP(slot_getattr(feed->leaf_slot, ATP_EVENT_ID, &null))->data, event_id->data, UUID_LEN);
+		if (order == 0)
+		{
+			feed->leaf_luck = Min(feed->leaf_luck + 1, LUCK_MAX);
+			return feed->leaf_slot;
+		}
+		feed->leaf_ahead = order > 0;
+		if (order > 0)
+			break;
+	}
+	feed->leaf_luck--;
+	return NULL;
+}
+
+static TupleTableSlot *
+find_by_index(AtpFeed *feed, const pg_uuid_t *event_id)
+{
+	TupleTableSlot *slot = feed->leaf.slot;
+	ItemPointerData from;
+	ItemPointerData until;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	index_rescan(feed->leaf.scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(feed->leaf.scan, ForwardScanDirection, slot))
+		return NULL;
+	if (feed->leaf_luck <= LUCK_MIN)
+		return slot;
+	ItemPointerSet(&from, ItemPointerGetBlockNumber(&slot->tts_tid), ItemPointerGetOffsetNumber(&slot->tts_tid) + 1);
+	ItemPointerSet(&until, MaxBlockNumber, MaxOffsetNumber);
+	feed->leaf_ahead = false;
+	if (feed->leaf_pages != NULL)
+		table_rescan_tidrange(feed->leaf_pages, &from, &until);
+	else
+	{
+		feed->leaf_slot = table_slot_create(feed->leaf.relation, NULL);
+		feed->leaf_pages = table_beginscan_tidrange(feed->leaf.relation, feed->snapshot, &from, &until);
+	}
+	return slot;
 }
 
 bool
 atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 {
 	TupleTableSlot *slot;
-	ScanKeyData key;
 
 	if (!open_leaf(feed, &row->event_id))
 		return false;
-	slot = feed->leaf.slot;
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&row->event_id));
-	index_rescan(feed->leaf.scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(feed->leaf.scan, ForwardScanDirection, slot))
+	slot = find_physically(feed, &row->event_id);
+	if (slot == NULL)
+		slot = find_by_index(feed, &row->event_id);
+	if (slot == NULL)
 		return false;
 	slot_getsomeattrs(slot, ATP_EVENT_METADATA);
 	event->stream_version = DatumGetInt64(slot->tts_values[ATP_EVENT_STREAM_VERSION - 1]);

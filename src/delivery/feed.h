@@ -52,6 +52,10 @@ extern bool atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *ev
 /* The last position of the log, 0 where it is empty. */
 extern int64 atp_feed_head(AtpFeed *feed);
 
+/* Visits the log rows that this transaction has placed, the last one first, until the function returns false. */
+typedef bool (*AtpFeedVisit) (const AtpLogRow *row, void *context);
+extern void atp_feed_visit_placed(AtpFeedVisit visit, void *context);
+
 /* The name of a stream, terminated, from a per-backend cache: lives until the next call. Empty where there is no such stream. */
 extern const char *atp_feed_stream_name(int64 stream);
 

@@ -120,6 +120,29 @@ find_partition(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted, i
 	return true;
 }
 
+int64
+atp_delivery_skip(const AtpDelivery *delivery, const AtpLogRow *row, int partition)
+{
+	int			partitions = delivery->subscription->partitions;
+	int64		stripe = row->log_position / STRIPE;
+	int			ahead = (partition - (int) (stripe % partitions) + partitions) % partitions;
+
+	if (delivery->subscription->order_key != ATP_ORDER_NONE || ahead == 0)
+		return 0;
+	return (stripe + ahead) * STRIPE - 1;
+}
+
+bool
+atp_delivery_place(AtpDelivery *delivery, const AtpLogRow *row, int64 *key, int *partition)
+{
+	AtpWanted	wanted = {0};
+
+	if (!find_partition(delivery, row, &wanted, partition) || !atp_delivery_fetch(delivery, row, &wanted))
+		return false;
+	*key = wanted.key;
+	return true;
+}
+
 AtpFilterVerdict
 atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted)
 {

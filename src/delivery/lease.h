@@ -49,6 +49,15 @@ typedef struct AtpWanted		/* what one look at a log row found out */
 /* Whether a log row is the subscription's and of the partition (-1: of any; then *found gets it). */
 extern AtpFilterVerdict atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted);
 
+/*
+ * Without an order key positions are cut into stripes: the last position before the partition's next stripe, for a row that is not in
+ * one of its own; 0 where the order key does not say.
+ */
+extern int64 atp_delivery_skip(const AtpDelivery *delivery, const AtpLogRow *row, int partition);
+
+/* The spread order key of a row and its partition, whatever the filter says; false: the event is not stored any more. */
+extern bool atp_delivery_place(AtpDelivery *delivery, const AtpLogRow *row, int64 *key, int *partition);
+
 /* Fills in wanted->event if it is not; false: the event is not stored any more. */
 extern bool atp_delivery_fetch(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted);
 

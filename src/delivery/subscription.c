@@ -10,6 +10,7 @@
 #include "commands/trigger.h"
 #include "common/pg_prng.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -292,58 +293,110 @@ load(int32 tenant, const char *name)
 	return one;
 }
 
-AtpSubscription *
-atp_subscription_open(int32 tenant, const char *name)
+/* NULL: there is none. */
+static AtpSubscription *
+find(int32 tenant, const char *name)
 {
-	AtpSubscription *one = NULL;
 	Key			key = {0};
 	Entry	   *entry;
 
 	(void) atp_relation_oid(ATP_REL_SUBSCRIPTION);
 	prepare_cache();
-	if (strlen(name) <= ATP_SUBSCRIPTION_NAME_MAX)
-	{
-		key.tenant = tenant;
-		strlcpy(key.name, name, sizeof(key.name));
-		entry = hash_search(cache, &key, HASH_FIND, NULL);
-		if (entry != NULL && atp_subscription_is_current(entry->subscription))
-			return entry->subscription;
-		if (entry != NULL)
-			drop_entry(entry);
-		one = load(tenant, name);
-	}
+	if (strlen(name) > ATP_SUBSCRIPTION_NAME_MAX)
+		return NULL;
+	key.tenant = tenant;
+	strlcpy(key.name, name, sizeof(key.name));
+	entry = hash_search(cache, &key, HASH_FIND, NULL);
+	if (entry != NULL && atp_subscription_is_current(entry->subscription))
+		return entry->subscription;
+	if (entry != NULL)
+		drop_entry(entry);
+	return load(tenant, name);
+}
+
+AtpSubscription *
+atp_subscription_open(int32 tenant, const char *name)
+{
+	AtpSubscription *one = find(tenant, name);
+
 	if (one == NULL)
 		ereport(ERROR, errcode(ATP_ERR_SUBSCRIPTION_NOT_FOUND), errmsg("subscription \"%s\" does not exist", name),
 				errhint("Make it with atp.create_subscription; atp.list_subscriptions() shows those of the tenant."));
 	return one;
 }
 
-void
-atp_subscription_each(AtpSubscriptionVisit visit, void *context)
+/* The keys of all subscriptions, or of those to be announced, in the current memory context. */
+static List *
+list_keys(bool announced)
 {
 	Relation	relation = table_open(atp_relation_oid(ATP_REL_SUBSCRIPTION), AccessShareLock);
 	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, SnapshotSelf, 0, NULL);
+	TupleDesc	shape = RelationGetDescr(relation);
 	List	   *keys = NIL;
-	ListCell   *cell;
 	HeapTuple	tuple;
 	bool		null;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Key		   *key = palloc0(sizeof(Key));
+		Key		   *key;
 
-		key->tenant = DatumGetInt32(heap_getattr(tuple, COLUMN_TENANT + 1, RelationGetDescr(relation), &null));
-		strlcpy(key->name, TextDatumGetCString(heap_getattr(tuple, COLUMN_NAME + 1, RelationGetDescr(relation), &null)), sizeof(key->name));
+		if (announced && !DatumGetBool(heap_getattr(tuple, COLUMN_NOTIFY + 1, shape, &null)))
+			continue;
+		key = palloc0(sizeof(Key));
+		key->tenant = DatumGetInt32(heap_getattr(tuple, COLUMN_TENANT + 1, shape, &null));
+		strlcpy(key->name, TextDatumGetCString(heap_getattr(tuple, COLUMN_NAME + 1, shape, &null)), sizeof(key->name));
 		keys = lappend(keys, key);
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
+	return keys;
+}
+
+static void
+visit_keys(List *keys, AtpSubscriptionVisit visit, void *context)
+{
+	ListCell   *cell;
+
 	foreach(cell, keys)
 	{
 		Key		   *key = lfirst(cell);
+		AtpSubscription *one = find(key->tenant, key->name);
 
-		visit(atp_subscription_open(key->tenant, key->name), context);
+		CHECK_FOR_INTERRUPTS();
+		if (one != NULL)
+			visit(one, context);
 	}
+}
+
+void
+atp_subscription_each(AtpSubscriptionVisit visit, void *context)
+{
+	visit_keys(list_keys(false), visit, context);
+}
+
+void
+atp_subscription_each_announced(AtpSubscriptionVisit visit, void *context)
+{
+	static MemoryContext memory;	/* of the list */
+	static List *keys;
+	static uint64 as_of;		/* generation; 0: nothing is remembered */
+
+	(void) atp_relation_oid(ATP_REL_SUBSCRIPTION);
+	prepare_cache();
+	if (as_of != generation)
+	{
+		MemoryContext before;
+
+		if (memory == NULL)
+			memory = AllocSetContextCreate(TopMemoryContext, "atp announced subscriptions", ALLOCSET_SMALL_SIZES);
+		MemoryContextReset(memory);
+		as_of = 0;
+		before = MemoryContextSwitchTo(memory);
+		keys = list_keys(true);
+		MemoryContextSwitchTo(before);
+		as_of = generation;
+	}
+	visit_keys(keys, visit, context);
 }
 
 /* Trigger: the table changed. */

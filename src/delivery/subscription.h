@@ -62,9 +62,12 @@ extern AtpSubscription *atp_subscription_open(int32 tenant, const char *name);
 
 extern bool atp_subscription_is_current(const AtpSubscription *subscription);
 
-/* Calls a function for each subscription of the database, compiled; used by the log's trigger. */
+/* Calls a function for each subscription of the database, compiled. */
 typedef void (*AtpSubscriptionVisit) (AtpSubscription *subscription, void *context);
 extern void atp_subscription_each(AtpSubscriptionVisit visit, void *context);
+
+/* The same for those that want to be announced; the answer is remembered. */
+extern void atp_subscription_each_announced(AtpSubscriptionVisit visit, void *context);
 
 /* Reads a backoff policy {initial, maximum, factor, jitter}; NULL gives the default. Raises TP306. */
 extern void atp_subscription_read_backoff(Jsonb *policy, AtpBackoff *backoff);

@@ -83,9 +83,9 @@ static Store stores[MAX_STORES];	/* direct-mapped by OID */
 static void
 relation_changed(Datum argument, Oid relation)
 {
-	bool		ours = relation == InvalidOid;
+	bool		ours = relation == InvalidOid || !oids_valid;	/* not known which are ours: it may be */
 
-	for (int i = 0; oids_valid && !ours && i < ATP_REL_COUNT; i++)
+	for (int i = 0; !ours && i < ATP_REL_COUNT; i++)
 		ours = oids[i] == relation;
 	if (ours)
 	{
@@ -258,6 +258,7 @@ insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 		IndexInfo  *info = store->infos[i];
 		IndexUniqueCheck check = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 
+		atp_compat_index_insert_begin(index, info);
 		for (int row = 0; info->ii_ReadyForInserts && row < count; row++)
 		{
 			Datum		values[INDEX_MAX_KEYS];
@@ -266,6 +267,7 @@ insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 			FormIndexDatum(info, slots[row], NULL, values, nulls);
 			index_insert(index, values, nulls, &slots[row]->tts_tid, relation, check, false, info);
 		}
+		atp_compat_index_insert_end(index, info);
 		index_close(index, NoLock);
 	}
 }

@@ -10,6 +10,8 @@
 #include "delivery/handler.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
+#include "delivery/schedule.h"
+#include "delivery/status.h"
 #include "log/sequencer.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
@@ -55,6 +57,7 @@ _PG_init(void)
 	atp_append_init();
 	atp_ingest_view_init();
 	atp_sequencer_init();
+	atp_status_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
 	atp_nightly_init();
@@ -64,6 +67,7 @@ _PG_init(void)
 	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("leaf", 500, atp_leaf_work);
 	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
+	atp_worker_add_job("schedule", ATP_SCHEDULE_PERIOD, atp_schedule_work);
 	atp_worker_add_job("nightly", 30000, atp_nightly_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;

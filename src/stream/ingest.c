@@ -13,6 +13,7 @@
 #include "core/bytes.h"
 #include "core/hash.h"
 #include "pg/canonical.h"
+#include "pg/compat.h"
 #include "pg/errors.h"
 #include "pg/query.h"
 #include "record/tenant.h"

@@ -181,7 +181,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
 'Ingest an array of items: keep the good, quarantine the bad, list each.
-An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event; the names that AuditEventReceived has for them (Actor, Timestamp ...) are taken too. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
 Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
 Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
 REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
@@ -280,6 +280,25 @@ event_id names the AuditEventValidationFailed; record is the corrected item, NUL
 Raises: TP253 (no such item), TP202, TP203 (tenant).';
 REVOKE ALL ON FUNCTION atp.reingest_event(uuid, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.reingest_event(uuid, jsonb, text) TO atp_admin;
+
+CREATE FUNCTION atp.purge_ingestion(older_than interval DEFAULT '90 days', tenant text DEFAULT NULL, OUT batches bigint, OUT items bigint)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	opened int := atp_internal.open_tenant(purge_ingestion.tenant);
+	until timestamptz := clock_timestamp() - purge_ingestion.older_than;
+BEGIN
+	DELETE FROM atp_internal.ingest_batch b WHERE b.tenant = opened AND b.completed_at < until;
+	GET DIAGNOSTICS batches = ROW_COUNT;
+	DELETE FROM atp_internal.quarantine q WHERE q.tenant = opened AND q.resolved_at < until;
+	GET DIAGNOSTICS items = ROW_COUNT;
+END $$;
+COMMENT ON FUNCTION atp.purge_ingestion(interval, text) IS
+'Forget batches and resolved items of the quarantine that are older.
+Returns how many. The events stay; what goes is by what a repeated batch is recognised, and the list of what became of each item. Open items of the quarantine stay.
+Raises: TP202 (no such tenant).';
+REVOKE ALL ON FUNCTION atp.purge_ingestion(interval, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.purge_ingestion(interval, text) TO atp_admin;
 
 -- COPY and INSERT: rows of text, so that not even one that is no JSON ends the statement.
 CREATE VIEW atp.ingest AS

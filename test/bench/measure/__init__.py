@@ -1,5 +1,5 @@
 """The measurements, in the order in which they run. Each takes the bench and adds tables and aims to its report."""
-from measure import append, batch, hot, latency, log, size, store
+from measure import append, batch, delivery, hot, latency, log, size, store
 
 ALL = {
     'append': append.many_streams,
@@ -13,5 +13,6 @@ ALL = {
     'latency': latency.wake_up,
     'read': store.read,
     'verify': store.verify,
+    'delivery': delivery.consume,
     'size': size.bytes_per_event,
 }
