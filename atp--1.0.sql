@@ -326,11 +326,12 @@ is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 
 
 -- ==== src/pg/worker.sql ====
 -- The background worker, as far as SQL can see it.
-CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
+CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean, OUT behind boolean)
+	RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
 COMMENT ON FUNCTION atp_internal.worker_status() IS
 'Describe this database''s worker.
-alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
 -- ==== src/record/tenant.sql ====
@@ -5810,7 +5811,7 @@ GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_st
 
 CREATE VIEW atp.sequencer_status AS
 	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
-		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled, w.behind
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
@@ -5821,6 +5822,7 @@ COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background w
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+COMMENT ON COLUMN atp.sequencer_status.behind IS 'True while appends are slowed down because the log is behind by more than atp.worker_max_lag.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/log/readlog.sql ====
