@@ -328,11 +328,12 @@ is verified: see note_verify. The size can exceed bigint; the root of a SHA-256 
 
 -- ==== src/pg/worker.sql ====
 -- The background worker, as far as SQL can see it.
-CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean) RETURNS record
+CREATE FUNCTION atp_internal.worker_status(OUT alive boolean, OUT pid int, OUT preloaded boolean, OUT enabled boolean, OUT behind boolean)
+	RETURNS record
 	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_worker_status';
 COMMENT ON FUNCTION atp_internal.worker_status() IS
 'Describe this database''s worker.
-alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting. alive is false on a standby, which has no worker.';
+alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
 -- ==== src/record/tenant.sql ====
@@ -5140,7 +5141,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
 'Ingest an array of items: keep the good, quarantine the bad, list each.
-An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event; the names that AuditEventReceived has for them (Actor, Timestamp ...) are taken too. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
 Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
 Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
 REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;
@@ -5812,7 +5813,7 @@ GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_st
 
 CREATE VIEW atp.sequencer_status AS
 	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
-		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled, w.behind
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
@@ -5823,6 +5824,7 @@ COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background w
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+COMMENT ON COLUMN atp.sequencer_status.behind IS 'True while appends are slowed down because the log is behind by more than atp.worker_max_lag.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/log/readlog.sql ====

@@ -88,3 +88,8 @@ ALTER TABLE guard_own ADD b int;
 DROP TABLE guard_own;
 ROLLBACK;
 SELECT count(*) FROM atp.events WHERE stream = 'Guarded-1';
+
+\echo # where nothing can be written
+BEGIN READ ONLY;
+SELECT atp.append_event('Guarded-1', 'GuardTested');
+ROLLBACK;

@@ -36,7 +36,7 @@ SELECT accepted, event_id = :'id' AS own_id, deduplicated FROM atp.ingest_event(
 SELECT accepted, event_id = :'id' AS own_id, deduplicated FROM atp.ingest_event('bob', 'paid', 'invoice-1', '{"sum": 3}', event_id => :'id');
 
 -- a batch: good kept, bad quarantined, each listed
-\set batch '[{"actor": "carol", "action": "opened", "resource": "door-1", "payload": {"n": 1}}, {"actor": "carol", "action": "opened"}, 7, {"actor": "carol", "action": "opened", "resource": "door-2", "occurred_at": "2026-02-30T00:00:00Z"}, {"actor": "carol", "action": "closed", "resource": "door-1", "occurred_at": "2026-02-28T23:59:60.5-01:00"}, {"actor": 1, "Actor": "carol", "action": "opened", "resource": "door-1", "payload": null}]'
+\set batch '[{"actor": "carol", "action": "opened", "resource": "door-1", "payload": {"n": 1}}, {"actor": "carol", "action": "opened"}, 7, {"actor": "carol", "action": "opened", "resource": "door-2", "occurred_at": "2026-02-30T00:00:00Z"}, {"actor": "carol", "action": "closed", "resource": "door-1", "occurred_at": "2026-02-28T23:59:60.5-01:00"}, {"actor": 1, "agent": "carol", "action": "opened", "resource": "door-1", "payload": null}]'
 SELECT item, accepted, stream ~ '^atp.Quarantine-' AS quarantined, stream_version, deduplicated, errors FROM atp.ingest_batch(:'batch', 'doors.json');
 SELECT item, accepted, stream_version, deduplicated FROM atp.ingest_batch(:'batch', 'doors.json');
 SELECT source, event_count, success_count, failure_count FROM atp.ingest_batches;

@@ -1,6 +1,6 @@
 -- Ingestion: an item that raises is found and set aside, the rest is kept in order; events meet their schemas; repetitions; privileges.
 BEGIN;
-SELECT plan(49);
+SELECT plan(51);
 SET LOCAL atp.schema_format_assertion = on;
 SELECT atp.onboard_tenant('t');
 SET LOCAL atp.tenant = 't';
@@ -86,6 +86,14 @@ SELECT matches(atp_internal.ingest_batch_id('a', atp_internal.ingest_digest('[]'
 SELECT results_eq($$SELECT * FROM atp.purge_ingestion('1 hour')$$, 'VALUES (0::bigint, 0::bigint)');
 SELECT results_eq($$SELECT * FROM atp.purge_ingestion('-1 minute')$$, 'VALUES (6::bigint, 0::bigint)');
 SELECT is((SELECT count(*) FROM atp.list_quarantine(NULL)), 1130::bigint);
+
+-- Members under the names that the event has for them; not under both, and not under names cut short.
+SELECT accepted FROM atp.ingest_batch('[{"Actor": "a", "Action": "b", "Resource": "pascal-1", "Payload": {"n": 1}, "Timestamp": "2026-01-01T00:00:00Z",
+	"Metadata": null}]', 'pascal');
+SELECT is((SELECT payload - 'EventId' FROM atp.events WHERE stream = 'pascal-1'), '{"Actor": "a", "Action": "b", "Resource": "pascal-1", "Payload": {"n": 1},
+	"TenantId": "t", "Timestamp": "2026-01-01T00:00:00.000000Z"}');
+SELECT is((SELECT array_agg(e ->> 'Location' ORDER BY e ->> 'Location') FROM atp.ingest_batch('[{"Actor": "a", "actor": "a", "action": "b", "resource": "c-1", "actor of a very long name, longer than any": 1, "ääääääääääääääääääääääää": 1}]',
+	'twice') i, jsonb_array_elements(i.errors) e), '{/actor,"/actor of a very long name, long",/äääääääääääääää}');
 
 -- What is no item's fault is raised.
 SELECT throws_ok($$SELECT atp.ingest_event('a', 'b', 'c-1', tenant => 'nobody')$$, 'TP202');

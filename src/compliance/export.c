@@ -677,13 +677,24 @@ atp_export_bundle(PG_FUNCTION_ARGS)
 	while (export->given == export->lines.size)
 	{
 		bool		made;
+		int			level;
 
 		CHECK_FOR_INTERRUPTS();
 		SPI_connect();
+		level = atp_nested_begin();	/* for look-ups of predecessors */
 		made = make_lines(export);
+		atp_nested_end(level);
 		SPI_finish();
 		if (!made)
+		{
+			if (export->digest != NULL)
+			{
+				/* the export goes now, before its expression context does */
+				UnregisterExprContextCallback(((ReturnSetInfo *) fcinfo->resultinfo)->econtext, free_digest, PointerGetDatum(export));
+				free_digest(PointerGetDatum(export));
+			}
 			SRF_RETURN_DONE(call);
+		}
 	}
 	begin = (const char *) export->lines.data + export->given;
 	end = memchr(begin, '\n', export->lines.size - export->given);

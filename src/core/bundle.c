@@ -376,7 +376,8 @@ probe(AtpBuf *table, uint64_t places, const uint8_t stream_uid[16])
 static bool
 grow_links(AtpBundleVerifier *v)
 {
-	uint64_t	places = v->links_places == 0 ? 1024 : v->links_places * 2;
+	uint64_t	least = ATP_BUNDLE_STREAMS < 1024 ? ATP_BUNDLE_STREAMS : 1024;
+	uint64_t	places = v->links_places == 0 ? least : v->links_places * 2;
 	AtpLinkEntry *old = (AtpLinkEntry *) (void *) v->links.data;
 	AtpBuf		table = v->links_spare;
 

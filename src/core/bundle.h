@@ -14,7 +14,9 @@
 #include "core/bundleline.h"
 
 #define ATP_BUNDLE_KEYS_MAX 32
+#ifndef ATP_BUNDLE_STREAMS
 #define ATP_BUNDLE_STREAMS 1048576	/* in the table of links: a power of two, three quarters are used; 64 bytes each */
+#endif
 
 typedef enum AtpVerdictCode		/* the exit codes of atp-verify */
 {

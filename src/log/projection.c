@@ -23,6 +23,7 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -285,6 +286,51 @@ begin_by_key(Relation relation, Relation index, Snapshot snapshot)
 	return atp_compat_index_beginscan(relation, index, snapshot, 2);
 }
 
+/*
+ * Where this backend last wrote the rows of streams, direct-mapped. A hint: rolled back, written over by another tick or moved, the
+ * row is looked for by index. It spares the sequencer the versions that nobody may remove while a snapshot is held open: through the
+ * index every tick would wade through those that all ticks before it have left of a stream.
+ */
+#define PLACES 4096
+
+typedef struct Place
+{
+	StreamKey	key;
+	ItemPointerData row;
+} Place;
+
+static Place *places;
+
+static Place *
+place_of(const StreamKey *key)
+{
+	if (places == NULL)
+		places = MemoryContextAllocZero(TopMemoryContext, sizeof(Place) * PLACES);
+	return &places[((uint64) key->stream * 31 + (uint32) key->tenant) % PLACES];
+}
+
+static void
+remember_place(const StreamKey *key, const ItemPointerData *row)
+{
+	Place	   *place = place_of(key);
+
+	place->key = *key;
+	place->row = *row;
+}
+
+/* Fetches the row of a stream from where it was written last; false: it is not there. */
+static bool
+fetch_by_place(Relation relation, BlockNumber blocks, const StreamKey *key, TupleTableSlot *slot)
+{
+	Place	   *place = place_of(key);
+
+	if (memcmp(&place->key, key, sizeof(StreamKey)) != 0 || ItemPointerGetBlockNumberNoCheck(&place->row) >= blocks ||
+		!table_tuple_fetch_row_version(relation, &place->row, SnapshotSelf, slot))
+		return false;
+	slot_getallattrs(slot);
+	return DatumGetInt64(slot->tts_values[STREAM_KEY]) == key->stream && DatumGetInt32(slot->tts_values[STREAM_TENANT]) == key->tenant;
+}
+
 /* Fetches the row of a stream from a table with a unique index on (stream, tenant). */
 static bool
 fetch_by_key(IndexScanDesc scan, const StreamKey *key, TupleTableSlot *slot)
@@ -326,6 +372,7 @@ update_stream(Relation relation, TupleTableSlot *old, const StreamSum *sum)
 		elog(ERROR, "row %lld of the stream projection was changed by another", (long long) sum->key.stream);
 	if (atp_compat_update_needs_indexes(indexes))
 		atp_relation_index_insert(relation, slot);
+	remember_place(&sum->key, &slot->tts_tid);
 	ExecDropSingleTupleTableSlot(slot);
 }
 
@@ -379,6 +426,7 @@ write_sums(Projector *projector, StreamSum **sums, long count)
 	Relation	stream_index = index_open(atp_relation_oid(ATP_REL_STREAM_PK), AccessShareLock);
 	TupleTableSlot *old = table_slot_create(projection, NULL);
 	TupleTableSlot *head = table_slot_create(stream, NULL);
+	BlockNumber blocks = RelationGetNumberOfBlocks(projection);	/* a rebuilt table may be shorter than it was */
 	IndexScanDesc by_key = begin_by_key(projection, index, SnapshotSelf);
 	IndexScanDesc head_by_key = begin_by_key(stream, stream_index, projector->snapshot);
 	TupleTableSlot *fresh[SLICE];
@@ -386,7 +434,7 @@ write_sums(Projector *projector, StreamSum **sums, long count)
 
 	for (long i = 0; i < count; i++)
 	{
-		if (fetch_by_key(by_key, &sums[i]->key, old))
+		if (fetch_by_place(projection, blocks, &sums[i]->key, old) || fetch_by_key(by_key, &sums[i]->key, old))
 			update_stream(projection, old, sums[i]);
 		else
 		{

@@ -92,6 +92,7 @@ static struct
 	int			count;
 	int			next;
 	bool		complete;		/* the window ends with the last row */
+	TimestampTz begun_at;		/* when the window was taken; 0: by another backend */
 }			kept;
 
 static int	slice_size = 10000;
@@ -243,6 +244,7 @@ forget_all(void)
 	forget_rows();
 	kept.tick = NULL;
 	kept.mark = NULL;
+	kept.begun_at = 0;
 }
 
 /* Says whether what is kept belongs to the state; forgets it otherwise. */
@@ -402,6 +404,7 @@ tick(int64 *head, bool *more)
 	{
 		from = atp_mark_copy(kept.mark);
 		upto = atp_mark_take(snapshot);
+		kept.begun_at = GetCurrentTimestamp();
 		collect(from, upto, state.floor_seq, snapshot);
 	}
 	else
@@ -414,6 +417,8 @@ tick(int64 *head, bool *more)
 	UnregisterSnapshot(snapshot);
 	placed = place_slice(&state, from, upto);
 	*head = state.head + placed;
+	if (kept.mark != NULL && kept.begun_at != 0)
+		atp_worker_report_lag((GetCurrentTimestamp() - kept.begun_at) / 1000);
 	*more = kept.mark == NULL || (resumed && placed == 0);
 	return placed;
 }

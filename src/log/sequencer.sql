@@ -79,7 +79,7 @@ GRANT EXECUTE ON FUNCTION atp_internal.sequencer_state(), atp_internal.worker_st
 
 CREATE VIEW atp.sequencer_status AS
 	SELECT s.head, s.published_at, s.in_work, s.fault, w.alive AS worker_alive, w.pid AS worker_pid,
-		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled
+		w.preloaded AS worker_preloaded, w.enabled AS worker_enabled, w.behind
 	FROM atp_internal.sequencer_state() s, atp_internal.worker_status() w;
 COMMENT ON VIEW atp.sequencer_status IS 'Show how far the log has come and whether anyone drives it.';
 COMMENT ON COLUMN atp.sequencer_status.head IS 'Last position given; 0: none.';
@@ -90,4 +90,5 @@ COMMENT ON COLUMN atp.sequencer_status.worker_alive IS 'Whether the background w
 COMMENT ON COLUMN atp.sequencer_status.worker_pid IS 'Its process.';
 COMMENT ON COLUMN atp.sequencer_status.worker_preloaded IS 'Whether the library is in shared_preload_libraries.';
 COMMENT ON COLUMN atp.sequencer_status.worker_enabled IS 'Setting atp.worker_enabled.';
+COMMENT ON COLUMN atp.sequencer_status.behind IS 'True while appends are slowed down because the log is behind by more than atp.worker_max_lag.';
 GRANT SELECT ON atp.sequencer_status TO atp_reader, atp_auditor, atp_admin;

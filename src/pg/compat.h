@@ -4,16 +4,23 @@
 
 #include "postgres.h"
 
+#include "access/amapi.h"
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/rel.h"
 
 /* 16 moved the macros of variable-length data out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/* 18 says it in front of a declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn _Noreturn
 #endif
 
 /* 18: a scan may report its index searches. */
@@ -46,6 +53,27 @@ typedef TU_UpdateIndexes AtpUpdateIndexes;
 typedef bool AtpUpdateIndexes;
 #define atp_compat_update_needs_indexes(indexes) (indexes)
 #endif
+
+/*
+ * From 17 an access method may keep what it needs for inserting (BRIN: pinned pages) in the IndexInfo until it is told that the
+ * insertions are over. What an ERROR has left there is forgotten first: the pins went with their transaction.
+ */
+static inline void
+atp_compat_index_insert_begin(Relation index, IndexInfo *info)
+{
+#if PG_VERSION_NUM >= 170000
+	if (index->rd_indam->aminsertcleanup != NULL)
+		info->ii_AmCache = NULL;
+#endif
+}
+
+static inline void
+atp_compat_index_insert_end(Relation index, IndexInfo *info)
+{
+#if PG_VERSION_NUM >= 170000
+	index_insert_cleanup(index, info);
+#endif
+}
 
 /* May the role execute the function? */
 static inline bool

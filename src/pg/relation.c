@@ -258,6 +258,7 @@ insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 		IndexInfo  *info = store->infos[i];
 		IndexUniqueCheck check = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 
+		atp_compat_index_insert_begin(index, info);
 		for (int row = 0; info->ii_ReadyForInserts && row < count; row++)
 		{
 			Datum		values[INDEX_MAX_KEYS];
@@ -266,6 +267,7 @@ insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 			FormIndexDatum(info, slots[row], NULL, values, nulls);
 			index_insert(index, values, nulls, &slots[row]->tts_tid, relation, check, false, info);
 		}
+		atp_compat_index_insert_end(index, info);
 		index_close(index, NoLock);
 	}
 }

@@ -51,6 +51,7 @@
 #define LOOK_INTERVAL 1000		/* ms for which a look at the lock is remembered */
 #define LINGER 1500				/* ms between giving up the lock and the last look, > LOOK_INTERVAL */
 #define POLL_INTERVAL 1000		/* ms between rounds of an idle worker */
+#define MAX_THROTTLE 50			/* ms that an append is slowed down by at most */
 #define MAX_JOBS 16
 #define MAX_BACKOFF 30000
 #define SAME_ERROR_INTERVAL 60000	/* ms for which a repeated error is not logged again */
@@ -58,6 +59,7 @@
 static int	worker_idle_timeout = 60;
 static bool worker_enabled = true;
 static double worker_delay = 1.0;
+static int	worker_max_lag = 10000;
 
 typedef struct Job
 {
@@ -83,6 +85,7 @@ static struct
 	int64		started_at;		/* when this backend last got a worker started */
 	int64		refused_at;		/* when no slot was free */
 	int64		searched_at;	/* when the processes were last searched for the latch */
+	int			throttle;		/* ms to sleep before an append */
 }			known;
 
 static bool serving = false;	/* this process is a worker in its main loop */
@@ -119,13 +122,13 @@ atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run)
 
 /* ==== For those who need a worker ==== */
 
-/* Says whether a worker holds this database's lock now. */
+/* Says whether anybody holds a lock of this database now. */
 static bool
-lock_is_held(void)
+lock_is_held(AtpLock which)
 {
 	LOCKTAG		tag;
 
-	atp_lock_tag(&tag, ATP_LOCK_WORKER);
+	atp_lock_tag(&tag, which);
 	return LockWaiterCount(&tag) > 0;	/* holders count, too */
 }
 
@@ -183,14 +186,16 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 static bool
 look_for_worker(int64 now)
 {
-	if (lock_is_held())
+	if (lock_is_held(ATP_LOCK_WORKER))
 	{
 		if (!known_is_current())
 			search_worker(now);
 		known.looked_at = now;
+		known.throttle = lock_is_held(ATP_LOCK_BEHIND) ? Min(Max(known.throttle * 2, 1), MAX_THROTTLE) : known.throttle / 2;
 		return true;
 	}
 	known.proc = NULL;
+	known.throttle = 0;
 	if (!worker_enabled || RecoveryInProgress() || now - known.refused_at < LOOK_INTERVAL)
 		return false;
 	if (now - known.started_at < LOOK_INTERVAL)
@@ -232,6 +237,16 @@ atp_worker_wake(void)
 		SetLatch(&known.proc->procLatch);
 }
 
+void
+atp_worker_throttle(void)
+{
+	if (known.throttle > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(known.throttle * 1000L);
+	}
+}
+
 /* ==== The worker: locks, transactions ==== */
 
 /* Takes the lock that makes this process the worker; false when another has it. */
@@ -251,6 +266,24 @@ release_worker_lock(void)
 
 	atp_lock_tag(&tag, ATP_LOCK_WORKER);
 	LockRelease(&tag, ExclusiveLock, true);
+}
+
+void
+atp_worker_report_lag(int64 ms)
+{
+	static bool behind = false;
+	LOCKTAG		tag;
+
+	if (!serving)
+		return;
+	atp_lock_tag(&tag, ATP_LOCK_BEHIND);
+	if (!behind && worker_max_lag > 0 && ms > worker_max_lag)
+		behind = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	else if (behind && (worker_max_lag == 0 || ms < worker_max_lag / 2))
+	{
+		LockRelease(&tag, ExclusiveLock, true);
+		behind = false;
+	}
 }
 
 /* Says whether someone holds or awaits a lock on the database that sessions stand in the way of. */
@@ -617,6 +650,9 @@ atp_worker_init(void)
 	DefineCustomRealVariable("atp.worker_delay", "Sets the least time between two rounds of a busy worker.",
 							 "An idle worker starts at once when a transaction commits; under load its rounds share their fixed cost.",
 							 &worker_delay, 1.0, 0, 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("atp.worker_max_lag", "Sets how far the log may fall behind before appends are slowed down.",
+							"Measured when a batch of events has been placed, from when it was begun. 0 never slows them down.",
+							&worker_max_lag, 10000, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	memset(&launcher, 0, sizeof(launcher));
@@ -637,18 +673,19 @@ Datum
 atp_worker_status(PG_FUNCTION_ARGS)
 {
 	TupleDesc	tupdesc;
-	Datum		values[4];
-	bool		nulls[4] = {false, false, false, false};
+	Datum		values[5];
+	bool		nulls[5] = {false, false, false, false, false};
 	const char *preloaded = GetConfigOption("shared_preload_libraries", false, false);
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!known_is_current())
 		search_worker(now_ms());
-	values[0] = BoolGetDatum(lock_is_held());
+	values[0] = BoolGetDatum(lock_is_held(ATP_LOCK_WORKER));
 	values[1] = Int32GetDatum(known.pid);
 	nulls[1] = !known_is_current();
 	values[2] = BoolGetDatum(preloaded != NULL && strstr(preloaded, "atp") != NULL);
 	values[3] = BoolGetDatum(worker_enabled);
+	values[4] = BoolGetDatum(lock_is_held(ATP_LOCK_BEHIND));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

@@ -48,11 +48,20 @@ extern bool atp_worker_require(void);
 /* Wakes the worker. Never raises; needs no transaction. */
 extern void atp_worker_wake(void);
 
+/*
+ * Appends must not outrun the worker for ever. It reports how old what it has just finished was; while that is beyond
+ * atp.worker_max_lag, atp_worker_throttle, which a transaction calls before its first append and before it holds any lock of ours,
+ * sleeps: longer each second, up to 50 ms, until the worker has caught up. Costs a load while it has.
+ */
+extern void atp_worker_report_lag(int64 ms);
+extern void atp_worker_throttle(void);
+
 /* Locks of atp in this database. */
 typedef enum AtpLock
 {
 	ATP_LOCK_WORKER,			/* held by the worker for its life */
-	ATP_LOCK_TICK				/* held to the end of the transaction by whoever places events in the log */
+	ATP_LOCK_TICK,				/* held to the end of the transaction by whoever places events in the log */
+	ATP_LOCK_BEHIND				/* held by the worker while appends have to be slowed down */
 } AtpLock;
 
 extern void atp_lock_tag(LOCKTAG *tag, AtpLock which);

@@ -318,7 +318,7 @@ atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now)
 	if (!atp_envelope_id_is_in_window(event_id, now))
 		ereport(ERROR, errcode(ATP_ERR_EVENT_ID_OUTSIDE_WINDOW), errmsg("event id is outside the window around the server's clock"),
 				errdetail("Its time lies %lld s %s now; %d s before and %d s after are allowed.",
-						  (long long) Abs(after) / 1000, after < 0 ? "before" : "after",
+						  (long long) (after < 0 ? -after : after) / 1000, after < 0 ? "before" : "after",
 						  setting_window_past, setting_window_future),
 				errhint("An event id is a ULID made when the event is appended, as atp.create_event_id does; "
 						"occurred_at carries the time it happened."));

@@ -25,6 +25,7 @@
 #include "pg/errors.h"
 #include "pg/eventid.h"
 #include "pg/relation.h"
+#include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
 #include "record/schema.h"
@@ -344,6 +345,8 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	AtpHead    *head;
 
 	require_writable();
+	if (!transaction_appended)
+		atp_worker_throttle();
 	if (count == 0 || !events[0].platform)
 	{
 		atp_tenant_require_active(tenant);

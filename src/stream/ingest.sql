@@ -181,7 +181,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) IS
 'Ingest an array of items: keep the good, quarantine the bad, list each.
-An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
+An item is an object with actor, action, resource, payload, and optionally occurred_at (RFC 3339), event_id (ULID or uuid), idempotency_key, payload_type and metadata, as the arguments of ingest_event; the names that AuditEventReceived has for them (Actor, Timestamp ...) are taken too. source says where they come from. The batch has a stream of its own, atp.Batch-<id>, with BatchIngestionStarted and BatchIngestionCompleted; what is refused goes to atp.Quarantine-<id>.
 Repeating a batch returns the original results with deduplicated = true. It is the same batch when batch_id is the same, or, without one, when source and records are. An item that may come in several batches carries an event_id or idempotency_key of its own.
 Raises: TP104 (batch_id used for other content), TP202, TP203 (tenant), 22004, 22023, 54000 (over a million items).';
 REVOKE ALL ON FUNCTION atp.ingest_batch(jsonb, text, uuid, text) FROM PUBLIC;

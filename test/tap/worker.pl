@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -110,6 +111,29 @@ ok($node->poll_query_until('postgres', $alive, '0'), 'the worker leaves when the
 $node->safe_psql('postgres', 'CREATE EXTENSION atp');
 append('postgres', 'worker-1');
 placed('postgres', 'and serves the extension that is created again');
+
+# Appends do not outrun it for ever: here a trigger makes every tick of at most fifty events take long.
+$node->append_conf('postgresql.conf', "atp.guard = off\natp.sequencer_slice_size = 50\natp.worker_max_lag = 200");
+$node->restart;
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END';
+GRANT EXECUTE ON FUNCTION slow() TO atp_owner;
+CREATE TRIGGER slow AFTER INSERT ON atp_internal.log FOR EACH STATEMENT EXECUTE FUNCTION slow();
+ALTER TABLE atp_internal.log ENABLE ALWAYS TRIGGER slow;
+SQL
+my $script = PostgreSQL::Test::Utils::tempdir() . '/append.pgbench';
+append_to_file($script, "SELECT atp.append_event('slow-' || :client_id, 'WorkerTested');\n");
+my $load = '';
+my $pgbench = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 7, '-P', 1, '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
+	'>', \$load, '2>&1');
+ok($node->poll_query_until('postgres', 'SELECT behind FROM atp.sequencer_status'), 'a log that falls behind says so');
+$pgbench->finish;
+my @rate = sort { $a <=> $b } $load =~ /progress: .* s, ([\d.]+) tps/g;
+cmp_ok($rate[0], '<', $rate[-1] / 2, "and slows appends down (from $rate[-1] a second to $rate[0])");
+$node->safe_psql('postgres', 'DROP TRIGGER slow ON atp_internal.log');
+placed('postgres', 'it catches up');
+$node->safe_psql('postgres', q{SELECT atp.append_event('slow-1', 'WorkerTested')});
+ok($node->poll_query_until('postgres', 'SELECT NOT behind FROM atp.sequencer_status'), 'and lets them go');
 
 # No slot: readers place events, but never in a transaction block, where they might hold the log up.
 $node->append_conf('postgresql.conf', "max_worker_processes = 0\nmax_logical_replication_workers = 0\nmax_parallel_workers = 0");

@@ -349,6 +349,115 @@ check('with the witness', verify(export(), third, '--witness', witness), OK)
 check('with the witness, an edited cosignature', verify(re.sub(rb'(witness.example.org )(.)(.)', lambda m: m.group(1) + (b'B' if m.group(2) == b'A' else b'A') + m.group(3),
 	export()), third, '--witness', witness), (TAMPERED, UNTRUSTED, BAD))
 
+# ---- a log that was made to lie from the start: right hashes, right signatures, wrong content ----
+
+seed = base64.b64decode(open(path('other')).read().strip().split('+')[-1])[1:]
+open(path('other.der'), 'wb').write(bytes.fromhex('302e020100300506032b657004220420') + seed)
+
+
+def root_of(hashes):
+	if len(hashes) == 1:
+		return hashes[0]
+	split = 1
+	while split * 2 < len(hashes):
+		split *= 2
+	return hashlib.sha256(b'\1' + root_of(hashes[:split]) + root_of(hashes[split:])).digest()
+
+
+def line(value):
+	return json.dumps(value, separators=(',', ':'), ensure_ascii=False).encode() + b'\n'
+
+
+def forge(change):
+	"""The whole bundle with its events changed, hashed, linked and signed anew by the key `other`. `change` gets the events and may say not to link."""
+	log_uid = parsed[0]['log_uid']
+	events = [json.loads(json.dumps(event)) for event in parsed if event['type'] == 'event']
+	keep_links = change(events) or set()
+	last, leaves_of = {}, []
+	for number, event in enumerate(events):
+		event['leaf'] = number
+		stream = event['record']['stream_uid']
+		if number not in keep_links:
+			event['record']['previous_hash'] = last.get(stream, '0' * 64)
+		last[stream] = leaf_hash(log_uid, event)
+		leaves_of.append(bytes.fromhex(last[stream]))
+	root = root_of(leaves_of)
+	head = hashlib.sha256(b'\0atp/tenant-head/v1\0' + bytes.fromhex(log_uid.replace('-', '')) + len(events).to_bytes(8, 'big') + root).digest()
+	body = f'{ORIGIN}\n1\n{base64.b64encode(head).decode()}\n'
+	open(path('message'), 'w').write(body)
+	made = subprocess.run(['openssl', 'pkeyutl', '-sign', '-rawin', '-keyform', 'DER', '-inkey', path('other.der'), '-in', path('message')], check=True, capture_output=True).stdout
+	name, key_id = other.split('+')[:2]
+	note = f'{body}\n\u2014 {name} {base64.b64encode(bytes.fromhex(key_id) + made).decode()}\n'
+	out = line(dict(parsed[0], tree_size=len(events), until=len(events), checkpoint_size=1)) + line({'type': 'checkpoint', 'note': note})
+	out += line({'type': 'proof', 'kind': 'head', 'leaf': 0, 'size': len(events), 'root': root.hex(), 'hashes': []})
+	for begin in range(0, len(events), 256):
+		out += line({'type': 'log_range', 'from': begin, 'hashes': b''.join(leaves_of[begin:begin + 256]).hex()})
+		out += b''.join(line(event) for event in events[begin:begin + 256])
+	return out + line({'type': 'end', 'events': len(events), 'omitted': 0, 'leaves': len(events)})
+
+
+def first_of(events, version, kind='OrderPlaced'):
+	return next(i for i, event in enumerate(events) if event['record']['stream_version'] == version and event['record']['event_type'] == kind)
+
+
+def set_payload(text):
+	def change(events):
+		events[first_of(events, 2)]['payload'] = text
+	return change
+
+
+def break_link(events):
+	i = first_of(events, 3)
+	events[i]['record']['previous_hash'] = 'ab' * 32
+	return {i}
+
+
+def no_link(events):
+	i = first_of(events, 3)
+	events[i]['record']['previous_hash'] = '0' * 64
+	return {i}
+
+
+def leave_out(events):
+	del events[first_of(events, 3)]
+
+
+def twice(events):
+	i = first_of(events, 3)
+	events.insert(i + 1, json.loads(json.dumps(events[i])))
+
+
+def behind_seal(events):
+	i = next(i for i, event in enumerate(events) if event['record']['event_type'] == 'EventStreamSealed')
+	again = json.loads(json.dumps(events[i]))
+	again['record']['stream_version'] += 1
+	events.insert(i + 1, again)
+
+
+forged = forge(lambda events: None)
+check('forged, nothing changed', verify(forged, other), OK)
+for name, text, wanted in (('30 digits in their layout', '{"a":1.2345678901234567890123456789e+29}', OK), ('30 digits in another', '{"a":123456789012345678901234567890}', TAMPERED), ('1.0', '{"a":1.0}', TAMPERED), ('white space', '{"a": 1}', TAMPERED),
+	('keys out of order', '{"b":1,"a":2}', TAMPERED), ('duplicate keys', '{"a":1,"a":2}', TAMPERED), ('NaN', '{"a":NaN}', TAMPERED), ('an escape too many', '{"a":"\\u0041"}', TAMPERED),
+	('a lone surrogate', '{"a":"\\ud800"}', TAMPERED), ('a depth bomb', '[' * 5000 + ']' * 5000, TAMPERED), ('deep, but not too deep', '[' * 900 + ']' * 900, OK),
+	('nothing', '', TAMPERED), ('two documents', '{}{}', TAMPERED), ('-0', '{"a":-0}', TAMPERED), ('1e400', '{"a":1e400}', TAMPERED)):
+	check(f'forged, a payload with {name}', verify(forge(set_payload(text)), other), wanted)
+for name, change, wanted in (('a wrong link', break_link, TAMPERED), ('no link', no_link, TAMPERED), ('a version left out', leave_out, INCOMPLETE), ('a version twice', twice, TAMPERED),
+	('an event behind a seal', behind_seal, TAMPERED)):
+	check(f'forged, {name}', verify(forge(change), other), wanted)
+
+# the same by a verifier that holds three streams at a time: it goes over the bundle once for each class
+small = path('atp-verify-small')
+subprocess.run(f"cc -std=gnu11 -O1 -DATP_BUNDLE_STREAMS=4 -Isrc -fsanitize=address,undefined -fno-sanitize-recover=undefined -o {small} "
+	"src/cli/atp-verify.c src/core/*.c -lcrypto -ljson-c -lm", shell=True, check=True)
+for name, bundle, wanted in (('nothing changed', forged, OK), ('a wrong link', forge(break_link), TAMPERED), ('a version left out', forge(leave_out), INCOMPLETE),
+	('an event behind a seal', forge(behind_seal), TAMPERED)):
+	open(path('bundle'), 'wb').write(bundle)
+	check(f'in classes, {name}', subprocess.run([small, '--trust', other, '--origin', ORIGIN, path('bundle')], capture_output=True, check=False).returncode, wanted)
+check('in classes, from a pipe', subprocess.run([small, '--trust', other, '--origin', ORIGIN, '-'], input=forged, capture_output=True, check=False).returncode, INCOMPLETE)
+for name, bundle in bundles.items():
+	open(path('bundle'), 'wb').write(bundle)
+	check(f'in classes, under sanitizers: {name}', subprocess.run([small, '--trust', key, '--origin', ORIGIN, path('bundle')], capture_output=True, check=False).returncode, OK)
+
 # ---- arguments and files ----
 
 check('no arguments', tool('atp-verify')[0], 3)

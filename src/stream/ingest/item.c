@@ -166,44 +166,71 @@ read_object(AtpIngestItem *item, const JsonbValue *value, const char *location)
 	return NULL;
 }
 
+typedef enum Member
+{
+	MEMBER_ACTOR, MEMBER_ACTION, MEMBER_RESOURCE, MEMBER_PAYLOAD, MEMBER_METADATA, MEMBER_PAYLOAD_TYPE, MEMBER_KEY, MEMBER_EVENT_ID,
+	MEMBER_OCCURRED_AT, MEMBER_COUNT
+} Member;
+
+/* Names of members, and how the payload of AuditEventReceived writes them: both are taken. */
+static const char *const names[MEMBER_COUNT][2] = {
+	{"actor", "Actor"}, {"action", "Action"}, {"resource", "Resource"}, {"payload", "Payload"}, {"metadata", "Metadata"},
+	{"payload_type", "PayloadType"}, {"idempotency_key", "IdempotencyKey"}, {"event_id", "EventId"}, {"occurred_at", "Timestamp"}
+};
+
+static Member
+member_of(const char *name)
+{
+	Member		member = 0;
+
+	while (member < MEMBER_COUNT && strcmp(name, names[member][0]) != 0 && strcmp(name, names[member][1]) != 0)
+		member++;
+	return member;
+}
+
 static void
-read_member(AtpIngestItem *item, const char *name, const JsonbValue *value)
+read_member(AtpIngestItem *item, Member member, const char *location, const JsonbValue *value)
 {
 	const char *text;
 
-	if (strcmp(name, "actor") == 0)
-		item->actor = read_text(item, value, "/actor");
-	else if (strcmp(name, "action") == 0)
-		item->action = read_text(item, value, "/action");
-	else if (strcmp(name, "resource") == 0)
-		item->resource = read_text(item, value, "/resource");
-	else if (strcmp(name, "payload") == 0)
-		item->payload = read_object(item, value, "/payload");
-	else if (value->type == jbvNull)
+	if (value->type == jbvNull && member >= MEMBER_METADATA)
 		return;					/* the optional ones may be null */
-	else if (strcmp(name, "metadata") == 0)
-		item->metadata = read_object(item, value, "/metadata");
-	else if (strcmp(name, "payload_type") == 0)
-		item->payload_type = read_text(item, value, "/payload_type");
-	else if (strcmp(name, "idempotency_key") == 0)
-		item->key = read_text(item, value, "/idempotency_key");
-	else if (strcmp(name, "event_id") == 0)
+	if (member == MEMBER_PAYLOAD || member == MEMBER_METADATA)
 	{
-		text = read_text(item, value, "/event_id");
-		item->has_event_id = text != NULL && (atp_ulid_parse(text, strlen(text), item->event_id.data) || parse_uuid(text, &item->event_id));
-		if (text != NULL && !item->has_event_id)
-			refuse(item, "/event_id", "is neither a ULID nor a uuid");
+		*(member == MEMBER_PAYLOAD ? &item->payload : &item->metadata) = read_object(item, value, location);
+		return;
 	}
-	else if (strcmp(name, "occurred_at") == 0)
+	text = read_text(item, value, location);
+	if (text == NULL)
+		return;
+	switch (member)
 	{
-		text = read_text(item, value, "/occurred_at");
-		item->has_occurred_at = text != NULL && parse_time(text, &item->occurred_at);
-		if (text != NULL && !item->has_occurred_at)
-			refuse(item, "/occurred_at", "is not an RFC 3339 date-time with its offset");
+		case MEMBER_ACTOR:
+			item->actor = text;
+			break;
+		case MEMBER_ACTION:
+			item->action = text;
+			break;
+		case MEMBER_RESOURCE:
+			item->resource = text;
+			break;
+		case MEMBER_PAYLOAD_TYPE:
+			item->payload_type = text;
+			break;
+		case MEMBER_KEY:
+			item->key = text;
+			break;
+		case MEMBER_EVENT_ID:
+			item->has_event_id = atp_ulid_parse(text, strlen(text), item->event_id.data) || parse_uuid(text, &item->event_id);
+			if (!item->has_event_id)
+				refuse(item, location, "is neither a ULID nor a uuid");
+			break;
+		default:
+			item->has_occurred_at = parse_time(text, &item->occurred_at);
+			if (!item->has_occurred_at)
+				refuse(item, location, "is not an RFC 3339 date-time with its offset");
+			break;
 	}
-	else
-		refuse(item, strpbrk(name, "/~") == NULL ? psprintf("/%s", name) : "",
-			   "is none of actor, action, resource, payload, occurred_at, event_id, idempotency_key, payload_type and metadata");
 }
 
 void
@@ -212,7 +239,10 @@ atp_ingest_item_read(const JsonbValue *element, AtpIngestItem *item)
 	JsonbIterator *walk;
 	JsonbIteratorToken token;
 	JsonbValue	value;
+	Member		member = MEMBER_COUNT;
 	char		name[32] = "";
+	char		location[40] = "";
+	bool		seen[MEMBER_COUNT] = {0};
 
 	memset(item, 0, sizeof(*item));
 	item->element = *element;
@@ -226,9 +256,26 @@ atp_ingest_item_read(const JsonbValue *element, AtpIngestItem *item)
 	while ((token = JsonbIteratorNext(&walk, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			pg_snprintf(name, sizeof(name), "%.*s", Min(value.val.string.len, (int) sizeof(name) - 1), value.val.string.val);
-		else if (token == WJB_VALUE)
-			read_member(item, name, &value);
+		{
+			int			size = pg_mbcliplen(value.val.string.val, value.val.string.len, sizeof(name) - 1);
+
+			pg_snprintf(name, sizeof(name), "%.*s", size, value.val.string.val);
+			member = member_of(name);
+			pg_snprintf(location, sizeof(location), strpbrk(name, "/~") == NULL ? "/%s" : "", name);
+		}
+		else if (token != WJB_VALUE)
+			continue;
+		else if (member == MEMBER_COUNT)
+			refuse(item, location,
+				   "is none of actor, action, resource, payload, occurred_at, event_id, idempotency_key, payload_type and metadata");
+		else if (seen[member])
+			refuse(item, location, "is given twice, under two names");
+		else
+		{
+			seen[member] = true;
+			pg_snprintf(location, sizeof(location), "/%s", names[member][0]);
+			read_member(item, member, location, &value);
+		}
 	}
 	atp_ingest_item_check(item);
 }

@@ -291,9 +291,46 @@ list_refused(const AtpIngestCall *call, const char *stream, AtpIngestItem *const
 	SPI_finish();
 }
 
+/* Appends a part of the refused items; `stream` NULL: to one named after the first. Returns the stream, in the memory context `lasting`. */
+static const char *
+quarantine_part(const AtpIngestCall *call, const char *stream, AtpIngestItem **refused, int count, Jsonb *metadata, MemoryContext lasting)
+{
+	AtpEvent   *events = palloc0_array(AtpEvent, count);
+	pg_uuid_t  *ids = palloc_array(pg_uuid_t, count);
+	AtpReceipt *receipts = palloc_array(AtpReceipt, count);
+
+	for (int i = 0; i < count; i++)
+	{
+		atp_eventid_create(&ids[i]);
+		events[i].event_type = "AuditEventValidationFailed";
+		events[i].event_id = &ids[i];
+		events[i].made_id = true;
+		events[i].payload = atp_ingest_item_failed(refused[i], call->tenant, &ids[i]);
+		events[i].metadata = metadata;
+		events[i].platform = true;
+		events[i].unlimited = true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (stream == NULL)
+	{
+		char		ulid[ATP_ULID_TEXT_SIZE + 1] = "";
+
+		atp_ulid_format(ids[0].data, ulid);
+		stream = MemoryContextStrdup(lasting, psprintf(ATP_PLATFORM_PREFIX "Quarantine-%s", call->batch_id == NULL ? ulid :
+													   DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(call->batch_id)))));
+	}
+	atp_append(call->tenant, stream, events, count, ATP_EXPECT_ANY, NULL, receipts);
+	for (int i = 0; i < count; i++)
+	{
+		refused[i]->stream = stream;
+		refused[i]->receipt = receipts[i];
+	}
+	return stream;
+}
+
 /* The items with faults, as AuditEventValidationFailed, into one stream. */
 static void
-quarantine(const AtpIngestCall *call, AtpIngestItem *items, int count, Jsonb *metadata)
+quarantine(const AtpIngestCall *call, AtpIngestItem *items, int count, Jsonb *metadata, MemoryContext part)
 {
 	AtpIngestItem **refused = palloc_array(AtpIngestItem *, count);
 	int		   *numbers = palloc_array(int, count);
@@ -308,37 +345,11 @@ quarantine(const AtpIngestCall *call, AtpIngestItem *items, int count, Jsonb *me
 		}
 	for (int from = 0; from < n; from += RUN_MAX)
 	{
-		int			part = Min(n - from, RUN_MAX);
-		AtpEvent   *events = palloc0_array(AtpEvent, part);
-		pg_uuid_t  *ids = palloc_array(pg_uuid_t, part);
-		AtpReceipt *receipts = palloc_array(AtpReceipt, part);
+		MemoryContext lasting = MemoryContextSwitchTo(part);
 
-		for (int i = 0; i < part; i++)
-		{
-			atp_eventid_create(&ids[i]);
-			events[i].event_type = "AuditEventValidationFailed";
-			events[i].event_id = &ids[i];
-			events[i].made_id = true;
-			events[i].payload = atp_ingest_item_failed(refused[from + i], call->tenant, &ids[i]);
-			events[i].metadata = metadata;
-			events[i].platform = true;
-			events[i].unlimited = true;
-			CHECK_FOR_INTERRUPTS();
-		}
-		if (stream == NULL)
-		{
-			char		ulid[ATP_ULID_TEXT_SIZE];
-
-			atp_ulid_format(ids[0].data, ulid);
-			stream = psprintf(ATP_PLATFORM_PREFIX "Quarantine-%s", call->batch_id == NULL ? pnstrdup(ulid, ATP_ULID_TEXT_SIZE) :
-							  DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(call->batch_id))));
-		}
-		atp_append(call->tenant, stream, events, part, ATP_EXPECT_ANY, NULL, receipts);
-		for (int i = 0; i < part; i++)
-		{
-			refused[from + i]->stream = stream;
-			refused[from + i]->receipt = receipts[i];
-		}
+		stream = quarantine_part(call, stream, refused + from, Min(n - from, RUN_MAX), metadata, lasting);
+		MemoryContextSwitchTo(lasting);
+		MemoryContextReset(part);
 	}
 	if (n > 0 && call->quarantine == NULL)
 		list_refused(call, stream, refused, numbers, n);
@@ -356,7 +367,7 @@ atp_ingest_store(const AtpIngestCall *call, AtpIngestItem *items, int count)
 			work.order[work.count++] = i;
 	qsort_arg(work.order, work.count, sizeof(int), compare_streams, items);
 	store_range(&work, 0, work.count, RUN_MAX);
-	quarantine(call, items, count, work.metadata);
+	quarantine(call, items, count, work.metadata, work.memory);
 	MemoryContextDelete(work.memory);
 	pfree(work.order);
 }

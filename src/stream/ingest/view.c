@@ -141,25 +141,28 @@ is_document(const char *text, int size)
 	return fits;
 }
 
-/* A document as such where it is one; otherwise as the text that it is, which the check of the item refuses. */
-static void
-push_document(JsonbParseState **state, const char *text)
+/* The document that a text is; NULL where it is none. What is needed on the way stays in the current memory context, a row's. */
+static Jsonb *
+document_of(const char *text)
 {
-	Jsonb	   *document;
+	if (text == NULL || !is_document(text, strlen(text)))
+		return NULL;
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
+/* A copy of the document, which lives as long as what it is pushed to. */
+static void
+push_document(JsonbParseState **state, const Jsonb *document)
+{
+	Jsonb	   *copy = memcpy(palloc(VARSIZE(document)), document, VARSIZE(document));
 	JsonbValue	value = {.type = jbvBinary};
 
-	if (!is_document(text, strlen(text)))
-	{
-		push_text(state, WJB_VALUE, pstrdup(text), strlen(text));
-		return;
-	}
-	document = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	if (JB_ROOT_IS_SCALAR(document))
-		(void) JsonbExtractScalar(&document->root, &value);
+	if (JB_ROOT_IS_SCALAR(copy))
+		(void) JsonbExtractScalar(&copy->root, &value);
 	else
 	{
-		value.val.binary.data = &document->root;
-		value.val.binary.len = VARSIZE(document) - VARHDRSZ;
+		value.val.binary.data = &copy->root;
+		value.val.binary.len = VARSIZE(copy) - VARHDRSZ;
 	}
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
@@ -174,6 +177,7 @@ static void
 add_row(Frame *frame, HeapTuple row, TupleDesc shape)
 {
 	char	   *texts[COLUMN_COUNT];
+	Jsonb	   *documents[COLUMN_COUNT] = {0};
 	MemoryContext before;
 
 	for (int i = 0; i < COLUMN_COUNT; i++)
@@ -183,6 +187,8 @@ add_row(Frame *frame, HeapTuple row, TupleDesc shape)
 
 		texts[i] = null ? NULL : TextDatumGetCString(value);
 	}
+	documents[COLUMN_PAYLOAD] = document_of(texts[COLUMN_PAYLOAD]);
+	documents[COLUMN_METADATA] = document_of(texts[COLUMN_METADATA]);
 	if (texts[COLUMN_SOURCE] == NULL)
 		texts[COLUMN_SOURCE] = "copy";
 	if (frame->count >= setting_batch_size ||
@@ -202,9 +208,9 @@ add_row(Frame *frame, HeapTuple row, TupleDesc shape)
 		if (texts[i] == NULL)
 			continue;
 		push_text(&frame->state, WJB_KEY, names[i], strlen(names[i]));
-		if (i == COLUMN_PAYLOAD || i == COLUMN_METADATA)
-			push_document(&frame->state, texts[i]);
-		else
+		if (documents[i] != NULL)
+			push_document(&frame->state, documents[i]);
+		else					/* the check of the item refuses a document that is none */
 			push_text(&frame->state, WJB_VALUE, pstrdup(texts[i]), strlen(texts[i]));
 	}
 	pushJsonbValue(&frame->state, WJB_END_OBJECT, NULL);
