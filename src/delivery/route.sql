@@ -90,7 +90,8 @@ BEGIN
 	RETURN outcome.result;
 END $$;
 COMMENT ON FUNCTION atp_internal.translate_event(atp_internal.route, jsonb, jsonb) IS
-'Make the payload that a route gives an event; NULL: none, the event goes no further.
+'Make the payload that a route gives an event.
+NULL: none, the event goes no further.
 Raises: TP343 (the function of the route failed).';
 REVOKE ALL ON FUNCTION atp_internal.translate_event(atp_internal.route, jsonb, jsonb) FROM PUBLIC;
 
