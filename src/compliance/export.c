@@ -686,7 +686,15 @@ atp_export_bundle(PG_FUNCTION_ARGS)
 		atp_nested_end(level);
 		SPI_finish();
 		if (!made)
+		{
+			if (export->digest != NULL)
+			{
+				/* the export goes now, before its expression context does */
+				UnregisterExprContextCallback(((ReturnSetInfo *) fcinfo->resultinfo)->econtext, free_digest, PointerGetDatum(export));
+				free_digest(PointerGetDatum(export));
+			}
 			SRF_RETURN_DONE(call);
+		}
 	}
 	begin = (const char *) export->lines.data + export->given;
 	end = memchr(begin, '\n', export->lines.size - export->given);
