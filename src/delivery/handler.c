@@ -341,7 +341,7 @@ run_once(const Runner *runner, bool *busy)
 static bool
 run_guarded(const Runner *runner, bool *busy)
 {
-	bool		stay = true;
+	volatile bool stay = true;
 
 	PG_TRY();
 	{

@@ -18,6 +18,11 @@
 #include "varatt.h"
 #endif
 
+/* 18 says it in front of a declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn _Noreturn
+#endif
+
 /* 18: a scan may report its index searches. */
 static inline IndexScanDesc
 atp_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int key_count)

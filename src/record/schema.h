@@ -12,6 +12,7 @@
 
 #include "utils/jsonb.h"
 
+#include "pg/compat.h"
 #include "record/eventtype.h"
 #include "record/validator.h"
 
@@ -33,7 +34,7 @@ extern AtpSchemaVerdict atp_schema_judge(const AtpEventType *type, const Jsonb *
 extern bool atp_schema_is_served(const AtpEventType *type, int32 version);
 
 /* Raises TP221 with the errors of a verdict. */
-extern void atp_schema_refuse(const AtpEventType *type, const AtpSchemaVerdict *verdict) pg_attribute_noreturn();
+pg_noreturn extern void atp_schema_refuse(const AtpEventType *type, const AtpSchemaVerdict *verdict);
 
 extern void atp_schema_init(void);
 

@@ -336,7 +336,7 @@ fetch_row(Relation relation, const AtpHead *head, Snapshot snapshot, TupleTableS
 						   CStringGetTextDatum(head->key.name));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(head->key.tenant));
 
-	scan = index_beginscan(relation, index, snapshot, 2, 0);
+	scan = atp_compat_index_beginscan(relation, index, snapshot, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	index_endscan(scan);

@@ -59,6 +59,14 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 	('read_stream, backward', 'read_stream', $$SELECT count(*) FROM atp.read_stream('Growth-1', max_count => 20, direction => 'backward')$$),
 	('atp.events', 'read_stream', $$SELECT count(*) FROM atp.events WHERE stream = 'Growth-4'$$),
 	('read_log', 'read_log', $$SELECT count(*) FROM atp.read_log(0, 20)$$),
+	('ingest_event', 'ingest_event', $$SELECT atp.ingest_event('anna', 'paid', 'invoice-1', '{"sum": 1}')$$),
+	('append_cloudevent', 'append_cloudevent', $$SELECT atp.append_cloudevent(pg_catalog.jsonb_build_object('specversion', '1.0', 'id', nextval('growth_name')::text,
+		'source', '/growth', 'type', 'com.example.thing.happened', 'data', '{}'::jsonb), 'Growth-9', 'ThingHappened')$$),
+	('get_cloudevent, of an event', 'get_cloudevent', $$SELECT atp.get_cloudevent((SELECT event_id FROM atp.read_stream('Growth-4') LIMIT 1))$$),
+	('claim_events and ack', 'claim_events', $$SELECT atp.ack_events('growth', c.lease) FROM (SELECT lease FROM atp.claim_events('growth', 5) LIMIT 1) c$$),
+	('prove_event, without a checkpoint', 'prove_event', $$SELECT atp.prove_event((SELECT event_id FROM atp.read_stream('Growth-4') LIMIT 1))$$),
+	('search the projection', 'search_text', $$SELECT count(*) FROM atp.audit_event_projection WHERE actor = 'x' AND log_position < 20$$),
+	('list_heads', 'list_heads', $$SELECT atp.list_heads(0, 1)$$),
 	('get_cloudevent', 'get_cloudevent', $$SELECT atp.get_cloudevent('00000000-0000-0000-0000-000000000000')$$),
 	('get_event', 'get_event', $$SELECT atp.get_event('00000000-0000-0000-0000-000000000000')$$),
 	('get_stream', 'get_stream', $$SELECT atp.get_stream('Growth-1')$$),
@@ -75,6 +83,9 @@ DO $$
 BEGIN
 	IF to_regproc('atp.register_schema') IS NOT NULL THEN
 		PERFORM atp.register_schema('GrowthMeasured', '{"type": "object", "properties": {"a": {"type": "integer"}}}');
+	END IF;
+	IF to_regproc('atp.create_subscription') IS NOT NULL THEN
+		PERFORM atp.create_subscription('growth', categories => '{Growth}', partitions => 1);
 	END IF;
 	IF to_regproc('atp.create_breaker') IS NOT NULL THEN
 		PERFORM atp.create_breaker('growth');

@@ -6,6 +6,8 @@
 
 #include "nodes/nodes.h"
 
+#include "pg/compat.h"
+
 /*
  * Raises TP108 for a statement that would alter or drop an object of the store, TP109 for one that would drop the extension while
  * there are events; returns otherwise. Called by the event trigger and by the ProcessUtility hook: statements on roles, event
@@ -14,9 +16,9 @@
 extern void atp_guard_judge_statement(Node *statement);
 
 /* Raises TP108. */
-extern void atp_guard_refuse_object(const char *command, const char *object) pg_attribute_noreturn();
+pg_noreturn extern void atp_guard_refuse_object(const char *command, const char *object);
 
 /* Raises TP109. */
-extern void atp_guard_refuse_drop(void) pg_attribute_noreturn();
+pg_noreturn extern void atp_guard_refuse_drop(void);
 
 #endif
