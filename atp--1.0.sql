@@ -99,6 +99,8 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP340', 'handler_not_found', 'No in-database handler has this name.'),
 	('TP341', 'invalid_handler', 'The function cannot handle events: it takes one argument of type jsonb and returns one value.'),
+	('TP342', 'invalid_route', 'The route has no target, or two, or a jsonpath that does not parse.'),
+	('TP343', 'route_failed', 'A route could not translate the event; the message says why.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
 	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
 	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
@@ -7722,8 +7724,10 @@ Raises: TP202, TP300 (no such subscription).';
 REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
 
+-- ==== src/delivery/wait.sql ====
+-- Waiting for events.
 CREATE FUNCTION atp.wait_for_events(subscription text, timeout interval DEFAULT '30 seconds', tenant text DEFAULT NULL) RETURNS boolean
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_claim_wait';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_wait_for_events';
 COMMENT ON FUNCTION atp.wait_for_events(text, interval, text) IS
 'Wait until a claim would find events, at most for a time.
 Returns false when the time is over. Another consumer may be faster. The transaction''s snapshot stays open meanwhile: call it in a transaction of its own.
@@ -8926,6 +8930,250 @@ COMMENT ON COLUMN atp.handlers.run_as IS 'Role that the functions run as.';
 COMMENT ON COLUMN atp.handlers.timeout IS 'How long one call may take.';
 COMMENT ON COLUMN atp.handlers.created_at IS 'When it was made.';
 GRANT SELECT ON atp.handlers TO atp_reader, atp_auditor, atp_admin;
+
+-- ==== src/delivery/route.sql ====
+-- Routes: the anti-corruption layer. A route is a handler of a subscription (see handler.sql): it translates each event into another one, of
+-- the published language, and appends it in the transaction that acks the first: exactly once. Which events it takes is the
+-- subscription's filter; where they go is a template over their content.
+CREATE TABLE atp_internal.route (
+	tenant int NOT NULL,
+	route text NOT NULL,
+	version int NOT NULL,
+	event_type text,
+	stream text,
+	mapping jsonb,
+	function text,
+	run_as text,
+	target_subscription text,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT route_pk PRIMARY KEY (route, version, tenant),
+	CONSTRAINT route_handler FOREIGN KEY (route, tenant) REFERENCES atp_internal.handler (handler, tenant) ON DELETE CASCADE,
+	CONSTRAINT route_has_target CHECK (target_subscription IS NOT NULL AND event_type IS NULL AND stream IS NULL AND mapping IS NULL AND function IS NULL
+		OR target_subscription IS NULL AND event_type IS NOT NULL AND stream IS NOT NULL AND (mapping IS NULL) <> (function IS NULL))
+);
+COMMENT ON TABLE atp_internal.route IS 'Routes, all versions; the highest is the one in force.';
+COMMENT ON COLUMN atp_internal.route.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.route.route IS 'Name of the route, and of its handler.';
+COMMENT ON COLUMN atp_internal.route.version IS '1, 2, 3, ...';
+COMMENT ON COLUMN atp_internal.route.event_type IS 'Type of the event that is appended.';
+COMMENT ON COLUMN atp_internal.route.stream IS 'Stream it is appended to, with jsonpaths in braces.';
+COMMENT ON COLUMN atp_internal.route.mapping IS 'Payload by member: a text that begins with $ is a jsonpath over the CloudEvents form, anything else is itself.';
+COMMENT ON COLUMN atp_internal.route.function IS 'Function that makes the payload, in the place of a mapping.';
+COMMENT ON COLUMN atp_internal.route.run_as IS 'Role that the function runs as.';
+COMMENT ON COLUMN atp_internal.route.target_subscription IS 'Subscription that the event itself is handed to, in the place of a translation.';
+COMMENT ON COLUMN atp_internal.route.created_at IS 'When this version was made.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.route', '');
+ALTER TABLE atp_internal.route ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.route FORCE ROW LEVEL SECURITY;
+CREATE POLICY route_tenant ON atp_internal.route USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.fill_template(template text, document jsonb) RETURNS text
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	filled text := '';
+	rest text := template;
+	path text;
+	value jsonb;
+BEGIN
+	WHILE rest ~ '\{\$[^{}]*\}' LOOP
+		path := substring(rest FROM '\{(\$[^{}]*)\}');
+		value := jsonb_path_query_first(document, path::jsonpath);
+		IF value IS NULL OR jsonb_typeof(value) NOT IN ('string', 'number', 'boolean') THEN
+			RAISE EXCEPTION 'the event has no scalar at %', path USING ERRCODE = 'TP343', DETAIL = format('The template is "%s".', template);
+		END IF;
+		filled := filled || substring(rest FROM '^(.*?)\{\$[^{}]*\}') || (value #>> '{}');
+		rest := substr(rest, strpos(rest, '{' || path || '}') + length(path) + 2);
+	END LOOP;
+	RETURN filled || rest;
+END $$;
+COMMENT ON FUNCTION atp_internal.fill_template(text, jsonb) IS
+'Fill the jsonpaths in braces of a template with what a document has there.
+Raises: TP343 (nothing there, or an object or array).';
+REVOKE ALL ON FUNCTION atp_internal.fill_template(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.map_document(mapping jsonb, document jsonb) RETURNS jsonb
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT coalesce(jsonb_object_agg(m.key, m.value) FILTER (WHERE m.value IS NOT NULL), '{}')
+	FROM (SELECT e.key, CASE
+			WHEN jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE '$%'
+				THEN jsonb_path_query_first(map_document.document, (e.value #>> '{}')::jsonpath)
+			WHEN jsonb_typeof(e.value) = 'object' AND e.value ? '$literal' THEN e.value -> '$literal'
+			ELSE e.value END AS value
+		FROM jsonb_each(map_document.mapping) e) m;
+END;
+COMMENT ON FUNCTION atp_internal.map_document(jsonb, jsonb) IS
+'Make a document by a mapping over another one.
+A member whose jsonpath finds nothing is left out; {"$literal": x} is x.';
+REVOKE ALL ON FUNCTION atp_internal.map_document(jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.translate_event(route atp_internal.route, event jsonb, document jsonb) RETURNS jsonb
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	outcome record;
+BEGIN
+	IF route.mapping IS NOT NULL THEN
+		RETURN atp_internal.map_document(route.mapping, document);
+	END IF;
+	SELECT * INTO outcome FROM atp_internal.call_handler(route.function, event, 30000, route.run_as);
+	IF outcome.failure IS NOT NULL THEN
+		RAISE EXCEPTION 'route "%" could not translate the event: %', route.route, outcome.failure USING ERRCODE = 'TP343';
+	END IF;
+	RETURN outcome.result;
+END $$;
+COMMENT ON FUNCTION atp_internal.translate_event(atp_internal.route, jsonb, jsonb) IS
+'Make the payload that a route gives an event.
+NULL: none, the event goes no further.
+Raises: TP343 (the function of the route failed).';
+REVOKE ALL ON FUNCTION atp_internal.translate_event(atp_internal.route, jsonb, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.route_event(event_id uuid, subscription text, tenant text DEFAULT NULL) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(route_event.tenant);
+	key int := atp_internal.subscription_key(route_event.subscription, route_event.tenant);
+	tenant_name text := (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = owner_key);
+	place bigint;
+BEGIN
+	SELECT l.log_position INTO place FROM atp_internal.log l WHERE l.event_id = route_event.event_id AND l.tenant = owner_key;
+	IF place IS NULL THEN
+		RAISE EXCEPTION 'event % is not in the log', event_id USING ERRCODE = 'TP308', HINT = 'See atp.wait_for_event.';
+	END IF;
+	-- Where the subscription's own rules match and its cursors have not all passed the event, it comes by itself: once is enough.
+	IF (SELECT e.matches FROM atp.explain_routing(event_id, tenant_name) e WHERE e.subscription = route_event.subscription)
+			AND place > (SELECT min(c.acked) FROM (SELECT DISTINCT ON (x.partition) x.acked FROM atp_internal.subscription_cursor x
+				WHERE x.subscription = key AND x.tenant = owner_key ORDER BY x.partition, x.generation DESC) c) THEN
+		RETURN false;
+	END IF;
+	RETURN cardinality(atp_internal.redeliver(subscription, tenant_name, ARRAY[0::bigint], ARRAY[event_id], ARRAY[clock_timestamp()])) > 0;
+END $$;
+COMMENT ON FUNCTION atp.route_event(uuid, text, text) IS
+'Hand an event to a subscription, whatever its filter says.
+It is due at once, with no attempts, beside what the cursor finds. Returns false where it is waiting there already, or comes by itself because the subscription''s own rules match and have not passed it.
+Raises: TP202, TP300 (no such subscription), TP308 (not in the log).';
+REVOKE ALL ON FUNCTION atp.route_event(uuid, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.route_event(uuid, text, text) TO atp_admin;
+
+CREATE FUNCTION atp_internal.run_route(event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	tenant_name text := event ->> 'tenant';
+	owner_key int := atp_internal.open_tenant(tenant_name);
+	source uuid := (event ->> 'event_id')::uuid;
+	route atp_internal.route;
+	document jsonb;
+	payload jsonb;
+	metadata jsonb := coalesce(event -> 'metadata', '{}');
+BEGIN
+	SELECT r.* INTO STRICT route FROM atp_internal.route r
+		WHERE r.route = event ->> 'handler' AND r.tenant = owner_key ORDER BY r.version DESC LIMIT 1;
+	IF route.target_subscription IS NOT NULL THEN
+		PERFORM atp.route_event(source, route.target_subscription, tenant_name);
+		RETURN;
+	END IF;
+	document := atp.get_cloudevent(source, tenant_name);
+	payload := atp_internal.translate_event(route, event, document);
+	IF payload IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
+		metadata => jsonb_strip_nulls(jsonb_build_object('actor', metadata -> 'actor', 'traceparent', metadata -> 'traceparent',
+			'tracestate', metadata -> 'tracestate', 'causation_id', atp.ulid_from_uuid(source),
+			'correlation_id', coalesce(metadata -> 'correlation_id', to_jsonb(atp.ulid_from_uuid(source))),
+			'route', route.route, 'route_version', route.version)),
+		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name);
+END $$;
+COMMENT ON FUNCTION atp_internal.run_route(jsonb) IS
+'Route one event.
+Called as the handler of the route''s subscription.';
+REVOKE ALL ON FUNCTION atp_internal.run_route(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_route(stream text, mapping jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	path text;
+BEGIN
+	IF jsonb_typeof(mapping) <> 'object' THEN
+		RAISE EXCEPTION 'mapping is not a JSON object' USING ERRCODE = 'TP342';
+	END IF;
+	FOR path IN
+		SELECT m[1] FROM regexp_matches(stream, '\{(\$[^{}]*)\}', 'g') m
+		UNION ALL SELECT e.value #>> '{}' FROM jsonb_each(coalesce(mapping, '{}')) e WHERE jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE '$%'
+	LOOP
+		BEGIN
+			PERFORM path::jsonpath;
+		EXCEPTION WHEN syntax_error OR data_exception THEN
+			RAISE EXCEPTION 'invalid jsonpath in a route' USING ERRCODE = 'TP342', DETAIL = format('"%s": %s', path, SQLERRM);
+		END;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
+'Refuse a template or mapping whose jsonpaths do not parse.
+Raises: TP342.';
+REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.create_route(route text, subscription text, event_type text DEFAULT NULL, stream text DEFAULT NULL, mapping jsonb DEFAULT NULL,
+		function regprocedure DEFAULT NULL, target_subscription text DEFAULT NULL, step int DEFAULT 1, tenant text DEFAULT NULL) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(create_route.tenant);
+	subscription_key int := atp_internal.subscription_key(create_route.subscription, create_route.tenant);
+	standing int;
+BEGIN
+	IF target_subscription IS NULL AND (event_type IS NULL OR stream IS NULL OR (mapping IS NULL) = (function IS NULL))
+			OR target_subscription IS NOT NULL AND num_nonnulls(event_type, stream, mapping, function) > 0 THEN
+		RAISE EXCEPTION 'a route needs a target' USING ERRCODE = 'TP342',
+			HINT = 'Give event_type, stream, and either mapping or function; or target_subscription alone.';
+	END IF;
+	PERFORM atp_internal.require_route(stream, mapping);
+	IF function IS NOT NULL THEN
+		PERFORM atp_internal.require_handler_function(function, session_user);
+	END IF;
+	IF target_subscription IS NOT NULL THEN
+		PERFORM atp_internal.subscription_key(target_subscription, create_route.tenant);
+	END IF;
+	SELECT max(r.version) INTO standing FROM atp_internal.route r WHERE r.route = create_route.route AND r.tenant = owner_key;
+	IF standing IS NULL THEN
+		PERFORM atp_internal.add_handler(owner_key, subscription_key, step, route, 'atp_internal.run_route(jsonb)', NULL, 'atp_owner', '1 minute');
+	ELSIF NOT EXISTS (SELECT FROM atp_internal.handler h WHERE h.handler = route AND h.tenant = owner_key AND h.subscription = subscription_key) THEN
+		RAISE EXCEPTION 'route "%" belongs to another subscription', route USING ERRCODE = '42710';
+	END IF;
+	INSERT INTO atp_internal.route (tenant, route, version, event_type, stream, mapping, function, run_as, target_subscription)
+		VALUES (owner_key, route, coalesce(standing, 0) + 1, event_type, stream, mapping, function::text,
+			CASE WHEN function IS NOT NULL THEN session_user END, target_subscription);
+	RETURN coalesce(standing, 0) + 1;
+END $$;
+COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
+'Create a route, or the next version of one; returns the version.
+Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. drop_handler(route) ends it.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath), 42710 (name or step taken), 42501.';
+REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
+
+CREATE VIEW atp.routes WITH (security_barrier) AS
+	SELECT t.name AS tenant, r.route, r.version, s.name AS subscription, r.event_type, r.stream, r.mapping, r.function, r.target_subscription, r.created_at
+	FROM atp_internal.route r
+		JOIN atp_internal.tenant t ON t.tenant = r.tenant
+		JOIN atp_internal.handler h ON h.handler = r.route AND h.tenant = r.tenant
+		JOIN atp_internal.subscription s ON s.subscription = h.subscription AND s.tenant = h.tenant;
+COMMENT ON VIEW atp.routes IS 'List the routes, all versions.';
+COMMENT ON COLUMN atp.routes.tenant IS 'Name of the tenant.';
+COMMENT ON COLUMN atp.routes.route IS 'Name.';
+COMMENT ON COLUMN atp.routes.version IS 'The highest is in force.';
+COMMENT ON COLUMN atp.routes.subscription IS 'Subscription whose events it takes.';
+COMMENT ON COLUMN atp.routes.event_type IS 'Type of the event that is appended.';
+COMMENT ON COLUMN atp.routes.stream IS 'Stream it is appended to, with jsonpaths in braces.';
+COMMENT ON COLUMN atp.routes.mapping IS 'Payload by member.';
+COMMENT ON COLUMN atp.routes.function IS 'Function that makes the payload.';
+COMMENT ON COLUMN atp.routes.target_subscription IS 'Subscription that the event itself is handed to.';
+COMMENT ON COLUMN atp.routes.created_at IS 'When this version was made.';
+GRANT SELECT ON atp.routes TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/delivery/outbox.sql ====
 -- Relays: events handed to Debezium's outbox event router through logical decoding. A relay is a handler of a subscription (see handler.sql),

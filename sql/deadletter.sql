@@ -5,7 +5,7 @@ SELECT count((atp.append_event('letter-' || i % 3, 'LetterSent', CASE i WHEN 4 T
 SELECT atp.tick() >= 0 AS ticked;
 -- one does not match, one makes the filter raise
 SELECT stream, payload FROM atp.claim_events('letters', 100, 'me');
-SELECT lease AS l FROM atp_internal.subscription_cursor c JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'letters' LIMIT 1 \gset
+SELECT lease AS l FROM atp_internal.subscription_cursor c JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'letters' AND c.lease IS NOT NULL ORDER BY c.generation DESC LIMIT 1 \gset
 SELECT stream, event_type, reason, last_error, attempts FROM atp.dead_letter;
 SELECT e.payload, (atp.nack_event('letters', :'l', e.event_id, 'wrong ' || (payload ->> 'n'), permanent => (payload ->> 'n')::int < 3)).outcome
 	FROM atp.events e WHERE stream LIKE 'letter-%' AND (payload ->> 'n')::int IN (1, 2, 3, 5) ORDER BY e.event_id;

@@ -228,7 +228,16 @@ refuse_event(const pg_uuid_t *event_id)
 
 /* ---- Leases of the log ---- */
 
-/* Locks the partitions of a lease and checks that each has it. The position of its last event. */
+static bool
+holds(const AtpDelivery *delivery, const AtpCursor *cursor, const pg_uuid_t *lease)
+{
+	return cursor->leased && same(&cursor->lease, lease) && cursor->lease_until > delivery->now;
+}
+
+/*
+ * Locks the partitions of a lease and checks that one has it still. The partitions of a lease are given, renewed and lost together, so
+ * those that do not have it any more are the ones of which nothing is left to do. The position up to which it may be acked.
+ */
 static int64
 hold(AtpDelivery *delivery, const pg_uuid_t *lease)
 {
@@ -237,15 +246,12 @@ hold(AtpDelivery *delivery, const pg_uuid_t *lease)
 
 	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
 	{
-		AtpCursor  *cursor;
+		AtpCursor  *cursor = atp_lease_covers(lease, i) ? atp_delivery_cursor(delivery, i, true) : NULL;
+		bool		held = cursor != NULL && holds(delivery, cursor, lease);
 
-		if (!atp_lease_covers(lease, i))
-			continue;
-		cursor = atp_delivery_cursor(delivery, i, true);
-		if (cursor == NULL || !cursor->leased || !same(&cursor->lease, lease) || cursor->lease_until <= delivery->now)
-			refuse_stale(delivery);
-		last = Max(last, cursor->lease_last);
-		any = true;
+		any = any || held;
+		if (cursor != NULL)
+			last = Max(last, held ? cursor->lease_last : cursor->acked);
 	}
 	if (!any)
 		refuse_stale(delivery);
@@ -291,7 +297,7 @@ ack_log(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 	{
 		AtpCursor  *cursor = atp_lease_covers(lease, i) ? delivery->cursors[i] : NULL;
 
-		if (cursor == NULL)
+		if (cursor == NULL || !holds(delivery, cursor, lease))
 			continue;
 		if (through >= cursor->lease_last)
 		{
@@ -469,7 +475,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
-	if (row.log_position <= cursor->acked || row.log_position > cursor->lease_last || atp_cursor_is_settled(cursor, row.log_position))
+	if (!holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked || row.log_position > cursor->lease_last || atp_cursor_is_settled(cursor, row.log_position))
 		refuse_event(back->event_id);
 	retries = atp_retry_load(delivery->subscription, cursor);
 	retry = atp_retry_add(retries, row.log_position, &row.event_id, wanted.key);
@@ -646,7 +652,7 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 		(void) hold(&delivery, lease);
 		until = delivery.now + duration;
 		for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
-			if (atp_lease_covers(lease, i))
+			if (atp_lease_covers(lease, i) && delivery.cursors[i] != NULL && holds(&delivery, delivery.cursors[i], lease))
 			{
 				delivery.cursors[i]->lease_until = until;
 				delivery.cursors[i]->dirty = true;

@@ -71,6 +71,7 @@ prepare_cache(void)
 {
 	HASHCTL		control = {.keysize = sizeof(Key), .entrysize = sizeof(Entry)};
 
+	table_oid = atp_relation_oid(ATP_REL_SUBSCRIPTION);	/* before anything is remembered: a change from here on counts */
 	if (cache != NULL)
 		return;
 	control.hcxt = TopMemoryContext;
@@ -279,7 +280,6 @@ load(int32 tenant, const char *name)
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	table_oid = RelationGetRelid(relation);
 	as_of = generation;			/* taking the lock may have told us of changes, which the scan sees */
 	ScanKeyEntryInitialize(&keys[0], 0, COLUMN_NAME + 1, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(name));
@@ -300,7 +300,6 @@ find(int32 tenant, const char *name)
 	Key			key = {0};
 	Entry	   *entry;
 
-	(void) atp_relation_oid(ATP_REL_SUBSCRIPTION);
 	prepare_cache();
 	if (strlen(name) > ATP_SUBSCRIPTION_NAME_MAX)
 		return NULL;
@@ -381,7 +380,6 @@ atp_subscription_each_announced(AtpSubscriptionVisit visit, void *context)
 	static List *keys;
 	static uint64 as_of;		/* generation; 0: nothing is remembered */
 
-	(void) atp_relation_oid(ATP_REL_SUBSCRIPTION);
 	prepare_cache();
 	if (as_of != generation)
 	{

@@ -48,6 +48,8 @@
 #define ATP_ERR_PLATFORM_STREAM              MAKE_SQLSTATE('T', 'P', '2', '5', '1')
 #define ATP_ERR_HANDLER_NOT_FOUND            MAKE_SQLSTATE('T', 'P', '3', '4', '0')
 #define ATP_ERR_INVALID_HANDLER              MAKE_SQLSTATE('T', 'P', '3', '4', '1')
+#define ATP_ERR_INVALID_ROUTE                MAKE_SQLSTATE('T', 'P', '3', '4', '2')
+#define ATP_ERR_ROUTE_FAILED                 MAKE_SQLSTATE('T', 'P', '3', '4', '3')
 #define ATP_ERR_HANDLING_NOT_BEGUN           MAKE_SQLSTATE('T', 'P', '3', '5', '0')
 #define ATP_ERR_FINGERPRINT_CONFLICT         MAKE_SQLSTATE('T', 'P', '3', '5', '1')
 #define ATP_ERR_BREAKER_NOT_FOUND            MAKE_SQLSTATE('T', 'P', '3', '6', '0')

@@ -126,11 +126,12 @@ def github():
     schema = (EVENTS / "github-webhooks.schema.json").read_text().replace("'", "''")
     rows = [json.dumps(json.loads(line)["payload"]).replace("'", "''") for line in (EVENTS / "github-webhooks.jsonl").open()]
     script = [CPU, "CREATE TEMP TABLE p (p jsonb); ALTER TABLE p ALTER p SET STORAGE EXTERNAL;"] + [f"INSERT INTO p VALUES ('{row}');" for row in rows]
-    script += [f"CREATE TEMP TABLE s AS SELECT '{schema}'::jsonb AS s;", cost("SELECT count(s - 'x') FROM s"), cost("SELECT atp.schema_is_valid(s, '{}')::int FROM s")]
-    script += [cost("SELECT count(*) FROM s, p WHERE atp.schema_is_valid(s, p)")] * ROUNDS
+    # the schema is a constant of the query, as a registered one is: a schema out of a table is fetched and compared at every call
+    script += [cost(f"SELECT atp.schema_is_valid('{schema}', '{{}}')::int")]
+    script += [cost(f"SELECT count(*) FROM p, generate_series(1, 5) WHERE atp.schema_is_valid('{schema}', p)")] * ROUNDS
     script += ["SELECT compilations FROM atp.get_schema_cache();"]
     out = psql("\n".join(script))
-    return float(out[1]) / 1000, statistics.median(map(float, out[2:-1])) / len(rows), int(out[-1])
+    return float(out[0]) / 1000, statistics.median(map(float, out[1:-1])) / 5 / len(rows), int(out[-1])
 
 
 def ajv():

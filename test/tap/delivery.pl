@@ -15,11 +15,10 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION atp');
 $node->safe_psql('postgres', q{SELECT count(atp.append_event('order-' || i % 10, 'OrderPlaced', jsonb_build_object('n', i))) FROM generate_series(1, 100) i});
 
-sub placed { $_[0]->poll_query_until('postgres', "SELECT max(log_position) = $_[1] FROM atp_internal.log") }
-placed($node, 100);
+$node->poll_query_until('postgres', 'SELECT max(log_position) = 100 FROM atp_internal.log');
 
 # One subscription in the middle of everything: acked, leased, failed, dead.
-$node->safe_psql('postgres', q{SELECT atp.create_subscription('s', partitions => 1, max_attempts => 5, backoff => '{"initial": 3600, "maximum": 3600, "jitter": 0}')});
+$node->safe_psql('postgres', q{SELECT atp.create_subscription('s', categories => '{order}', partitions => 1, max_attempts => 5, backoff => '{"initial": 3600, "maximum": 3600, "jitter": 0}')});
 $node->safe_psql('postgres', q{SELECT atp.ack_events('s', lease) FROM (SELECT DISTINCT lease FROM atp.claim_events('s', 40)) l});
 $node->safe_psql('postgres', q{CREATE TABLE leased AS SELECT * FROM atp.claim_events('s', 10)});
 $node->safe_psql('postgres', q{SELECT atp.nack_event('s', lease, event_id, 'no', permanent => payload ->> 'n' = '42') FROM leased WHERE payload ->> 'n' IN ('41', '42')});
@@ -47,10 +46,10 @@ $other->safe_psql('postgres', 'SELECT atp.resequence()');
 is($other->safe_psql('postgres', $stands), '', 'restored: the lease still stands');
 $other->safe_psql('postgres', $ended);
 is($other->safe_psql('postgres', $stands), $all, 'restored: it goes on where it was');
-$other->safe_psql('postgres', q{SELECT atp.append_event('order-2', 'OrderPlaced')});
-placed($other, 101);
+my $new = $other->safe_psql('postgres', q{SELECT event_id FROM atp.append_event('order-2', 'OrderPlaced')});
+$new = $other->safe_psql('postgres', "SELECT atp.wait_for_event('$new', '60 s')");
 $other->safe_psql('postgres', q{SELECT atp.ack_events('s', lease) FROM atp_internal.subscription_cursor WHERE lease IS NOT NULL});
-is($other->safe_psql('postgres', $stands), '101', 'restored: and with what is new');
+is($other->safe_psql('postgres', $stands), $new, 'restored: and with what is new');
 is($other->safe_psql('postgres', q{SELECT count(*) FROM atp.replay_dead_letters()}), '1', 'restored: dead letters can be replayed');
 $other->safe_psql('postgres', q{SELECT atp.create_subscription('fresh')});
 is($other->safe_psql('postgres', q{SELECT count(*) FROM atp.subscriptions}), '2', 'restored: a new subscription gets a key of its own');
@@ -77,8 +76,12 @@ $listener->pump until $out =~ /ready/;
 $standby->safe_psql('postgres', q{SELECT atp.append_event('other-1', 'NewsMade')});
 $standby->safe_psql('postgres', q{SELECT count(atp.append_event('news-' || i, 'NewsMade')) FROM generate_series(1, 50) i});
 $standby->poll_query_until('postgres', q{SELECT count(*) = 50 FROM atp_internal.log l JOIN atp_internal.stream s USING (stream) WHERE s.name LIKE 'news-%'});
-$in .= "SELECT 1;\n\\echo heard\n";
-$listener->pump until $out =~ /heard/;
+for my $turn (1 .. 100)
+{
+	$in .= "SELECT pg_sleep(0.05);\n\\echo heard $turn\n";
+	$listener->pump until $out =~ /heard $turn\n/;
+	last if $out =~ /Asynchronous/;
+}
 my @heard = $out =~ /Asynchronous notification "atp_news"/g;
 cmp_ok(scalar @heard, '>=', 1, 'new events are announced');
 cmp_ok(scalar @heard, '<', 10, 'not one by one');

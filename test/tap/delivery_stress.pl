@@ -180,14 +180,16 @@ for (my $turn = int rand @victims; time() < $end - 1; $turn++)
 	else
 	{
 		my $which = $victim eq 'backend' ? "backend_type = 'client backend' AND pid <> pg_backend_pid()" : "backend_type LIKE 'atp%'";
-		my ($rc, $out) = $node->psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $which ORDER BY random() LIMIT 1");
-		kill 'KILL', $1 if defined $out && $out =~ /^(\d+)$/;
-		sleep 0.2;
-		$node->poll_query_until('postgres', 'SELECT true');
+		# no connection can be had while the server recovers from the victim before
+		my $out = eval { $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $which ORDER BY random() LIMIT 1") } // '';
+		next if $out !~ /^(\d+)$/;
+		kill 'KILL', $out;
+		sleep 0.3;
 	}
 	$killed{$victim}++;
 }
 while ((my $pid = wait) > 0) { delete $children{$pid} }
+sleep 1;
 $node->poll_query_until('postgres', 'SELECT true');
 
 # Quiet: whatever is left is delivered.

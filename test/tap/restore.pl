@@ -78,7 +78,7 @@ sub check_restored
 	is($node->safe_psql($db, 'SELECT count(*) > 0 FROM atp.read_log()'), 't', "$what: a reader is not refused");
 	# and what the platform has put on record meanwhile
 	cmp_ok($node->safe_psql($db, 'SELECT atp.resequence()'), '>=', 101, "$what: atp.resequence() places what had no position");
-	is($node->safe_psql($db, $unplaced), '0', "$what: all of it");
+	ok($node->poll_query_until($db, $unplaced, '0'), "$what: all of it");
 	is($node->safe_psql($db, "$digest WHERE log_position <= $head"), $read, "$what: what was placed stays");
 	my $event = $node->safe_psql($db, q{SELECT event_id FROM atp.append_event('restored-1', 'LoadAdded')});
 	cmp_ok($node->safe_psql($db, "SELECT atp.wait_for_event('$event', '20 seconds')"), '>', 600, "$what: and the log goes on");

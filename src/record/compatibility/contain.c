@@ -13,6 +13,7 @@
 #include "record/compatibility/contain.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
@@ -20,10 +21,27 @@
 #include "record/compatibility/same.h"
 #include "record/validator/evaluate.h"
 
-#define BUDGET 100000			/* pairs and operations; then the rest is undecided */
+#define BUDGET 100000			/* steps, by the size of the facts; then the rest is undecided */
+#define MEMORY_MAX ((Size) 64 * 1024 * 1024)
 #define LEVEL_MAX 1000
 
 static bool prove_op(AtpProof *proof, const AtpFacts *facts, const AtpOp *op, const AtpWhere *where);
+
+/*
+ * Has the proof gone on for too long? A step costs by the facts that it has to handle; memory is given back only at the end, so that is
+ * bounded too. Once exhausted, it stays so.
+ */
+static bool
+is_exhausted(AtpProof *proof, const AtpFacts *facts)
+{
+	if (proof->budget >= 0)
+	{
+		proof->budget -= 1 + facts->n_nodes + facts->n_ops / 4;
+		if (MemoryContextMemAllocated(CurrentMemoryContext, true) > MEMORY_MAX)
+			proof->budget = -1;
+	}
+	return proof->budget < 0 || proof->level > LEVEL_MAX;
+}
 
 /* Is it provable, without telling why not? */
 bool
@@ -191,6 +209,8 @@ prove_by_choice(AtpProof *proof, const AtpFacts *facts, const AtpOp *choice, con
 {
 	bool		proved = true;
 
+	if (proof->budget < 0)
+		return false;
 	if (choice->kind == ATP_OP_IF)
 	{
 		AtpFacts   *then = atp_facts_with(facts, choice->branch.condition, choice);
@@ -201,9 +221,9 @@ prove_by_choice(AtpProof *proof, const AtpFacts *facts, const AtpOp *choice, con
 		proved = prove_op(proof, then, op, where);
 		return prove_op(proof, otherwise, op, where) && proved;
 	}
-	for (int i = 0; i < choice->list.n && (proved || !proof->quiet); i++)
+	for (int i = 0; i < choice->list.n && (proved || !proof->quiet) && proof->budget >= 0; i++)
 		proved &= prove_op(proof, atp_facts_with(facts, choice->list.nodes[i], choice), op, where);
-	return proved;
+	return proved && proof->budget >= 0;
 }
 
 static bool
@@ -251,7 +271,7 @@ prove_op(AtpProof *proof, const AtpFacts *all, const AtpOp *op, const AtpWhere *
 		return true;
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
-	if (--proof->budget < 0 || proof->level > LEVEL_MAX)
+	if (is_exhausted(proof, facts))
 		return atp_proof_tell(proof, where, "undecided", "not proved: the schemas are too intricate");
 	if (facts->finite)
 	{
@@ -360,7 +380,7 @@ atp_prove_node(AtpProof *proof, const AtpFacts *facts, const AtpNode *node, cons
 		return true;
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
-	if (--proof->budget < 0 || proof->level > LEVEL_MAX)
+	if (is_exhausted(proof, facts))
 		return atp_proof_tell(proof, where, "undecided", "not proved: the schemas are too intricate");
 	if (facts->finite)
 		return !refused_value(facts, node, &refused) ||

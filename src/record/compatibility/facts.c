@@ -9,7 +9,7 @@
 
 #define ALL_TYPES (2 * ATP_JSON_INTEGER - 1)	/* the highest of the bits */
 #define EMPTY_DEPTH 6			/* how deep the search for a contradiction goes */
-#define EMPTY_STEPS 2000		/* and how far */
+#define EMPTY_STEPS 200		/* and how far */
 
 typedef struct Search
 {
