@@ -201,7 +201,7 @@ claim(Lease *lease)
 
 	snprintf(count, sizeof(count), "%d", option.max_count);
 	result = query("SELECT c.lease, c.attempt, c.log_position, c.event_id, c.event_type, c.stream, row_to_json(c) AS line,"
-				   " extract(epoch FROM c.lease_until - clock_timestamp()) AS seconds"
+				   " extract(epoch FROM (SELECT s.lock_duration FROM atp.get_subscription($1, $5) s)) AS seconds"
 				   " FROM atp.claim_events($1, $2, $3, ack_lease => $4, tenant => $5) c", 5, values);
 	lease->id[0] = '\0';
 	if (result != NULL && PQntuples(result) > 0)

@@ -135,12 +135,13 @@ check_number(Check *check)
 {
 	size_t		size = atp_canon_scan_number(check->at, (size_t) (check->end - check->at));
 	size_t		sign = size > 0 && *check->at == '-';
-	bool		plain = size - sign <= 15 && (check->at[sign] != '0' || size == 1);
+	bool		plain;
 
-	for (size_t i = sign; plain && i < size; i++)
-		plain = check->at[i] >= '0' && check->at[i] <= '9';
 	if (size == 0)
 		return false;
+	plain = size - sign <= 15 && (check->at[sign] != '0' || size == 1);
+	for (size_t i = sign; plain && i < size; i++)
+		plain = check->at[i] >= '0' && check->at[i] <= '9';
 	if (!plain)
 	{
 		check->scratch->size = 0;

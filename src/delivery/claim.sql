@@ -105,12 +105,3 @@ Returns those of one partition, in log order; call again for the rest. Positions
 Raises: TP202, TP300 (no such subscription).';
 REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
-
-CREATE FUNCTION atp.wait_for_events(subscription text, timeout interval DEFAULT '30 seconds', tenant text DEFAULT NULL) RETURNS boolean
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_claim_wait';
-COMMENT ON FUNCTION atp.wait_for_events(text, interval, text) IS
-'Wait until a claim would find events, at most for a time.
-Returns false when the time is over. Another consumer may be faster. The transaction''s snapshot stays open meanwhile: call it in a transaction of its own.
-Raises: TP202, TP300 (no such subscription), 22023 (timeout).';
-REVOKE ALL ON FUNCTION atp.wait_for_events(text, interval, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.wait_for_events(text, interval, text) TO atp_reader, atp_admin;

@@ -20,7 +20,7 @@ typedef struct AtpPredecessor
 	uint8		hash[ATP_HASH_SIZE];	/* zeros: none */
 } AtpPredecessor;
 
-#define ATP_PREDECESSORS 65536	/* in a table */
+#define ATP_PREDECESSORS 131072	/* in a table */
 
 /*
  * The event before version `version` of a stream, in *found, which is in the table. Returns what is wrong with it, or NULL. The

@@ -129,6 +129,15 @@ sql('ALTER FUNCTION atp.get_event(uuid, text) COST 17');
 isnt(sql('SELECT atp.self_manifest_hash()'), $hash, 'a changed function changes the hash');
 is( sql(q{SELECT count(*) FROM regexp_split_to_table(atp.self_manifest(), E'\n') AS l(line) WHERE line NOT IN (SELECT regexp_split_to_table($m$} . $before . q{$m$, E'\n'))}),
 	1, 'in one line');
+my $dir = PostgreSQL::Test::Utils::tempdir();
+PostgreSQL::Test::Utils::append_to_file("$dir/$_->[0]", $_->[1]) foreach [ 'kept', $before ], [ 'same', $before ], [ 'present', sql('SELECT atp.self_manifest()') ];
+my $verifier = "$ENV{ATP_TOP}/bin/atp-verify";
+SKIP:
+{
+	skip 'atp-verify is not built', 2 unless -x $verifier;
+	is(system("$verifier --manifest $dir/kept $dir/same >$dir/out") >> 8, 0, 'atp-verify: the manifest is the one that was kept');
+	is(system("$verifier --manifest $dir/kept $dir/present >$dir/out") >> 8, 1, 'atp-verify: a manifest that differs is found');
+}
 sql('ALTER FUNCTION atp.get_event(uuid, text) COST 100');
 is(sql('SELECT atp.self_manifest_hash()'), $hash, 'and back');
 $node->stop;

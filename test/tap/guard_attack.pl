@@ -62,6 +62,8 @@ my @attacks = (
 		qw(TP108 TP108 42501 TP108) ],
 	[ 'filled leaf attached', "CREATE TABLE atp_internal.forged AS TABLE LEAF; ALTER TABLE atp_internal.event ATTACH PARTITION atp_internal.forged
 		FOR VALUES FROM (MINVALUE) TO ('00000000-0000-0000-0000-000000000001')", qw(TP108 TP108 42501 TP108) ],
+	[ 'empty leaf attached', "CREATE TABLE atp_internal.trap (LIKE atp_internal.event); ALTER TABLE atp_internal.event ATTACH PARTITION atp_internal.trap
+		FOR VALUES FROM (MINVALUE) TO ('00000000-0000-0000-0000-000000000001')", qw(TP108 TP108 42501 TP108) ],
 	[ 'DO INSTEAD NOTHING', 'CREATE RULE nothing AS ON INSERT TO LEAF DO INSTEAD NOTHING', qw(TP108 TP108 42501 TP108) ],
 	[ 'BEFORE trigger that returns NULL', "CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 		CREATE TRIGGER a BEFORE INSERT ON atp_internal.log FOR EACH ROW EXECUTE FUNCTION pg_temp.f()", qw(TP108 TP108 42501 TP108) ],

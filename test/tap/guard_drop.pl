@@ -58,7 +58,7 @@ my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-d', $node->connstr('store') ], 'a dump');
 my $manifest = $node->safe_psql('store', 'SELECT atp.self_manifest_hash()');
 my $n = 0;
-foreach my $way ([ '--single-transaction' ], [], [ '-j', '4' ], [ '--no-owner', '--single-transaction' ])
+foreach my $way ([ '--single-transaction' ], [], [ '--no-owner', '--single-transaction' ])
 {
 	my $name = 'restored' . $n++;
 	my $label = join(' ', 'pg_restore -e', @$way);

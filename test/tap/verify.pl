@@ -54,5 +54,37 @@ is( tampered('atp_internal.log', pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . 
 like(tampered($leaf, pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . "\1" . "\0" x 7)), qr/^f\|default\|Victim-2\|4\|.*hash does not match$/, 'and of the id in the event');
 like(tampered('atp_internal.stream', 'Victim-1', 'Victim-9'), qr/^t/, 'the name of a stream is no evidence: its identity is hashed, not its name');
 is($node->safe_psql('postgres', $verdict), 't', 'put back, all is well');
+
+# Beside appends, roll-backs to savepoints and the worker's ticks nothing is a fault.
+$node->append_conf('postgresql.conf', "atp.worker_enabled = on\nfsync = off");
+$node->restart;
+my $script = PostgreSQL::Test::Utils::tempdir() . '/appends';
+append_to_file($script, <<'SQL');
+\set s random(1, 20)
+\set r random(1, 4)
+BEGIN;
+SELECT (atp.append_event('Hot-' || :s, 'PaymentMade')).stream_version;
+SAVEPOINT a;
+SELECT (atp.append_event('Cold-' || :s, 'PaymentMade')).stream_version;
+\if :r = 1
+ROLLBACK TO a;
+\endif
+SELECT (atp.append_event('Hot-' || :s, 'PaymentMade')).stream_version;
+COMMIT;
+SQL
+my $bench = IPC::Run::start([ 'pgbench', '-n', '-f', $script, '-c', '4', '-T', $ENV{ATP_LONG} ? 60 : 4, $node->connstr('postgres') ],
+	'>', \my $out, '2>', \my $err);
+my ($asked, @faults) = (0);
+while ($bench->pumpable)
+{
+	$bench->pump_nb;
+	my $answer = $node->safe_psql('postgres', "$verdict UNION ALL SELECT concat_ws('|', ok, first_fault_position, fault) FROM atp.verify_log()");
+	push @faults, $answer if $answer ne "t\nt";
+	$asked++;
+}
+$bench->finish;
+cmp_ok($asked, '>', 3, 'asked while appends ran');
+is_deeply(\@faults, [], 'and nothing was a fault');
+cmp_ok($node->safe_psql('postgres', 'SELECT checked FROM atp.verify_all()'), '>', 500, 'of a good many events') or diag($err);
 $node->stop;
 done_testing();

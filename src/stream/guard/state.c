@@ -36,7 +36,7 @@ internal_schema(void)
 bool
 atp_guard_stands(void)
 {
-	if (!setting_guard || !IsUnderPostmaster || IsBinaryUpgrade || !IsTransactionState() || !OidIsValid(internal_schema()))
+	if (!setting_guard || !IsUnderPostmaster || !OidIsValid(MyDatabaseId) || IsBinaryUpgrade || !IsTransactionState() || !OidIsValid(internal_schema()))
 		return false;
 	if (creating_extension && CurrentExtensionObject == get_extension_oid("atp", true))
 		return false;
@@ -134,16 +134,22 @@ atp_guard_is_empty(Oid relation)
 }
 
 bool
-atp_guard_takes_rows(Oid relation)
+atp_guard_is_loading(void)
 {
 	ListCell   *cell;
-	bool		loading = true;
 
+	foreach(cell, leaves())
+		if (atp_guard_has_trigger(lfirst_oid(cell)))
+			return false;
+	return true;
+}
+
+bool
+atp_guard_takes_rows(Oid relation)
+{
 	if (is_partition(relation) || get_rel_relkind(relation) == RELKIND_PARTITIONED_TABLE)
 		return false;
-	foreach(cell, leaves())
-		loading = loading && !atp_guard_has_trigger(lfirst_oid(cell));
-	return loading || atp_guard_is_empty(relation);
+	return atp_guard_is_loading() || atp_guard_is_empty(relation);
 }
 
 bool

@@ -28,6 +28,9 @@ extern bool atp_guard_is_schema_name(const char *name);
 extern bool atp_guard_seals(Oid relation);
 extern bool atp_guard_has_trigger(Oid relation);
 
+/* Whether no leaf carries the trigger yet: the store is empty, or a restore is loading it. */
+extern bool atp_guard_is_loading(void);
+
 /*
  * Whether a table with the guard's trigger takes rows from INSERT or COPY: only while a restore is loading it. A leaf never does (it
  * gets its trigger when it is loaded); another table while it is empty, or while no leaf carries the trigger.

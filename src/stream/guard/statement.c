@@ -4,7 +4,7 @@
  * Everything that touches a sealed relation or a function, type, schema or policy of the store is refused, with these exceptions:
  *   - what only protects: ENABLE ALWAYS TRIGGER, ENABLE and FORCE ROW LEVEL SECURITY, and a leaf's first policy, ours by its text;
  *   - what only tunes: storage parameters, statistics, tablespace, clustering, replica identity, new indexes, comments;
- *   - attaching an empty table of schema atp_internal as a leaf;
+ *   - attaching an empty table of schema atp_internal as a leaf, while no leaf is sealed;
  *   - GRANT and REVOKE on the functions and views of schema atp, which is how an administrator lets people in.
  * The first and third are what a restore does to leaves; the fourth is what a dump of such grants does.
  *
@@ -204,14 +204,14 @@ judge_drop(DropStmt *drop)
 	}
 }
 
-/* What attaching asks for is an empty table of the internal schema, as a restore does before it loads the rows. */
+/* What attaching asks for is an empty table of the internal schema while no leaf is sealed: a restore attaches before it loads. */
 static bool
 may_attach(const PartitionCmd *attach)
 {
 	Oid			leaf = relation_of(attach->name);
 
 	return OidIsValid(leaf) && get_rel_namespace(leaf) == get_namespace_oid("atp_internal", true) && !atp_guard_seals(leaf) &&
-		get_rel_relkind(leaf) == RELKIND_RELATION && atp_guard_is_empty(leaf);
+		get_rel_relkind(leaf) == RELKIND_RELATION && atp_guard_is_empty(leaf) && atp_guard_is_loading();
 }
 
 static bool

@@ -16,7 +16,7 @@ CREATE TABLE queue (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload 
 CREATE PROCEDURE fill_pgq(events integer, batch integer) LANGUAGE plpgsql AS $$
 BEGIN
     FOR i IN 1 .. events / batch LOOP
-        PERFORM pgq.insert_event('bench', 'BalanceAdjusted', bench.payload(k), bench.metadata(k), NULL, NULL, NULL) FROM generate_series(1, batch) k;
+        PERFORM pgq.insert_event('bench', 'BalanceAdjusted', bench.payload(k)::text, bench.metadata(k)::text, NULL, NULL, NULL) FROM generate_series(1, batch) k;
         COMMIT;
         PERFORM pgq.ticker('bench');
         COMMIT;
