@@ -475,7 +475,8 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
-	if (!holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked || row.log_position > cursor->lease_last || atp_cursor_is_settled(cursor, row.log_position))
+	if (!holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked || row.log_position > cursor->lease_last ||
+		atp_cursor_is_settled(cursor, row.log_position))
 		refuse_event(back->event_id);
 	retries = atp_retry_load(delivery->subscription, cursor);
 	retry = atp_retry_add(retries, row.log_position, &row.event_id, wanted.key);

@@ -6,8 +6,8 @@
 int
 atp_nested_begin(void)
 {
-	static const char *const off[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan", "enable_material", "enable_memoize",
-		"jit"};
+	static const char *const off[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan", "enable_material",
+		"enable_memoize", "jit"};
 	int			level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(off); i++)
