@@ -44,6 +44,7 @@ SELECT count(*) FROM atp.read_stream('order-7') a JOIN atp.read_stream('order-7'
 \set VERBOSITY terse
 SELECT schema_version FROM atp.read_stream('order-7', accept_versions => '{"OrderShipped": 4}');
 SELECT schema_version FROM atp.read_stream('order-7', accept_versions => '{"OrderShipped": "2"}');
+SELECT schema_version FROM atp.read_stream('order-7', accept_versions => '{"OrderShipped": 1.5}');
 SELECT schema_version FROM atp.read_stream('order-7', accept_versions => '[1]');
 SELECT schema_version FROM atp.read_stream('order-7', accept_versions => '2');
 SELECT atp.drop_upcaster('OrderShipped', 1, 2), atp.drop_upcaster('OrderShipped', 1, 2);

@@ -341,6 +341,8 @@ consider(Wish *wish, int32 version)
 static void
 consider_value(Wish *wish, const JsonbValue *value)
 {
+	if (value->type == jbvNumeric && !atp_numeric_is_integer(value->val.numeric))
+		refuse_accept("A version is a whole number");
 	if (value->type == jbvNumeric)
 		consider(wish, DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric))));
 	else if (value->type == jbvString && value->val.string.len == 6 && memcmp(value->val.string.val, "active", 6) == 0)

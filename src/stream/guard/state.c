@@ -36,7 +36,8 @@ internal_schema(void)
 bool
 atp_guard_stands(void)
 {
-	if (!setting_guard || !IsUnderPostmaster || !OidIsValid(MyDatabaseId) || IsBinaryUpgrade || !IsTransactionState() || !OidIsValid(internal_schema()))
+	if (!setting_guard || !IsUnderPostmaster || !OidIsValid(MyDatabaseId) || IsBinaryUpgrade || !IsTransactionState() ||
+		!OidIsValid(internal_schema()))
 		return false;
 	if (creating_extension && CurrentExtensionObject == get_extension_oid("atp", true))
 		return false;

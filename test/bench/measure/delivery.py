@@ -15,6 +15,8 @@ SETUP = """
 CREATE TABLE queue (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload jsonb NOT NULL, metadata jsonb NOT NULL);
 CREATE PROCEDURE fill_pgq(events integer, batch integer) LANGUAGE plpgsql AS $$
 BEGIN
+    -- a tick at every call: by itself PgQ would wait for 500 events or 3 seconds, and the batches would be its own
+    PERFORM pgq.set_queue_config('bench', 'ticker_max_count', '1'), pgq.set_queue_config('bench', 'ticker_max_lag', '0');
     FOR i IN 1 .. events / batch LOOP
         PERFORM pgq.insert_event('bench', 'BalanceAdjusted', bench.payload(k)::text, bench.metadata(k)::text, NULL, NULL, NULL) FROM generate_series(1, batch) k;
         COMMIT;
