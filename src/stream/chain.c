@@ -131,7 +131,7 @@ atp_chain_read(TupleTableSlot *row, bool deep, AtpChainLink *link)
 	if (VARSIZE_ANY_EXHDR(hash) != ATP_HASH_SIZE)
 		return "hash has a wrong length";
 	memcpy(link->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
-	if (DatumGetInt16(values[ATP_CHAIN_FLAGS]) & ~(ATP_RECORD_PLATFORM | ATP_RECORD_VIOLATION))
+	if (DatumGetInt16(values[ATP_CHAIN_FLAGS]) & ~ATP_RECORD_FLAGS)
 		return "unknown record flags";
 	if (nulls[ATP_CHAIN_SALTS] || nulls[ATP_CHAIN_PAYLOAD] || nulls[ATP_CHAIN_METADATA])
 		return "payload, metadata or salts are missing";
