@@ -4728,7 +4728,7 @@ CREATE FUNCTION atp_internal.cloudevent_extensions(metadata jsonb) RETURNS jsonb
 BEGIN ATOMIC
 	SELECT pg_catalog.jsonb_object_agg(x.name, x.value ORDER BY x.key DESC)
 		FROM (SELECT m.key, m.value, pg_catalog.regexp_replace(pg_catalog.lower(m.key), '[^a-z0-9]', '', 'g') AS name
-			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata) AS m) x
+			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata - '$stream') AS m) x
 		WHERE x.key <> 'cloudevent' AND x.name <> '' AND atp_internal.cloudevent_check(x.name, x.value) IS NULL
 			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
 END;

@@ -1,6 +1,7 @@
 /* The verifier of evidence bundles; see bundle.h. */
 #include "core/bundle.h"
 
+#include "core/canon.h"
 #include "core/canoncheck.h"
 
 enum							/* what has been read */
@@ -574,6 +575,22 @@ take_event_again(AtpBundleVerifier *v, AtpBundleEvent *event)
 	return follow_link(v, event, leaf);
 }
 
+/* The first event of a stream names it in its metadata: what the bundle shows has to agree. */
+static bool
+check_name(AtpBundleVerifier *v, const AtpBundleEvent *event)
+{
+	static const char member[] = "{\"$stream\":";
+	size_t		begin = sizeof(member) - 1;
+
+	if (event->record.stream_version != 1)
+		return true;
+	v->scratch.size = 0;
+	atp_canon_string(&v->scratch, event->stream.data, event->stream.size);
+	return (event->metadata.size > begin + v->scratch.size && memcmp(event->metadata.data, member, begin) == 0 &&
+			memcmp(event->metadata.data + begin, v->scratch.data, v->scratch.size) == 0) ||
+		fail_leaf(v, ATP_BUNDLE_TAMPERED, "the stream has another name than its first event says", event->leaf);
+}
+
 static bool
 take_event(AtpBundleVerifier *v, AtpBundleEvent *event)
 {
@@ -583,7 +600,7 @@ take_event(AtpBundleVerifier *v, AtpBundleEvent *event)
 		return false;
 	if (v->links_only)
 		return take_event_again(v, event);
-	if ((event->record.flags & ~ATP_RECORD_PLATFORM) != 0)
+	if ((event->record.flags & ~ATP_RECORD_FLAGS) != 0)
 		return fail_leaf(v, ATP_BUNDLE_BAD_INPUT, "unknown record flags", event->leaf);
 	if (!hash_event(v, event, leaf) || !place_leaf(v, event, leaf))
 		return false;
@@ -601,7 +618,7 @@ take_event(AtpBundleVerifier *v, AtpBundleEvent *event)
 	if (!atp_canon_check(event->payload.data, event->payload.size, &v->scratch) ||
 		!atp_canon_check(event->metadata.data, event->metadata.size, &v->scratch))
 		return fail_leaf(v, ATP_BUNDLE_TAMPERED, "a document is not canonical JSON", event->leaf);
-	if (!check_seal(v, event, leaf))
+	if (!check_name(v, event) || !check_seal(v, event, leaf))
 		return false;
 	v->events++;
 	if (v->on_event != NULL)

@@ -80,7 +80,7 @@ typedef struct AtpBundleEvent
 {
 	bool		omitted;		/* record and commitments only */
 	uint64_t	leaf;
-	AtpText		stream;			/* name: not proved */
+	AtpText		stream;			/* name: proved by the stream's first event only */
 	AtpRecord	record;			/* with the commitments where omitted */
 	uint8_t		salts[2 * ATP_SALT_SIZE];
 	AtpText		payload;		/* canonical text */

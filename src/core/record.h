@@ -25,6 +25,7 @@
 #define ATP_ALG_SHA256 1
 #define ATP_RECORD_PLATFORM 0x01	/* flags bit 0: a platform event */
 #define ATP_RECORD_VIOLATION 0x02	/* flags bit 1: the payload violates the schema version that the record names */
+#define ATP_RECORD_FLAGS (ATP_RECORD_PLATFORM | ATP_RECORD_VIOLATION)	/* those that are known */
 
 typedef struct AtpRecord
 {

@@ -310,6 +310,24 @@ atp_envelope_id_is_in_window(const pg_uuid_t *event_id, TimestampTz now)
 	return after >= -(int64) setting_window_past * 1000 && after <= (int64) setting_window_future * 1000;
 }
 
+struct varlena *
+atp_envelope_name_stream(const struct varlena *metadata, const char *stream)
+{
+	static const char header[VARHDRSZ] = {0};
+	const char *members = VARDATA_ANY(metadata) + 1;	/* behind the brace */
+	AtpBuf		out;
+
+	atp_buf_init_palloc(&out, CurrentMemoryContext);
+	atp_buf_append(&out, header, VARHDRSZ);
+	atp_buf_append(&out, ATP_ENVELOPE_STREAM_MEMBER, strlen(ATP_ENVELOPE_STREAM_MEMBER));
+	atp_canon_string(&out, stream, strlen(stream));
+	if (*members != '}')
+		atp_buf_append(&out, ",", 1);
+	atp_buf_append(&out, members, VARSIZE_ANY_EXHDR(metadata) - 1);
+	SET_VARSIZE(out.data, out.size);
+	return (struct varlena *) out.data;
+}
+
 void
 atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now)
 {

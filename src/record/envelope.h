@@ -41,6 +41,15 @@ extern int32 atp_envelope_version_of(Numeric number);
 /* Whether the id's time lies within the window around the clock. */
 extern bool atp_envelope_id_is_in_window(const pg_uuid_t *event_id, TimestampTz now);
 
+/*
+ * The stored form of a stream's first event's metadata: `metadata` (in stored form) with a first member that names the stream. So the
+ * name is hashed, and nobody can give the stream another one. "$" begins no member that a caller may give, and sorts before all of them.
+ */
+extern struct varlena *atp_envelope_name_stream(const struct varlena *metadata, const char *stream);
+
+/* How such metadata begin; the name follows as a canonical JSON string. */
+#define ATP_ENVELOPE_STREAM_MEMBER "{\"$stream\":"
+
 /* Raises TP105 unless it does. */
 extern void atp_envelope_require_id_in_window(const pg_uuid_t *event_id, TimestampTz now);
 

@@ -46,6 +46,7 @@ typedef struct Prepared			/* an event in stored form, before its place is known 
 	bool		given_id;
 	struct varlena *payload;
 	struct varlena *metadata;
+	struct varlena *unnamed;	/* the metadata without the name of the stream; NULL: they have none */
 	uint8		salts[2 * ATP_SALT_SIZE];
 	uint8		payload_commitment[ATP_HASH_SIZE];
 	uint8		metadata_commitment[ATP_HASH_SIZE];
@@ -85,6 +86,14 @@ refuse_violations(const Prepared *prepared, int count)
 }
 
 static void
+commit_metadata(Prepared *prepared)
+{
+	if (!atp_part_commitment(ATP_PART_METADATA, prepared->salts + ATP_SALT_SIZE, VARDATA(prepared->metadata),
+							 VARSIZE(prepared->metadata) - VARHDRSZ, NULL, 0, prepared->metadata_commitment))
+		hash_failed();
+}
+
+static void
 prepare_event(const AtpEvent *event, Prepared *prepared)
 {
 	atp_eventtype_resolve(event->event_type, &prepared->type);
@@ -106,10 +115,29 @@ prepare_event(const AtpEvent *event, Prepared *prepared)
 		atp_eventid_create(&prepared->event_id);
 	atp_random_bytes(prepared->salts, sizeof(prepared->salts));
 	if (!atp_part_commitment(ATP_PART_PAYLOAD, prepared->salts, VARDATA(prepared->payload),
-							 VARSIZE(prepared->payload) - VARHDRSZ, NULL, 0, prepared->payload_commitment) ||
-		!atp_part_commitment(ATP_PART_METADATA, prepared->salts + ATP_SALT_SIZE, VARDATA(prepared->metadata),
-							 VARSIZE(prepared->metadata) - VARHDRSZ, NULL, 0, prepared->metadata_commitment))
+							 VARSIZE(prepared->payload) - VARHDRSZ, NULL, 0, prepared->payload_commitment))
 		hash_failed();
+	prepared->unnamed = NULL;
+	commit_metadata(prepared);
+}
+
+/* The first event of a stream carries the stream's name in its metadata; any other does not. */
+static void
+name_stream(Prepared *prepared, const AtpHead *head)
+{
+	if (head->version == 0 && prepared->unnamed == NULL)
+	{
+		prepared->unnamed = prepared->metadata;
+		prepared->metadata = atp_envelope_name_stream(prepared->unnamed, head->key.name);
+		commit_metadata(prepared);
+	}
+	else if (head->version > 0 && prepared->unnamed != NULL)
+	{
+		pfree(prepared->metadata);
+		prepared->metadata = prepared->unnamed;
+		prepared->unnamed = NULL;
+		commit_metadata(prepared);
+	}
 }
 
 static void
@@ -316,6 +344,7 @@ link_all(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, int count, 
 		uid.data[8] = (uid.data[8] & 0x3f) | 0x80;
 		memcpy(head->stream_uid, uid.data, UUID_LEN);
 	}
+	name_stream(&prepared[0], head);
 	for (int i = 0; i < count; i++)
 		link_event(tenant, head, &prepared[i], &receipts[i]);
 }
@@ -401,6 +430,8 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	{
 		pfree(prepared[i].payload);
 		pfree(prepared[i].metadata);
+		if (prepared[i].unnamed != NULL)
+			pfree(prepared[i].unnamed);
 	}
 	if (prepared != &single)
 		pfree(prepared);

@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "pg/canonical.h"
 #include "pg/relation.h"
+#include "record/envelope.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
 #include "stream/stream.h"
@@ -61,6 +62,34 @@ is_canonical(const char *text, size_t size)
 		out.size == size && memcmp(out.data, text, size) == 0;
 }
 
+/* The digest of a name that is given as a canonical JSON string. */
+static void
+digest_name(const char *string, size_t size, uint8 digest[ATP_CHAIN_NAME_SIZE])
+{
+	uint8		hash[ATP_HASH_SIZE];
+
+	if (!atp_sha256(string, size, hash))
+		hash_failed();
+	memcpy(digest, hash, ATP_CHAIN_NAME_SIZE);
+}
+
+/* Finds the stream's name in the metadata of its first event. */
+static const char *
+read_name(const char *metadata, size_t size, AtpChainLink *link)
+{
+	size_t		begin = strlen(ATP_ENVELOPE_STREAM_MEMBER);
+	size_t		end = begin + 1;
+
+	if (size < begin + 2 || memcmp(metadata, ATP_ENVELOPE_STREAM_MEMBER, begin) != 0 || metadata[begin] != '"')
+		return "first event does not name its stream";
+	while (end < size && metadata[end] != '"')
+		end += metadata[end] == '\\' ? 2 : 1;
+	if (end >= size)
+		return "first event does not name its stream";
+	digest_name(metadata + begin, end + 1 - begin, link->name);
+	return NULL;
+}
+
 static const char *
 read_parts(TupleTableSlot *row, bool deep, AtpChainLink *link)
 {
@@ -80,7 +109,7 @@ read_parts(TupleTableSlot *row, bool deep, AtpChainLink *link)
 		return "payload is not canonical JSON";
 	if (deep && !is_canonical(VARDATA_ANY(metadata), VARSIZE_ANY_EXHDR(metadata)))
 		return "metadata is not canonical JSON";
-	return NULL;
+	return link->version == 1 ? read_name(VARDATA_ANY(metadata), VARSIZE_ANY_EXHDR(metadata), link) : NULL;
 }
 
 const char *
@@ -102,7 +131,7 @@ atp_chain_read(TupleTableSlot *row, bool deep, AtpChainLink *link)
 	if (VARSIZE_ANY_EXHDR(hash) != ATP_HASH_SIZE)
 		return "hash has a wrong length";
 	memcpy(link->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
-	if (DatumGetInt16(values[ATP_CHAIN_FLAGS]) & ~(ATP_RECORD_PLATFORM | ATP_RECORD_VIOLATION))
+	if (DatumGetInt16(values[ATP_CHAIN_FLAGS]) & ~ATP_RECORD_FLAGS)
 		return "unknown record flags";
 	if (nulls[ATP_CHAIN_SALTS] || nulls[ATP_CHAIN_PAYLOAD] || nulls[ATP_CHAIN_METADATA])
 		return "payload, metadata or salts are missing";
@@ -152,6 +181,18 @@ check_hash(const AtpChainLink *link, const uint8 stream_uid[UUID_LEN], const uin
 	return memcmp(hash, link->hash, ATP_HASH_SIZE) == 0 ? NULL : "hash does not match";
 }
 
+static void
+read_head_name(Datum name, AtpChainHead *head)
+{
+	struct varlena *text = PG_DETOAST_DATUM_PACKED(name);
+	AtpBuf		string;
+
+	atp_buf_init_palloc(&string, CurrentMemoryContext);
+	atp_canon_string(&string, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
+	digest_name((const char *) string.data, string.size, head->name);
+	pfree(string.data);
+}
+
 void
 atp_chain_read_head(TupleTableSlot *row, AtpChainHead *head)
 {
@@ -168,6 +209,7 @@ atp_chain_read_head(TupleTableSlot *row, AtpChainHead *head)
 		memcpy(head->hash, VARDATA_ANY(hash), ATP_HASH_SIZE);
 	memcpy(head->min_event_id, DatumGetUUIDP(values[5])->data, UUID_LEN);
 	memcpy(head->max_event_id, DatumGetUUIDP(values[6])->data, UUID_LEN);
+	read_head_name(values[7], head);
 	pending = atp_stream_pending(head->stream);
 	if (pending != NULL)
 	{
@@ -189,6 +231,8 @@ atp_chain_walk(AtpChainWalk *walk, const uint8 stream_uid[UUID_LEN], const AtpCh
 		memcpy(walk->min_event_id, link->event_id, UUID_LEN);
 	if (walk->version == 0 || memcmp(link->event_id, walk->max_event_id, UUID_LEN) > 0)
 		memcpy(walk->max_event_id, link->event_id, UUID_LEN);
+	if (link->version == 1)
+		memcpy(walk->name, link->name, ATP_CHAIN_NAME_SIZE);
 	walk->version = link->version;
 	walk->seq = link->seq;
 	memcpy(walk->hash, link->hash, ATP_HASH_SIZE);
@@ -214,5 +258,10 @@ atp_chain_compare_head(const AtpChainWalk *walk, const AtpChainHead *head, int64
 	if (head->version > 0 && (memcmp(walk->min_event_id, head->min_event_id, UUID_LEN) != 0 ||
 							  memcmp(walk->max_event_id, head->max_event_id, UUID_LEN) != 0))
 		return "head of the stream has other event ids";
+	if (head->version > 0 && memcmp(walk->name, head->name, ATP_CHAIN_NAME_SIZE) != 0)
+	{
+		*version = 1;
+		return "stream has another name than its first event says";
+	}
 	return NULL;
 }

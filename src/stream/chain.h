@@ -24,6 +24,8 @@ enum							/* their places in a row, from 0 */
 	ATP_CHAIN_HASH, ATP_CHAIN_SALTS, ATP_CHAIN_PAYLOAD, ATP_CHAIN_METADATA, ATP_CHAIN_PRIVATE
 };
 
+#define ATP_CHAIN_NAME_SIZE 16	/* of SHA-256 over a stream's name as a canonical JSON string */
+
 /* An event's own part of its chain link: everything but the identity of its stream and the link before. */
 typedef struct AtpChainLink
 {
@@ -39,6 +41,7 @@ typedef struct AtpChainLink
 	uint8		payload_commitment[ATP_HASH_SIZE];
 	uint8		metadata_commitment[ATP_HASH_SIZE];
 	uint8		hash[ATP_HASH_SIZE];	/* as stored */
+	uint8		name[ATP_CHAIN_NAME_SIZE];	/* of version 1: digest of the stream's name that its metadata carry */
 } AtpChainLink;
 
 /*
@@ -48,7 +51,7 @@ typedef struct AtpChainLink
 extern const char *atp_chain_read(TupleTableSlot *row, bool deep, AtpChainLink *link);
 
 /* The head of a stream: its row, or this transaction's image of it. */
-#define ATP_CHAIN_HEAD_COLUMNS "s.stream, s.tenant, s.stream_uid, s.version, s.hash, s.min_event_id, s.max_event_id"
+#define ATP_CHAIN_HEAD_COLUMNS "s.stream, s.tenant, s.stream_uid, s.version, s.hash, s.min_event_id, s.max_event_id, s.name"
 
 typedef struct AtpChainHead
 {
@@ -59,6 +62,7 @@ typedef struct AtpChainHead
 	uint8		hash[ATP_HASH_SIZE];
 	uint8		min_event_id[UUID_LEN];
 	uint8		max_event_id[UUID_LEN];
+	uint8		name[ATP_CHAIN_NAME_SIZE];
 } AtpChainHead;
 
 /* Fills `head` from a row of ATP_CHAIN_HEAD_COLUMNS. */
@@ -71,6 +75,7 @@ typedef struct AtpChainWalk		/* how far a stream has been walked; begins as zero
 	uint8		hash[ATP_HASH_SIZE];	/* its stored hash */
 	uint8		min_event_id[UUID_LEN];
 	uint8		max_event_id[UUID_LEN];
+	uint8		name[ATP_CHAIN_NAME_SIZE];	/* of the first event */
 } AtpChainWalk;
 
 /*

@@ -52,7 +52,7 @@ is(tampered($leaf, pack('H*', $hash), pack('H*', $hash) ^ ("\0" x 31 . "\1")), '
 is( tampered('atp_internal.log', pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . "\1" . "\0" x 7)),
 	'f|default|Victim-2|4|11|event does not exist', 'one bit of an id in the log, whose index still has the old one');
 like(tampered($leaf, pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . "\1" . "\0" x 7)), qr/^f\|default\|Victim-2\|4\|.*hash does not match$/, 'and of the id in the event');
-like(tampered('atp_internal.stream', 'Victim-1', 'Victim-9'), qr/^t/, 'the name of a stream is no evidence: its identity is hashed, not its name');
+like(tampered('atp_internal.stream', 'Victim-1', 'Victim-9'), qr/^f.*another name/, 'the name of a stream: its first event carries it');
 is($node->safe_psql('postgres', $verdict), 't', 'put back, all is well');
 
 # Beside appends, roll-backs to savepoints and the worker's ticks nothing is a fault.
