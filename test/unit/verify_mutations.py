@@ -351,7 +351,7 @@ check('with the witness, an edited cosignature', verify(re.sub(rb'(witness.examp
 
 # ---- a log that was made to lie from the start: right hashes, right signatures, wrong content ----
 
-seed = base64.b64decode(open(path('other')).read().strip().split('+')[-1])[1:]
+seed = base64.b64decode(open(path('other')).read().strip().split('+', 4)[4])[1:]
 open(path('other.der'), 'wb').write(bytes.fromhex('302e020100300506032b657004220420') + seed)
 
 
