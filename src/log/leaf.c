@@ -30,7 +30,7 @@
 PG_FUNCTION_INFO_V1(atp_leaf_grow_sql);
 PG_FUNCTION_INFO_V1(atp_leaf_resume);
 
-#define SLICE 20000				/* log rows in one pass */
+#define SLICE 1000				/* log rows in one pass: some 5 ms, for which the sequencer waits */
 #define TREES_OPEN_MAX 512
 
 enum							/* places behind the event's own columns */

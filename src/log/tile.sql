@@ -37,7 +37,7 @@ CREATE TABLE atp_internal.tree_edge (
 	positions bytea,
 	CONSTRAINT tree_edge_pk PRIMARY KEY (tenant, level)
 ) WITH (fillfactor = 60);
-ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL;
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
 COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of each level of a tree.';
 COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
 COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
@@ -54,6 +54,9 @@ CREATE TABLE atp_internal.tree_tile (
 	positions bytea,
 	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
 );
+-- Hashes do not compress: the attempt would cost more than all the rest of a tile. (An edge is rewritten with each run, and is out of line.)
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
 ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
 CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
 COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';

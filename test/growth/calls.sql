@@ -64,7 +64,7 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 		'source', '/growth', 'type', 'com.example.thing.happened', 'data', '{}'::jsonb), 'Growth-9', 'ThingHappened')$$),
 	('get_cloudevent, of an event', 'get_cloudevent', $$SELECT atp.get_cloudevent((SELECT event_id FROM atp.read_stream('Growth-4') LIMIT 1))$$),
 	('claim_events and ack', 'claim_events', $$SELECT atp.ack_events('growth', c.lease) FROM (SELECT lease FROM atp.claim_events('growth', 5) LIMIT 1) c$$),
-	('prove_event, without a checkpoint', 'prove_event', $$SELECT atp.prove_event((SELECT event_id FROM atp.read_stream('Growth-4') LIMIT 1))$$),
+	('prove_event, of no event', 'prove_event', $$SELECT atp.prove_event('00000000-0000-0000-0000-000000000000')$$),
 	('search the projection', 'search_text', $$SELECT count(*) FROM atp.audit_event_projection WHERE actor = 'x' AND log_position < 20$$),
 	('list_heads', 'list_heads', $$SELECT atp.list_heads(0, 1)$$),
 	('get_cloudevent', 'get_cloudevent', $$SELECT atp.get_cloudevent('00000000-0000-0000-0000-000000000000')$$),
@@ -76,7 +76,7 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 UPDATE growth_call c SET refusal = r.refusal FROM (VALUES ('canonical_json, refused', 'TP208'), ('note_verify, refused', 'TP502'),
 	('append_event, refused', 'TP205'), ('append_event, repeated with other content', 'TP104'), ('append_event, version conflict', 'TP101'),
 	('append_event, not valid', 'TP221'), ('append_event, unknown tenant', 'TP202'), ('append_event, taken back', 'P0001'),
-	('DELETE, refused', 'TP107')) r (label, refusal) WHERE c.label = r.label;
+	('prove_event, of no event', 'TP111'), ('DELETE, refused', 'TP107')) r (label, refusal) WHERE c.label = r.label;
 
 -- What some of them need.
 DO $$
