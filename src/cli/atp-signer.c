@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -100,19 +101,22 @@ hex_print(FILE *out, const uint8_t *bytes, size_t size)
 
 /* ---- files ---- */
 
-/* Reads a file whole, terminated; NULL: it does not exist. */
+/* Reads a file whole, terminated; NULL: it does not exist. `secret`: nobody else may have a right on what is read. */
 static char *
-read_file(const char *path)
+read_file(const char *path, bool secret)
 {
 	FILE	   *file = fopen(path, "rb");
 	AtpBuf		buf = new_buf();
 	char		block[65536];
+	struct stat status;
 	size_t		got;
 
 	if (file == NULL && errno == ENOENT)
 		return NULL;
-	if (file == NULL)
+	if (file == NULL || fstat(fileno(file), &status) != 0)
 		die(3, path, strerror(errno));
+	if (secret && (status.st_mode & 077) != 0)
+		die(3, path, "others have rights on it; chmod 600");
 	while ((got = fread(block, 1, sizeof(block), file)) > 0)
 		atp_buf_append(&buf, block, got);
 	if (ferror(file))
@@ -142,14 +146,11 @@ sync_directory(const char *path)
 static void
 load_key(const char *path)
 {
-	struct stat status;
 	AtpBuf		vkey = new_buf();
 
-	if (stat(path, &status) != 0)
-		die(3, path, strerror(errno));
-	if ((status.st_mode & 077) != 0)
-		die(3, path, "others have rights on it; chmod 600");
-	key_text = read_file(path);
+	key_text = read_file(path, true);
+	if (key_text == NULL)
+		die(3, path, strerror(ENOENT));
 	key_text[strcspn(key_text, "\r\n")] = '\0';
 	if (!atp_skey_parse(key_text, strlen(key_text), &key))
 		die(3, path, "not a signing key");
@@ -160,10 +161,26 @@ load_key(const char *path)
 
 /* ---- the state: format, origin, "log SIZE PEAKS", "tenant LOG_UID SIZE ROOT" lines, all in hexadecimal ---- */
 
+/* Two with one state would each sign what continues their own: a database could show each another log. Held to the end. */
+static void
+lock_state(void)
+{
+	char	   *beside = malloc(strlen(state_path) + 6);
+	int			fd;
+
+	sprintf(beside, "%s.lock", state_path);
+	fd = open(beside, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die(3, beside, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+		die(3, state_path, errno == EWOULDBLOCK ? "another atp-signer is at work with this state" : strerror(errno));
+	free(beside);
+}
+
 static void
 load_state(void)
 {
-	char	   *text = read_file(state_path);
+	char	   *text = read_file(state_path, false);
 	char	   *line;
 	char	   *rest;
 
@@ -502,6 +519,7 @@ run(int argc, char **argv)
 		usage(3);
 	load_key(argv[optind]);
 	state_path = argv[optind + 1];
+	lock_state();
 	load_state();
 	do
 	{

@@ -268,6 +268,7 @@ static const char *const verdicts[] = {"verified", "tampered", "incomplete", "ba
 static const char *const not_proved[] = {
 	"that applications recorded everything they should have",
 	"events after this checkpoint, and the last interval before an outside signature",
+	"that the tenant's tree is its newest one under this checkpoint: the log may hold a later one, with more events",
 	"the name of the tenant, and of a stream whose first event is not in the bundle: the records bind their random identities",
 	"that no copy of erased data exists elsewhere",
 	NULL

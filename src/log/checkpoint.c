@@ -14,6 +14,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
@@ -29,6 +30,7 @@ PG_FUNCTION_INFO_V1(atp_checkpoint_append_heads);
 PG_FUNCTION_INFO_V1(atp_checkpoint_sign_by_key_file);
 
 #define KEY_FILE_MAX 8192
+#define COMPARE_INTERVAL (10 * USECS_PER_SEC)
 
 static char *setting_key_file;
 static int	setting_interval = 60;
@@ -227,27 +229,54 @@ atp_checkpoint_sign_by_key_file(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
+/* Takes the lock of who makes checkpoints; false: somebody else holds it, and the other jobs do not wait for the end of that. */
+static bool
+try_lock(void)
+{
+	static AtpQuery lock = {"SELECT FROM atp_internal.checkpoint_state FOR UPDATE SKIP LOCKED"};
+	static AtpQuery look = {"SELECT FROM atp_internal.checkpoint_state"};
+
+	atp_query(&lock, NULL, NULL, false, 1);
+	if (SPI_processed > 0)
+		return true;
+	atp_query(&look, NULL, NULL, false, 1);
+	return SPI_processed == 0;	/* there is nothing to lock yet */
+}
+
+/*
+ * A tree has grown when it was changed after the last checkpoint. That can miss one: growth that was not committed when the checkpoint was
+ * made has an earlier time, and clocks go back. So every now and then sizes are compared, tree by tree, which costs more.
+ */
 AtpWork
 atp_checkpoint_work(void)
 {
 	static AtpQuery look = {
 		"SELECT coalesce((SELECT s.made_at FROM atp_internal.checkpoint_state s), '-infinity')"
 		" < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"
-		" WHERE EXISTS (SELECT FROM atp_internal.tree r WHERE r.tenant <> 0 AND r.changed_at >"
-		" coalesce((SELECT s.made_at FROM atp_internal.checkpoint_state s), '-infinity'))", 1, {INT4OID}
+		" WHERE EXISTS (SELECT FROM atp_internal.tree r WHERE r.tenant <> 0 AND ($2 OR r.changed_at >"
+		" coalesce((SELECT s.made_at FROM atp_internal.checkpoint_state s), '-infinity'))"
+		" AND r.size > coalesce((SELECT h.size FROM atp_internal.tenant_head h WHERE h.tenant = r.tenant"
+		" ORDER BY h.leaf DESC LIMIT 1), 0))", 2, {INT4OID, BOOLOID}
 	};
 	static AtpQuery make = {"SELECT atp_internal.make_checkpoint()"};
-	Datum		argument = Int32GetDatum(setting_interval);
+	static TimestampTz compared_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		compare = now - compared_at >= COMPARE_INTERVAL || now < compared_at;
+	Datum		arguments[] = {Int32GetDatum(setting_interval), BoolGetDatum(compare)};
 	AtpWork		work = ATP_WORK_NONE;
 	bool		null;
 
 	if (!atp_worker_begin())
 		return ATP_WORK_GONE;
+	if (compare)
+		compared_at = now;
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atp_query(&look, &argument, NULL, true, 1);
+	atp_query(&look, arguments, NULL, true, 1);
 	if (SPI_processed > 0)
 		work = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)) ? ATP_WORK_DONE : ATP_WORK_LATER;
+	if (work == ATP_WORK_DONE && !try_lock())
+		work = ATP_WORK_LATER;
 	if (work == ATP_WORK_DONE)
 		atp_query(&make, NULL, NULL, false, 1);
 	PopActiveSnapshot();

@@ -256,6 +256,28 @@ lock_state(void)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 }
 
+/* The same without waiting, and held to the end of the transaction; false: somebody else holds it. */
+static bool
+try_lock_state(void)
+{
+	static AtpQuery lock = {"SELECT FROM atp_internal.leaf_state FOR UPDATE SKIP LOCKED"};
+	static AtpQuery look = {"SELECT FROM atp_internal.leaf_state"};
+	bool		taken;
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	atp_query(&lock, NULL, NULL, false, 1);
+	taken = SPI_processed > 0;
+	if (!taken)
+	{
+		atp_query(&look, NULL, NULL, false, 1);
+		taken = SPI_processed == 0; /* there is nothing to lock yet */
+	}
+	PopActiveSnapshot();
+	SPI_finish();
+	return taken;
+}
+
 static void
 save_state(int64 position)
 {
@@ -323,17 +345,25 @@ look(int64 *position)
 	return waiting;
 }
 
+/* Where somebody holds the lock, which may be why it is late, no note can be made: then once a minute. */
 static void
 raise_late(int64 position)
 {
 	static AtpQuery note = {"UPDATE atp_internal.leaf_state SET alarmed_at = pg_catalog.clock_timestamp()"};
+	static TimestampTz raised_at = 0;
 
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) lock_state();
-	atp_query(&note, NULL, NULL, false, 0);
-	PopActiveSnapshot();
-	SPI_finish();
+	if (try_lock_state())
+	{
+		SPI_connect();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		(void) lock_state();
+		atp_query(&note, NULL, NULL, false, 0);
+		PopActiveSnapshot();
+		SPI_finish();
+	}
+	else if (GetCurrentTimestamp() - raised_at < USECS_PER_MINUTE)
+		return;
+	raised_at = GetCurrentTimestamp();
 	atp_alert_raise(0, "merge-delay", "an event has waited longer than atp.merge_delay_max to become a leaf", "LogPosition", position);
 }
 
@@ -354,6 +384,12 @@ atp_leaf_work(void)
 		return ATP_WORK_NONE;
 	if (!atp_worker_begin())
 		return ATP_WORK_GONE;
+	if (!try_lock_state())
+	{
+		/* a session grows the trees in a transaction that is open: the other jobs do not wait for its end */
+		CommitTransactionCommand();
+		return ATP_WORK_LATER;
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	taken = atp_leaf_grow(SLICE);
 	PopActiveSnapshot();
