@@ -279,7 +279,7 @@ atp_worker_report_lag(int64 ms)
 	atp_lock_tag(&tag, ATP_LOCK_BEHIND);
 	if (!behind && worker_max_lag > 0 && ms > worker_max_lag)
 		behind = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-	else if (behind && (worker_max_lag == 0 || ms < worker_max_lag / 2))
+	else if (behind && (worker_max_lag == 0 || ms <= worker_max_lag / 2))
 	{
 		LockRelease(&tag, ExclusiveLock, true);
 		behind = false;
@@ -357,6 +357,7 @@ recover_from_error(Job *job, MemoryContext context)
 	AbortCurrentTransaction();
 	MemoryContextSwitchTo(context);
 	FlushErrorState();
+	atp_worker_report_lag(0);	/* slower appends do not mend an error */
 	RESUME_INTERRUPTS();
 	job->backoff = Min(Max(job->backoff * 2, 1000), MAX_BACKOFF);
 	job->due = now + job->backoff;

@@ -130,6 +130,17 @@ ok($node->poll_query_until('postgres', 'SELECT behind FROM atp.sequencer_status'
 $pgbench->finish;
 my @rate = sort { $a <=> $b } $load =~ /progress: .* s, ([\d.]+) tps/g;
 cmp_ok($rate[0], '<', $rate[-1] / 2, "and slows appends down (from $rate[-1] a second to $rate[0])");
+# A worker that fails while it is behind lets appends go: nothing that they wait for would come.
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.02);
+	IF (SELECT behind FROM atp_internal.worker_status()) THEN RAISE EXCEPTION USING MESSAGE = ''failed while behind''; END IF; RETURN NULL; END';
+	GRANT EXECUTE ON FUNCTION atp_internal.worker_status() TO atp_owner});
+$offset = -s $node->logfile;
+for (1 .. 100)
+{
+	$node->safe_psql('postgres', q{SELECT count(atp.append_event('slow-1', 'WorkerTested')) FROM generate_series(1, 1000)});
+	last if slurp_file($node->logfile, $offset) =~ /ERROR:.*failed while behind/;
+}
+ok($node->poll_query_until('postgres', 'SELECT NOT behind FROM atp.sequencer_status'), 'a worker that fails does not slow appends down');
 $node->safe_psql('postgres', 'DROP TRIGGER slow ON atp_internal.log');
 placed('postgres', 'it catches up');
 $node->safe_psql('postgres', q{SELECT atp.append_event('slow-1', 'WorkerTested')});
