@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
+#include "common/int.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -36,6 +37,19 @@ text_datum(AtpText utf8)
 	return PointerGetDatum(cstring_to_text_with_len(utf8.data, utf8.size));
 }
 
+/* A bundle may be signed by whoever has the key and yet hold times that no timestamptz can, which nobody could read again. */
+static TimestampTz
+time_of(int64 unix_time, const AtpBundleEvent *event)
+{
+	TimestampTz result;
+
+	if (pg_sub_s64_overflow(unix_time, UNIX_SHIFT, &result) || !IS_VALID_TIMESTAMP(result) ||
+		event->record.stream_version > PG_INT64_MAX || event->leaf > PG_INT64_MAX || event->record.schema_version > PG_INT32_MAX)
+		ereport(ERROR, errcode(ATP_ERR_BUNDLE_REJECTED), errmsg("the bundle does not verify"),
+				errdetail("Leaf %llu: a time or a number is beyond what can be kept.", (unsigned long long) event->leaf));
+	return result;
+}
+
 /* One row; in two statements' worth of arguments, since a plan takes eight. */
 static void
 keep_event(void *context, const AtpBundleEvent *event, const uint8_t leaf[ATP_HASH_SIZE])
@@ -50,7 +64,7 @@ keep_event(void *context, const AtpBundleEvent *event, const uint8_t leaf[ATP_HA
 	const AtpRecord *record = &event->record;
 	MemoryContext before = MemoryContextSwitchTo(import->memory);
 	Datum		numbers[] = {Int64GetDatum((int64) record->stream_version), Int64GetDatum(record->schema_version)};
-	Datum		times[] = {TimestampTzGetDatum(record->occurred_at - UNIX_SHIFT), TimestampTzGetDatum(record->recorded_at - UNIX_SHIFT)};
+	Datum		times[] = {TimestampTzGetDatum(time_of(record->occurred_at, event)), TimestampTzGetDatum(time_of(record->recorded_at, event))};
 	Datum		ids[] = {PointerGetDatum(record->event_id), PointerGetDatum(record->stream_uid)};
 	Datum		texts[] = {text_datum((AtpText) {record->event_type, record->event_type_size}), text_datum(event->stream),
 	text_datum(event->payload), text_datum(event->metadata)};
