@@ -18,7 +18,8 @@ my $script = "SET atp.event_id_window_past = 2000000000; SET atp.partition_inter
 $script .= sprintf("SELECT atp.append_event('leaf-%d', 'LeafTested', event_id => '%012x70008000000000000001'); SELECT pg_sleep(0.005);\n",
 	$_, 1577836800000 + $_ * 86400000) for 1 .. 100;
 $node->safe_psql('postgres', $script);
-$node->safe_psql('postgres', q{SELECT atp.wait_for_event(event_id) FROM atp.append_event('leaf-0', 'LeafTested')});
+my $last = $node->safe_psql('postgres', q{SELECT event_id FROM atp.append_event('leaf-0', 'LeafTested')});
+$node->safe_psql('postgres', "SELECT atp.wait_for_event('$last')");
 is($node->safe_psql('postgres', q{SELECT count(*) FROM atp.outbox WHERE NOT published}), '0', 'every event has its place in the log');
 is($node->safe_psql('postgres', 'SELECT ok FROM atp.verify_log()'), 't', 'the log verifies');
 $node->stop;
