@@ -64,6 +64,28 @@ SELECT stream_version FROM atp.append_event('handled-6', 'OrderPlaced', '{"n": 6
 CALL handler_test.wait_for($$ (SELECT count(*) FROM atp_internal.dead_letter) = 3 $$);
 SELECT last_error FROM atp_internal.dead_letter WHERE last_error ~ '42883';
 SELECT n, string_agg(step, ', ' ORDER BY step DESC) AS steps FROM handler_test.done WHERE n = 6 GROUP BY n;
+-- what a handler defers is run at the end of its call, as its role, and fails the call
+CREATE TABLE handler_test.later (n int, ran_as name);
+GRANT SELECT, INSERT, UPDATE ON handler_test.later TO regress_handler;
+CREATE FUNCTION handler_test.check_later() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.n = 1 THEN
+		RAISE EXCEPTION 'too late';
+	ELSIF NEW.n = 2 THEN
+		SET CONSTRAINTS ALL DEFERRED;
+		INSERT INTO handler_test.later VALUES (3);
+	END IF;
+	UPDATE handler_test.later SET ran_as = current_user WHERE n = NEW.n;
+	RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON handler_test.later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+	EXECUTE FUNCTION handler_test.check_later();
+CREATE FUNCTION handler_test.put_later(event jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO handler_test.later VALUES ((event ->> 'n')::int) $$;
+BEGIN;
+SELECT n, c.failure FROM generate_series(0, 2) n,
+	LATERAL atp_internal.call_handler('handler_test.put_later(jsonb)', jsonb_build_object('n', n), 5000, 'regress_handler') c ORDER BY n;
+COMMIT;
+SELECT n, ran_as FROM handler_test.later;
 -- who may make what run as whom
 GRANT atp_admin TO regress_handler;
 SET SESSION AUTHORIZATION regress_handler;

@@ -7,7 +7,8 @@
  * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
  *
  * A call runs in a subtransaction, as the handler's role, and is cancelled by a timer of our own when its time is over, as
- * pg_cancel_backend would. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is.
+ * pg_cancel_backend would. Triggers and constraints that it deferred are run at its end, as that role: at COMMIT they would be run as
+ * the runner's, a superuser, and one that raises would take the whole batch with it for ever. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is.
  */
 #include "delivery/handler.h"
 
@@ -125,6 +126,26 @@ call_function(const char *function, Jsonb *event, MemoryContext context)
 	return result;
 }
 
+static void
+set_constraints(const char *sql)
+{
+	SPI_connect();
+	if (SPI_execute(sql, false, 0) < 0)
+		elog(ERROR, "could not set constraints");
+	SPI_finish();
+}
+
+/* Runs what the call has deferred. The restriction refuses what these triggers would defer in their turn. */
+static void
+run_deferred(void)
+{
+	AtpIdentity now;
+
+	GetUserIdAndSecContext(&now.user, &now.context);
+	SetUserIdAndSecContext(now.user, now.context | SECURITY_RESTRICTED_OPERATION);
+	set_constraints("SET CONSTRAINTS ALL IMMEDIATE");
+}
+
 /* Takes the error that has just been caught as text, and forgets it. */
 static char *
 error_text(MemoryContext context, int timeout_ms)
@@ -173,7 +194,9 @@ atp_handler_call(PG_FUNCTION_ARGS)
 
 		SetUserIdAndSecContext(get_role_oid(role, false), before.context | SECURITY_LOCAL_USERID_CHANGE);
 		enable_timeout_after(timer, timeout_ms);
+		set_constraints("SET CONSTRAINTS ALL DEFERRED");	/* an earlier call left them immediate */
 		result = call_function(function, event, context);
+		run_deferred();
 		disable_timeout(timer, false);
 		AtEOXact_GUC(false, level);
 		SetUserIdAndSecContext(before.user, before.context);
