@@ -64,7 +64,8 @@ keep_event(void *context, const AtpBundleEvent *event, const uint8_t leaf[ATP_HA
 	const AtpRecord *record = &event->record;
 	MemoryContext before = MemoryContextSwitchTo(import->memory);
 	Datum		numbers[] = {Int64GetDatum((int64) record->stream_version), Int64GetDatum(record->schema_version)};
-	Datum		times[] = {TimestampTzGetDatum(time_of(record->occurred_at, event)), TimestampTzGetDatum(time_of(record->recorded_at, event))};
+	Datum		times[] = {TimestampTzGetDatum(time_of(record->occurred_at, event)),
+	TimestampTzGetDatum(time_of(record->recorded_at, event))};
 	Datum		ids[] = {PointerGetDatum(record->event_id), PointerGetDatum(record->stream_uid)};
 	Datum		texts[] = {text_datum((AtpText) {record->event_type, record->event_type_size}), text_datum(event->stream),
 	text_datum(event->payload), text_datum(event->metadata)};

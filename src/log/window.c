@@ -15,9 +15,10 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/pg_inherits.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "partitioning/partdesc.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -294,19 +295,20 @@ atp_window_collect(const AtpMark *from, const AtpMark *upto, int64 after_seq, in
 				   Snapshot snapshot, int *count, bool *complete)
 {
 	Collection	c = {.from = from, .upto = upto, .after_seq = after_seq, .room = room, .size = Min(256, 2 * room)};
-	Relation	event = table_open(atp_relation_oid(ATP_REL_EVENT), AccessShareLock);
-	PartitionDesc leaves = RelationGetPartitionDesc(event, true);
+	ListCell   *cell;
 
 	plan_scan(&c);
 	c.rows = palloc(c.size * sizeof(AtpEventRow));
-	for (int i = 0; i < leaves->nparts; i++)
+	LockRelationOid(atp_relation_oid(ATP_REL_EVENT), AccessShareLock);
+	/* from the catalog: a commit is seen, and wakes the worker, before its invalidation of the cached leaves is sent */
+	foreach(cell, find_inheritance_children(atp_relation_oid(ATP_REL_EVENT), AccessShareLock))
 	{
-		Relation	leaf = table_open(leaves->oids[i], AccessShareLock);
+		Relation	leaf = table_open(lfirst_oid(cell), NoLock);
 
 		scan_leaf(&c, leaf, snapshot);
 		table_close(leaf, AccessShareLock);
 	}
-	table_close(event, AccessShareLock);
+	UnlockRelationOid(atp_relation_oid(ATP_REL_EVENT), AccessShareLock);
 	shrink(&c);
 	*count = c.count;
 	*complete = !c.dropped;
