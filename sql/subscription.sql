@@ -132,5 +132,12 @@ SELECT atp.append_due_events() <= 1 AS appended;
 DO $$ BEGIN FOR i IN 1..100 LOOP EXIT WHEN NOT EXISTS (SELECT FROM atp.scheduled_event); PERFORM pg_sleep(0.05); END LOOP; END $$;
 SELECT count(*) FROM atp.scheduled_event;
 SELECT payload FROM atp.events WHERE stream = 'scheduled-1';
+
+-- the delay after an attempt
+SELECT n, atp.compute_backoff('{"initial": 0.5, "maximum": 3, "factor": 2, "jitter": "none"}', n) FROM generate_series(1, 5) n;
+SELECT atp.compute_backoff(NULL, 3) BETWEEN '0' AND '4 seconds' AS at_most;
+SELECT atp.compute_backoff('{"factor": 0}', 1);
+SELECT atp.compute_backoff('{}', 0);
+SELECT atp.compute_backoff('{}', NULL);
 DROP FUNCTION matched(text);
 DROP TABLE leased;

@@ -8,8 +8,8 @@
  *
  * A call runs in a subtransaction, as the handler's role, and is cancelled by a timer of our own when its time is over, as
  * pg_cancel_backend would. Triggers and constraints that it deferred are run at its end, as that role: at COMMIT they would be run as
- * the runner's, a superuser, and one that raises would take the whole batch with it for ever. A runner with nothing to do
- * leaves after IDLE_MS; the worker starts another when something is.
+ * the runner's, a superuser, and one that raises would take the whole batch with it for ever. A runner with nothing to do leaves
+ * after IDLE_MS; the worker starts another when something is.
  */
 #include "delivery/handler.h"
 

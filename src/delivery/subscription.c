@@ -26,6 +26,7 @@
 
 PG_FUNCTION_INFO_V1(atp_subscription_changed);
 PG_FUNCTION_INFO_V1(atp_subscription_check);
+PG_FUNCTION_INFO_V1(atp_subscription_compute_backoff);
 
 #define DELAY_MAX (366.0 * 86400.0)	/* seconds */
 
@@ -179,6 +180,22 @@ atp_subscription_delay(const AtpBackoff *backoff, int attempts)
 		delay = backoff->maximum;
 	delay = delay * (1 - backoff->jitter) + delay * backoff->jitter * pg_prng_double(&pg_global_prng_state);
 	return (int64) (delay * USECS_PER_SEC);
+}
+
+/* compute_backoff(policy, attempt) */
+Datum
+atp_subscription_compute_backoff(PG_FUNCTION_ARGS)
+{
+	AtpBackoff	backoff;
+	Interval   *delay = palloc0(sizeof(Interval));
+
+	if (PG_ARGISNULL(1))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("attempt must not be null"));
+	if (PG_GETARG_INT32(1) < 1)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("attempt is less than 1"));
+	atp_subscription_read_backoff(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &backoff);
+	delay->time = atp_subscription_delay(&backoff, PG_GETARG_INT32(1));
+	PG_RETURN_INTERVAL_P(delay);
 }
 
 /* Reads an order key; *member is set for one in metadata. */

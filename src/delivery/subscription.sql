@@ -69,3 +69,12 @@ COMMENT ON FUNCTION atp_internal.check_subscription(text[], text[], text[], text
 'Refuse rules, an order key or a backoff that a subscription cannot have.
 Raises: TP301 (a rule does not parse), TP306 (order key or backoff).';
 REVOKE ALL ON FUNCTION atp_internal.check_subscription(text[], text[], text[], text, jsonb, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp.compute_backoff(policy jsonb, attempt int) RETURNS interval
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_subscription_compute_backoff';
+COMMENT ON FUNCTION atp.compute_backoff(jsonb, int) IS
+'Compute the delay after a failed attempt, as subscriptions do.
+policy: {initial, maximum, factor, jitter}; NULL, or a member left out: the default. The first attempt is 1. With jitter the answer is random.
+Raises: TP306 (policy), 22023 (attempt less than 1), 22004 (attempt NULL).';
+REVOKE ALL ON FUNCTION atp.compute_backoff(jsonb, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.compute_backoff(jsonb, int) TO atp_reader, atp_writer, atp_admin;
