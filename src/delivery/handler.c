@@ -409,7 +409,7 @@ atp_handler_main(Datum unused)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		if (!run_guarded(&runner, &busy))
+		if (!run_guarded(&runner, &busy) || atp_worker_database_is_wanted())
 			return;
 		if (busy)
 		{

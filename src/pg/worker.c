@@ -286,9 +286,8 @@ atp_worker_report_lag(int64 ms)
 	}
 }
 
-/* Says whether someone holds or awaits a lock on the database that sessions stand in the way of. */
-static bool
-database_is_wanted(void)
+bool
+atp_worker_database_is_wanted(void)
 {
 	LOCKTAG		tag;
 
@@ -506,7 +505,7 @@ set_up_session(void)
 static void
 start_successor(int code, Datum database)
 {
-	if (code != 0 && serving && !database_is_wanted())
+	if (code != 0 && serving && !atp_worker_database_is_wanted())
 		(void) start_worker(DatumGetObjectId(database), NULL);
 }
 
@@ -529,7 +528,7 @@ serve(MemoryContext context)
 			busy_at = now_ms();
 		if (now_ms() - probed_at >= POLL_INTERVAL)
 		{
-			wanted = database_is_wanted();
+			wanted = atp_worker_database_is_wanted();
 			if ((wanted || now_ms() - busy_at >= worker_idle_timeout * INT64CONST(1000)) && may_leave(context, wanted))
 				return;
 			probed_at = now_ms();

@@ -38,6 +38,9 @@ extern void atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run
  */
 extern bool atp_worker_begin(void);
 
+/* Says whether someone holds or awaits a lock on the database that sessions stand in the way of: then a background worker leaves. */
+extern bool atp_worker_database_is_wanted(void);
+
 /*
  * Sees to it that a worker is alive or being started. False: none is, and none can be had now. Looks at shared memory only, and
  * costs a clock reading while all is well. A transaction that relies on the worker calls it after it has got its transaction

@@ -103,6 +103,18 @@ cmp_ok(time - $begin, '<', 5, 'DROP DATABASE is not held up for long by a worker
 $node->safe_psql('postgres', 'CREATE DATABASE dropped');
 $node->safe_psql('dropped', 'CREATE EXTENSION atp');
 append('dropped', 'worker-1');
+$node->safe_psql('dropped', <<'SQL');
+CREATE FUNCTION nothing(jsonb) RETURNS void LANGUAGE sql AS '';
+SELECT atp.create_subscription('handled', start_at => 'beginning'), atp.create_handler('nothing', 'handled', 'nothing(jsonb)');
+SQL
+append('dropped', 'worker-1');
+ok($node->poll_query_until('dropped', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'atp handlers'"), 'a runner of handlers is there');
+$begin = time;
+$node->safe_psql('postgres', 'DROP DATABASE dropped');
+cmp_ok(time - $begin, '<', 5, 'nor by a runner of handlers');
+$node->safe_psql('postgres', 'CREATE DATABASE dropped');
+$node->safe_psql('dropped', 'CREATE EXTENSION atp');
+append('dropped', 'worker-1');
 $node->safe_psql('postgres', 'DROP DATABASE dropped WITH (FORCE)');
 ok(1, 'DROP DATABASE WITH (FORCE) works at once');
 append('postgres', 'worker-1');
