@@ -86,6 +86,12 @@ SELECT n, c.failure FROM generate_series(0, 2) n,
 	LATERAL atp_internal.call_handler('handler_test.put_later(jsonb)', jsonb_build_object('n', n), 5000, 'regress_handler') c ORDER BY n;
 COMMIT;
 SELECT n, ran_as FROM handler_test.later;
+CREATE FUNCTION handler_test.hold(event jsonb) RETURNS void LANGUAGE plpgsql AS
+	$$ BEGIN EXECUTE 'DECLARE held CURSOR WITH HOLD FOR SELECT handler_test.put_later(''{"n": 4}'')'; END $$;
+BEGIN;
+SELECT failure FROM atp_internal.call_handler('handler_test.hold(jsonb)', '{}', 5000, 'regress_handler');
+COMMIT;
+SELECT n, ran_as FROM handler_test.later;
 -- who may make what run as whom
 GRANT atp_admin TO regress_handler;
 SET SESSION AUTHORIZATION regress_handler;

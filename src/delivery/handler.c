@@ -145,6 +145,11 @@ run_deferred(void)
 	GetUserIdAndSecContext(&now.user, &now.context);
 	SetUserIdAndSecContext(now.user, now.context | SECURITY_RESTRICTED_OPERATION);
 	set_constraints("SET CONSTRAINTS ALL IMMEDIATE");
+	SPI_connect();
+	if (SPI_execute("SELECT FROM pg_catalog.pg_cursors WHERE is_holdable", true, 1) != SPI_OK_SELECT || SPI_processed > 0)
+		ereport(ERROR, errcode(ERRCODE_INVALID_CURSOR_STATE), errmsg("a handler leaves a cursor WITH HOLD open"),
+				errdetail("Its query would be run at COMMIT, with the rights of the runner."));
+	SPI_finish();
 }
 
 /* Takes the error that has just been caught as text, and forgets it. */
