@@ -1,8 +1,9 @@
 /*
  * Projections of the log: tables fed by one statement trigger of atp_internal.log, in the transaction of the tick.
  *
- * The trigger reads the rows of the tick from its transition table, fetches each event once for both projections, and writes to
- * each table as a whole; see projection/audit.h and projection/streams.h.
+ * The trigger takes the rows of the tick from the sequencer's memory, or from its transition table where they came by a statement,
+ * fetches each event once for both projections, and writes to each table as a whole; see projection/audit.h and
+ * projection/streams.h.
  *
  * Writers: whoever holds ATP_LOCK_TICK, by way of the trigger; and rebuild_projection(), which locks the table against it. So a row is
  * never changed under us. A restore fills log and projections alike: the trigger does nothing unless the sequencer is placing.
@@ -12,6 +13,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -20,6 +22,7 @@
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -28,10 +31,11 @@
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
+#include "log/placement.h"
+#include "log/projection.h"
 #include "log/projection/audit.h"
 #include "log/projection/streams.h"
 #include "log/projection/text.h"
-#include "log/sequencer.h"
 #include "pg/compat.h"
 #include "pg/errors.h"
 #include "pg/query.h"
@@ -64,7 +68,8 @@ begin(Projector *projector, bool audit, bool streams)
 
 	memset(projector, 0, sizeof(*projector));
 	projector->memory = AllocSetContextCreate(CurrentMemoryContext, "atp projections", ALLOCSET_DEFAULT_SIZES);
-	projector->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	projector->snapshot = RegisterSnapshot(GetActiveSnapshot());
+	LockRelationOid(atp_relation_oid(ATP_REL_EVENT), AccessShareLock);	/* before any of its leaves */
 	before = MemoryContextSwitchTo(projector->memory);
 	if (audit)
 		projector->audit = atp_audit_begin();
@@ -98,9 +103,9 @@ open_leaf(Projector *projector, Relation leaf)
 	MemoryContextSwitchTo(before);
 }
 
-/* Fetches an event into projector->event; false: it is gone. */
+/* Fetches an event into projector->event through its leaf's index; false: it is gone. */
 static bool
-fetch_event(Projector *projector, const pg_uuid_t *event_id, int32 tenant)
+fetch_by_id(Projector *projector, const pg_uuid_t *event_id, int32 tenant)
 {
 	Relation	leaf = atp_partition_open_existing(event_id);
 	ScanKeyData keys[2];
@@ -120,11 +125,33 @@ fetch_event(Projector *projector, const pg_uuid_t *event_id, int32 tenant)
 	return true;
 }
 
-static void
-project(Projector *projector, int64 log_position, const pg_uuid_t *event_id, int32 tenant)
+/* The same from where the sequencer has just seen it; false: it is not there any more. */
+static bool
+fetch_by_place(Projector *projector, const AtpEventRow *row)
 {
-	if (!fetch_event(projector, event_id, tenant))
-		return;
+	ItemPointerData place = row->place;
+	TupleTableSlot *event;
+
+	if (projector->leaf == NULL || RelationGetRelid(projector->leaf) != row->leaf)
+	{
+		Relation	leaf = try_relation_open(row->leaf, AccessShareLock);
+
+		if (leaf == NULL)
+			return false;
+		open_leaf(projector, leaf);
+	}
+	event = projector->event;
+	if (!table_tuple_fetch_row_version(projector->leaf, &place, projector->snapshot, event))
+		return false;
+	slot_getallattrs(event);
+	return memcmp(DatumGetUUIDP(event->tts_values[ATP_EVENT_ID - 1]), &row->event_id, UUID_LEN) == 0 &&
+		DatumGetInt32(event->tts_values[ATP_EVENT_TENANT - 1]) == row->tenant;
+}
+
+/* Takes the event in projector->event. */
+static void
+project(Projector *projector, int64 log_position)
+{
 	if (projector->audit != NULL)
 		atp_audit_add(projector->audit, log_position, projector->event);
 	if (projector->streams != NULL)
@@ -148,30 +175,54 @@ finish(Projector *projector)
 #define LOG_EVENT_ID 1
 #define LOG_TENANT 4
 
+static void
+project_placement(Projector *projector, const AtpPlacement *placement)
+{
+	for (int i = 0; i < placement->count; i++)
+	{
+		const AtpEventRow *row = &placement->rows[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (fetch_by_place(projector, row) || fetch_by_id(projector, &row->event_id, row->tenant))
+			project(projector, placement->first_position + i);
+	}
+}
+
+static void
+project_table(Projector *projector, Relation log, Tuplestorestate *placed)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(log), &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(placed);
+	while (tuplestore_gettupleslot(placed, true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		if (fetch_by_id(projector, DatumGetUUIDP(slot->tts_values[LOG_EVENT_ID]), DatumGetInt32(slot->tts_values[LOG_TENANT])))
+			project(projector, DatumGetInt64(slot->tts_values[LOG_POSITION]));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 /* Trigger AFTER INSERT, for each statement, on atp_internal.log. */
 Datum
 atp_projection_project(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	const AtpPlacement *placement = atp_placement_current();
 	Projector	projector;
-	TupleTableSlot *slot;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) || !TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) ||
-		trigger->tg_newtable == NULL)
+		(trigger->tg_newtable == NULL && placement == NULL))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("must be called AFTER INSERT for each statement, with a transition table"));
-	if (!atp_sequencer_is_placing())
+	if (!atp_placement_is_running())
 		PG_RETURN_POINTER(NULL);
 	begin(&projector, true, true);
-	slot = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation), &TTSOpsMinimalTuple);
-	tuplestore_rescan(trigger->tg_newtable);
-	while (tuplestore_gettupleslot(trigger->tg_newtable, true, false, slot))
-	{
-		slot_getallattrs(slot);
-		project(&projector, DatumGetInt64(slot->tts_values[LOG_POSITION]), DatumGetUUIDP(slot->tts_values[LOG_EVENT_ID]),
-				DatumGetInt32(slot->tts_values[LOG_TENANT]));
-	}
-	ExecDropSingleTupleTableSlot(slot);
+	if (placement != NULL)
+		project_placement(&projector, placement);
+	else
+		project_table(&projector, trigger->tg_relation, trigger->tg_newtable);
 	finish(&projector);
 	PG_RETURN_POINTER(NULL);
 }
@@ -187,9 +238,16 @@ rebuild_row(void *context, TupleTableSlot *row)
 {
 	Rebuild    *rebuild = context;
 
-	project(&rebuild->projector, DatumGetInt64(row->tts_values[0]), DatumGetUUIDP(row->tts_values[1]), DatumGetInt32(row->tts_values[2]));
+	if (fetch_by_id(&rebuild->projector, DatumGetUUIDP(row->tts_values[1]), DatumGetInt32(row->tts_values[2])))
+		project(&rebuild->projector, DatumGetInt64(row->tts_values[0]));
 	rebuild->count++;
 	return true;
+}
+
+void
+atp_projection_init(void)
+{
+	atp_placement_reader = atp_projection_project;
 }
 
 /* rebuild_projection(projection) */
