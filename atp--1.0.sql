@@ -336,6 +336,15 @@ COMMENT ON FUNCTION atp_internal.worker_status() IS
 alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
+-- ==== src/pg/aside.sql ====
+-- The process for long jobs, as far as SQL can see it.
+CREATE FUNCTION atp_internal.aside_status(OUT active boolean, OUT pid int) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_aside_status';
+COMMENT ON FUNCTION atp_internal.aside_status() IS
+'Describe this database''s process for trees and checkpoints.
+active: whether anybody does that work now; pid: the process, NULL where it is the worker itself, for want of a slot, or nobody: the worker starts one when there is something to do.';
+REVOKE ALL ON FUNCTION atp_internal.aside_status() FROM PUBLIC;
+
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
 CREATE TABLE atp_internal.tenant (
@@ -6234,7 +6243,7 @@ COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of 
 COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
 COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
 COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
-COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves: 8 bytes, big-endian, of the first; then the steps, 7 bits a byte, lowest first.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
 
 CREATE TABLE atp_internal.tree_tile (
@@ -6246,10 +6255,8 @@ CREATE TABLE atp_internal.tree_tile (
 	positions bytea,
 	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
 );
--- Hashes do not compress: the attempt would cost more than all the rest of a tile. (An edge is rewritten with each run, and is out of line.)
-ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
-ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
-ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+-- Hashes do not compress: the attempt would cost more than all the rest of a tile.
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
 CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
 COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
 COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
@@ -6257,7 +6264,7 @@ COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes 
 COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
 COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
 COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
-COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves: 8 bytes, big-endian, of the first; then the steps, 7 bits a byte, lowest first.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
 
 DO $$
@@ -10514,6 +10521,13 @@ BEGIN ATOMIC
 			WHEN NOT w.alive AND n.waiting AND NOT pg_is_in_recovery() THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
 	FROM atp_internal.worker_status() w,
 		(SELECT EXISTS (SELECT FROM atp_internal.check_sequencer('5 seconds') c WHERE c.level <> 'ok')) AS n(waiting)
+	UNION ALL
+	SELECT 'trees_process', CASE WHEN a.active AND a.pid IS NULL THEN 'note' ELSE 'ok' END,
+		CASE WHEN a.pid IS NOT NULL THEN format('Process %s grows the trees and makes checkpoints.', a.pid)
+			WHEN a.active THEN 'The background worker itself grows the trees and makes checkpoints, between its other jobs: there is no process of their own.'
+			ELSE 'No process grows the trees now; the background worker starts one when there is something to do.' END,
+		CASE WHEN a.active AND a.pid IS NULL THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
+	FROM atp_internal.aside_status() a
 	UNION ALL
 	SELECT 'scheduler', CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'ok' ELSE 'note' END,
 		CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'pg_cron is installed in this database.'
