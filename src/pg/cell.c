@@ -39,7 +39,8 @@ atp_cell_drop_all(void)
 {
 	static AtpQuery query = {
 		"SELECT pg_catalog.string_agg(c.oid::pg_catalog.regclass::text, ', ') FROM pg_catalog.pg_class c"
-		" WHERE c.relnamespace = 'atp_internal'::pg_catalog.regnamespace AND c.relkind = 'S' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
+		" WHERE c.relnamespace = 'atp_internal'::pg_catalog.regnamespace AND c.relkind = 'S'"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
 		"  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))"
 	};
 	char	   *names;

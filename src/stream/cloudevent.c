@@ -24,8 +24,8 @@ PG_FUNCTION_INFO_V1(atp_cloudevent_document_sql);
 #define KEPT "cloudevent"		/* the metadata member */
 
 /* Attributes that the store derives, which no extension can be. */
-static const char *const derived[] = {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data", "tenant",
-	"streamversion", "schemaversion", "recordedtime", KEPT
+static const char *const derived[] = {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data",
+	"tenant", "streamversion", "schemaversion", "recordedtime", KEPT
 };
 
 /* Extensions that are strings. */
