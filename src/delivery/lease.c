@@ -471,7 +471,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	int			partition = 0;
 
 	(void) hold(delivery, back->lease);
-	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, &row) ||
+	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, delivery->subscription->tenant, &row) ||
 		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
