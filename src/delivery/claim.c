@@ -391,7 +391,7 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	AtpLogRow	log_row;
 	AtpWanted	wanted = {0};
 
-	if (!atp_feed_find(feed, &row->event_id, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
+	if (!atp_feed_find(feed, &row->event_id, subscription->tenant, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
 	{
 		row->fate = ATP_RETRY_GONE;	/* removed from the store: nobody can have it */
 		return false;

@@ -476,7 +476,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	int			partition = 0;
 
 	(void) hold(delivery, back->lease);
-	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, &row) ||
+	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, delivery->subscription->tenant, &row) ||
 		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
@@ -685,7 +685,8 @@ atp_lease_place_event(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	atp_delivery_begin(&delivery, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	if (atp_feed_find(atp_delivery_feed(&delivery), PG_GETARG_UUID_P(2), &row) && atp_delivery_place(&delivery, &row, &key, &partition))
+	if (atp_feed_find(atp_delivery_feed(&delivery), PG_GETARG_UUID_P(2), delivery.tenant.tenant, &row) &&
+		atp_delivery_place(&delivery, &row, &key, &partition))
 	{
 		values[0] = Int64GetDatum(key);
 		values[1] = Int32GetDatum(partition);
