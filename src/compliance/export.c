@@ -4,8 +4,14 @@
  *
  * What is stored is exported as it is, hashes from the tree and events from their table: whether they agree is for the verifier
  * to say. An event whose row cannot be read as one is left out, which the verifier sees.
+ *
+ * What is recorded of an export does not hang on its transaction: that it began is committed before the first line leaves, by a process
+ * of its own, together with a row of atp_internal.open_export, which names the transaction. The row goes with the end of the export. One
+ * whose transaction is gone is an export that failed, and is swept up by the worker.
  */
 #include "postgres.h"
+
+#include "compliance/export.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -26,6 +32,7 @@
 #include "log/predecessor.h"
 #include "log/proof.h"
 #include "log/tile.h"
+#include "pg/autonomous.h"
 #include "pg/canonical.h"
 #include "pg/errors.h"
 #include "pg/eventid.h"
@@ -63,7 +70,9 @@ typedef struct Export			/* lives as long as the call */
 	int64		known_size;
 	int64		known_tree;
 	pg_uuid_t	id;
+	char	   *requested_by;
 	bool		records_events;	/* Export... events are appended */
+	bool		is_committed;	/* what was recorded of the beginning stands already */
 	int64		first_position;	/* in the log, of the range */
 	int64		last_position;
 	pg_cryptohash_ctx *digest;	/* of all lines; NULL: nothing is recorded */
@@ -163,12 +172,24 @@ read_completeness(FunctionCallInfo fcinfo, AtpBundleManifest *manifest)
 static void
 read_scope(FunctionCallInfo fcinfo, Export *export)
 {
+	AtpBundleManifest *manifest = &export->manifest;
+
+	read_completeness(fcinfo, manifest);
+	read_filter(fcinfo, export);
+	manifest->from = leaf_argument(fcinfo, ARG_FIRST_LEAF, 0);
+	manifest->until = leaf_argument(fcinfo, ARG_LEAVES, PG_INT64_MAX);	/* a number of leaves, until read_cover */
+	export->known_size = (int64) leaf_argument(fcinfo, ARG_KNOWN_SIZE, 0);
+	export->known_tree = (int64) leaf_argument(fcinfo, ARG_KNOWN_TREE, 0);
+}
+
+/* What there is to export: the tree under the newest signed checkpoint. */
+static void
+read_cover(Export *export)
+{
 	static AtpQuery origin = {"SELECT s.origin FROM atp_internal.checkpoint_state s"};
 	AtpBundleManifest *manifest = &export->manifest;
 	char	   *name;
 
-	read_completeness(fcinfo, manifest);
-	read_filter(fcinfo, export);
 	if (!atp_proof_cover(export->tenant.tenant, export->memory, &export->cover) || export->cover.note == NULL)
 		ereport(ERROR, errcode(ATP_ERR_PROOF_NOT_AVAILABLE), errmsg("no signed checkpoint covers the tenant"),
 				errhint("Set up atp-signer, or atp.signing_key_file for development; then atp.create_checkpoint()."));
@@ -179,10 +200,8 @@ read_scope(FunctionCallInfo fcinfo, Export *export)
 	memcpy(manifest->log_uid, export->tenant.log_uid, UUID_LEN);
 	manifest->tree_size = (uint64) export->cover.tree_size;
 	manifest->checkpoint_size = (uint64) export->cover.checkpoint_size;
-	manifest->from = Min(leaf_argument(fcinfo, ARG_FIRST_LEAF, 0), manifest->tree_size);
-	manifest->until = manifest->from + Min(leaf_argument(fcinfo, ARG_LEAVES, PG_INT64_MAX), manifest->tree_size - manifest->from);
-	export->known_size = (int64) leaf_argument(fcinfo, ARG_KNOWN_SIZE, 0);
-	export->known_tree = (int64) leaf_argument(fcinfo, ARG_KNOWN_TREE, 0);
+	manifest->from = Min(manifest->from, manifest->tree_size);
+	manifest->until = manifest->from + Min(manifest->until, manifest->tree_size - manifest->from);
 }
 
 /* ---- the lines in front ---- */
@@ -503,70 +522,122 @@ write_proved(Export *export)
 	return true;
 }
 
-/* ---- what the platform records of an export ---- */
+/* ---- what the platform records of an export: see atp_internal.record_export ---- */
 
 static void
-record(Export *export, const char *event_type, AtpJsonObject *object)
+begin_record(Export *export, AtpJsonObject *object)
 {
-	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&export->id)));
-
-	atp_jsonobject_text(object, "ExportId", id);
-	atp_jsonobject_text(object, "TenantId", export->tenant.name);
-	(void) atp_platform_emit(export->tenant.tenant, psprintf(ATP_PLATFORM_PREFIX "Export-%s", id), event_type,
-							 atp_jsonobject_end(object));
+	atp_jsonobject_begin(object);
+	atp_jsonobject_int(object, "tenant", export->tenant.tenant);
+	atp_jsonobject_text(object, "export", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&export->id))));
 }
 
+/* Records in a transaction of its own, or else in this one where it may write and `here`. True: it is committed. */
+static bool
+record(AtpJsonObject *object, bool here)
+{
+	static AtpQuery query = {"SELECT atp_internal.record_export($1)", 1, {JSONBOID}};
+	Jsonb	   *doing = atp_jsonobject_end(object);
+	Datum		argument = JsonbPGetDatum(doing);
+
+	if (atp_autonomous_call("atp_internal.record_export", JsonbToCString(NULL, &doing->root, VARSIZE(doing))))
+		return true;
+	if (here && !XactReadOnly)
+		atp_query(&query, &argument, NULL, false, 1);
+	return false;
+}
+
+/* The payload of ExportRequested. */
 static void
-record_request(FunctionCallInfo fcinfo, Export *export)
+put_request(FunctionCallInfo fcinfo, Export *export, AtpJsonObject *object)
 {
 	const AtpBundleManifest *manifest = &export->manifest;
-	AtpJsonObject object;
 
-	atp_jsonobject_begin(&object);
-	atp_jsonobject_text(&object, "RequestedBy", GetUserNameFromId(GetSessionUserId(), false));
-	atp_jsonobject_text(&object, "Purpose", "evidence");
-	atp_jsonobject_text(&object, "Format", "bundle");
-	atp_jsonobject_open(&object, "Filter");
+	if (!PG_ARGISNULL(ARG_EXPORT))
+		return;					/* request_export() has recorded it */
+	atp_jsonobject_open(object, "requested");
+	atp_jsonobject_text(object, "RequestedBy", export->requested_by);
+	atp_jsonobject_text(object, "Purpose", "evidence");
+	atp_jsonobject_text(object, "Format", "bundle");
+	atp_jsonobject_open(object, "Filter");
 	if (manifest->by_stream)
-		atp_jsonobject_text(&object, "Stream", text_to_cstring(PG_GETARG_TEXT_PP(ARG_STREAM)));
+		atp_jsonobject_text(object, "Stream", text_to_cstring(PG_GETARG_TEXT_PP(ARG_STREAM)));
 	if (manifest->by_type)
-		atp_jsonobject_text(&object, "EventType", manifest->event_type.data);
+		atp_jsonobject_text(object, "EventType", manifest->event_type.data);
 	if (manifest->by_from)
-		atp_jsonobject_time(&object, "RecordedFrom", PG_GETARG_TIMESTAMPTZ(ARG_FROM));
+		atp_jsonobject_time(object, "RecordedFrom", PG_GETARG_TIMESTAMPTZ(ARG_FROM));
 	if (manifest->by_until)
-		atp_jsonobject_time(&object, "RecordedUntil", PG_GETARG_TIMESTAMPTZ(ARG_UNTIL));
-	atp_jsonobject_int(&object, "FirstLeaf", (int64) manifest->from);
-	atp_jsonobject_int(&object, "Leaves", (int64) (manifest->until - manifest->from));
-	atp_jsonobject_close(&object);
-	record(export, "ExportRequested", &object);
+		atp_jsonobject_time(object, "RecordedUntil", PG_GETARG_TIMESTAMPTZ(ARG_UNTIL));
+	atp_jsonobject_int(object, "FirstLeaf", (int64) manifest->from);
+	if (export->tree != NULL)
+		atp_jsonobject_int(object, "Leaves", (int64) (manifest->until - manifest->from));
+	atp_jsonobject_close(object);
+	atp_jsonobject_close(object);
 }
 
 static void
-record_start(Export *export)
+record_start(FunctionCallInfo fcinfo, Export *export)
 {
+	static AtpQuery held_by = {
+		"SELECT l.virtualxid FROM pg_catalog.pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid = pg_catalog.pg_backend_pid()"
+	};
 	AtpJsonObject object;
 
-	atp_jsonobject_begin(&object);
+	atp_query(&held_by, NULL, NULL, true, 1);
+	begin_record(export, &object);
+	put_request(fcinfo, export, &object);
+	atp_jsonobject_text(&object, "held_by", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
+	atp_jsonobject_open(&object, "started");
 	atp_jsonobject_int(&object, "FromPosition", export->first_position);
 	atp_jsonobject_int(&object, "ThroughPosition", export->last_position);
 	atp_jsonobject_time(&object, "StartedAt", GetCurrentTimestamp());
-	record(export, "ExportStarted", &object);
+	atp_jsonobject_close(&object);
+	export->is_committed = record(&object, true);
 }
 
+/* In this transaction, so that it counts as failed where that does not commit, if this one can see what it is to end. */
 static void
 record_end(Export *export)
 {
+	static AtpQuery query = {"SELECT atp_internal.record_export($1)", 1, {JSONBOID}};
+	bool		here = !XactReadOnly && !(export->is_committed && IsolationUsesXactSnapshot());
 	AtpJsonObject object;
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	Datum		argument;
 
 	if (pg_cryptohash_final(export->digest, digest, sizeof(digest)) != 0)
 		elog(ERROR, "SHA-256 failed: %s", pg_cryptohash_error(export->digest));
-	atp_jsonobject_begin(&object);
+	begin_record(export, &object);
+	atp_jsonobject_open(&object, "completed");
 	atp_jsonobject_int(&object, "EventCount", (int64) export->end.events);
 	atp_jsonobject_int(&object, "ByteCount", export->byte_count);
 	atp_jsonobject_hex(&object, "Digest", digest, sizeof(digest));
 	atp_jsonobject_time(&object, "CompletedAt", GetCurrentTimestamp());
-	record(export, "ExportCompleted", &object);
+	atp_jsonobject_close(&object);
+	if (!here)
+	{
+		(void) record(&object, false);
+		return;
+	}
+	argument = JsonbPGetDatum(atp_jsonobject_end(&object));
+	atp_query(&query, &argument, NULL, false, 1);
+}
+
+/* Called where an error has been caught, which goes on afterwards: what it says stands in ExportFailed. */
+static void
+record_failure(FunctionCallInfo fcinfo, Export *export)
+{
+	MemoryContext before = MemoryContextSwitchTo(export->memory);
+	ErrorData  *error = CopyErrorData();
+	AtpJsonObject object;
+
+	begin_record(export, &object);
+	if (!export->is_committed)
+		put_request(fcinfo, export, &object);
+	atp_jsonobject_text(&object, "failed", error->message);
+	(void) record(&object, false);
+	FreeErrorData(error);
+	MemoryContextSwitchTo(before);
 }
 
 /* Takes the lines just made into the digest of the bundle. */
@@ -587,7 +658,44 @@ free_digest(Datum argument)
 	export->digest = NULL;
 }
 
+AtpWork
+atp_export_work(void)
+{
+	static AtpQuery look = {"SELECT FROM atp_internal.open_export"};
+	static AtpQuery sweep = {"SELECT atp_internal.sweep_exports()"};
+	AtpWork		work = ATP_WORK_NONE;
+
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	atp_query(&look, NULL, NULL, true, 1);
+	if (SPI_processed > 0)
+	{
+		work = ATP_WORK_LATER;
+		atp_query(&sweep, NULL, NULL, false, 1);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return work;
+}
+
 /* ---- the function ---- */
+
+/* The lines in front, and the place of the first event. */
+static void
+prepare(Export *export)
+{
+	read_cover(export);
+	MemoryContextSwitchTo(export->memory);
+	export->tree = atp_tile_read(export->tenant.tenant, export->memory);
+	export->next_leaf = export->manifest.from;
+	write_front(export);
+	export->first_position = 1;
+	if (export->manifest.until > export->manifest.from)
+		open_cursor(export);
+}
 
 static Export *
 begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
@@ -599,28 +707,31 @@ begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
 	export->rows_memory = AllocSetContextCreate(memory, "atp exported rows", ALLOCSET_DEFAULT_SIZES);
 	export->row_memory = AllocSetContextCreate(memory, "atp exported row", ALLOCSET_DEFAULT_SIZES);
 	export->known = MemoryContextAllocExtended(memory, sizeof(AtpPredecessor) * ATP_PREDECESSORS, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	export->requested_by = MemoryContextStrdup(memory, GetUserNameFromId(GetSessionUserId(), false));
 	atp_buf_init_palloc(&export->lines, memory);
 	snprintf(export->portal, sizeof(export->portal), "atp export " UINT64_FORMAT, ++number);
 	atp_tenant_resolve(PG_ARGISNULL(ARG_TENANT) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_TENANT)), &export->tenant);
 	SPI_connect();
 	read_scope(fcinfo, export);
-	MemoryContextSwitchTo(memory);
-	export->tree = atp_tile_read(export->tenant.tenant, memory);
-	export->next_leaf = export->manifest.from;
-	export->records_events = !XactReadOnly && !RecoveryInProgress();
-	write_front(export);
-	export->first_position = 1;
-	if (export->manifest.until > export->manifest.from)
-		open_cursor(export);
 	if (PG_ARGISNULL(ARG_EXPORT))
 		atp_eventid_create(&export->id);
 	else
 		export->id = *PG_GETARG_UUID_P(ARG_EXPORT);
+	export->records_events = !RecoveryInProgress();
+	PG_TRY();
+	{
+		prepare(export);
+	}
+	PG_CATCH();
+	{
+		if (export->records_events)
+			record_failure(fcinfo, export);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	if (export->records_events)
 	{
-		if (PG_ARGISNULL(ARG_EXPORT))
-			record_request(fcinfo, export);
-		record_start(export);
+		record_start(fcinfo, export);
 		export->digest = pg_cryptohash_create(PG_SHA256);
 		if (export->digest == NULL || pg_cryptohash_init(export->digest) != 0)
 			elog(ERROR, "SHA-256 failed: no digest");
@@ -658,6 +769,32 @@ make_lines(Export *export)
 	return true;
 }
 
+/* The next lines, inside SPI; an error in them is recorded and goes on. */
+static bool
+make_lines_on_record(FunctionCallInfo fcinfo, Export *export)
+{
+	volatile bool made = false;
+
+	CHECK_FOR_INTERRUPTS();
+	SPI_connect();
+	PG_TRY();
+	{
+		int			level = atp_nested_begin();	/* for look-ups of predecessors */
+
+		made = make_lines(export);
+		atp_nested_end(level);
+	}
+	PG_CATCH();
+	{
+		if (export->is_committed)
+			record_failure(fcinfo, export);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	SPI_finish();
+	return made;
+}
+
 /* export_bundle(...) */
 Datum
 atp_export_bundle(PG_FUNCTION_ARGS)
@@ -676,16 +813,7 @@ atp_export_bundle(PG_FUNCTION_ARGS)
 	export = call->user_fctx;
 	while (export->given == export->lines.size)
 	{
-		bool		made;
-		int			level;
-
-		CHECK_FOR_INTERRUPTS();
-		SPI_connect();
-		level = atp_nested_begin();	/* for look-ups of predecessors */
-		made = make_lines(export);
-		atp_nested_end(level);
-		SPI_finish();
-		if (!made)
+		if (!make_lines_on_record(fcinfo, export))
 		{
 			if (export->digest != NULL)
 			{
