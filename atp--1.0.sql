@@ -336,6 +336,15 @@ COMMENT ON FUNCTION atp_internal.worker_status() IS
 alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
+-- ==== src/pg/aside.sql ====
+-- The process for long jobs, as far as SQL can see it.
+CREATE FUNCTION atp_internal.aside_status(OUT active boolean, OUT pid int) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_aside_status';
+COMMENT ON FUNCTION atp_internal.aside_status() IS
+'Describe this database''s process for trees and checkpoints.
+active: whether anybody does that work now; pid: the process, NULL where it is the worker itself, for want of a slot, or nobody: the worker starts one when there is something to do.';
+REVOKE ALL ON FUNCTION atp_internal.aside_status() FROM PUBLIC;
+
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
 CREATE TABLE atp_internal.tenant (
@@ -4719,58 +4728,25 @@ Raises: TP210 (not a CloudEvents document; DETAIL says what and where), and as a
 REVOKE ALL ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) TO atp_writer;
 
-CREATE FUNCTION atp_internal.cloudevent_extensions(metadata jsonb) RETURNS jsonb
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT pg_catalog.jsonb_object_agg(x.name, x.value ORDER BY x.key DESC)
-		FROM (SELECT m.key, m.value, pg_catalog.regexp_replace(pg_catalog.lower(m.key), '[^a-z0-9]', '', 'g') AS name
-			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata - '$stream') AS m) x
-		WHERE x.key <> 'cloudevent' AND x.name <> '' AND atp_internal.cloudevent_check(x.name, x.value) IS NULL
-			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
-END;
-COMMENT ON FUNCTION atp_internal.cloudevent_extensions(jsonb) IS
-'Return metadata as extension attributes.
-Names are in lower case, letters and digits only.
-Members whose value no attribute can have (objects, arrays, fractions, null) are left out.';
-REVOKE ALL ON FUNCTION atp_internal.cloudevent_extensions(jsonb) FROM PUBLIC;
+CREATE FUNCTION atp_internal.cloudevent_document(event_id uuid, tenant text, stream text, stream_version bigint, event_type text, schema_version int,
+		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json) RETURNS jsonb
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_cloudevent_document_sql';
+COMMENT ON FUNCTION atp_internal.cloudevent_document(uuid, text, text, bigint, text, int, timestamptz, timestamptz, json, json) IS
+'Return the CloudEvents document of an event.
+Only payload and metadata may be NULL: erased.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_document(uuid, text, text, bigint, text, int, timestamptz, timestamptz, json, json) FROM PUBLIC;
 
 CREATE FUNCTION atp.get_cloudevent(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	e atp.stored_event := atp.get_event(get_cloudevent.event_id, get_cloudevent.tenant);
-	metadata jsonb;
-	original jsonb;
-	payload jsonb;
-	document jsonb;
-	happened constant text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
 BEGIN
 	IF e.event_id IS NULL THEN
 		RETURN NULL;
 	END IF;
-	metadata := coalesce(e.metadata::jsonb, '{}');
-	original := CASE WHEN jsonb_typeof(metadata -> 'cloudevent') = 'object' THEN metadata -> 'cloudevent' ELSE '{}' END;
-	payload := e.payload::jsonb;
-	document := coalesce(atp_internal.cloudevent_extensions(metadata), '{}') || jsonb_build_object('specversion', '1.0',
-		'id', atp.ulid_from_uuid(e.event_id),
-		'source', format('/tenants/%s/%s', e.tenant, split_part(e.stream, '-', 1)),
-		'type', e.event_type,
-		'subject', e.stream,
-		'datacontenttype', 'application/json',
-		'tenant', e.tenant,
-		'streamversion', CASE WHEN e.stream_version < 2147483648 THEN to_jsonb(e.stream_version) ELSE to_jsonb(e.stream_version::text) END,
-		'recordedtime', to_char(e.recorded_at AT TIME ZONE 'UTC', happened));
-	IF e.occurred_at >= '0001-01-01 00:00:00+00' AND e.occurred_at < '10000-01-01 00:00:00+00' THEN
-		document := document || jsonb_build_object('time', to_char(e.occurred_at AT TIME ZONE 'UTC', happened));
-	END IF;
-	IF e.schema_version > 0 THEN
-		document := document || jsonb_build_object('schemaversion', e.schema_version,
-			'dataschema', format('urn:atp:schema:%s:%s', e.event_type, e.schema_version));
-	END IF;
-	document := jsonb_strip_nulls(document || (original - 'data'));
-	RETURN document || CASE WHEN payload IS NULL OR original ->> 'data' = 'none' THEN '{}'
-		WHEN original ->> 'data' IN ('data', 'data_base64') THEN payload
-		ELSE jsonb_build_object('data', payload) END;
+	RETURN atp_internal.cloudevent_document(e.event_id, e.tenant, e.stream, e.stream_version, e.event_type, e.schema_version,
+		e.occurred_at, e.recorded_at, e.payload, e.metadata);
 END $$;
 COMMENT ON FUNCTION atp.get_cloudevent(uuid, text) IS
 'Return an event as a CloudEvents 1.0 document; NULL where there is none.
@@ -6230,7 +6206,7 @@ COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of 
 COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
 COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
 COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
-COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves: 8 bytes, big-endian, of the first; then the steps, 7 bits a byte, lowest first.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
 
 CREATE TABLE atp_internal.tree_tile (
@@ -6242,10 +6218,8 @@ CREATE TABLE atp_internal.tree_tile (
 	positions bytea,
 	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
 );
--- Hashes do not compress: the attempt would cost more than all the rest of a tile. (An edge is rewritten with each run, and is out of line.)
-ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
-ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
-ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+-- Hashes do not compress: the attempt would cost more than all the rest of a tile.
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
 CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
 COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
 COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
@@ -6253,7 +6227,7 @@ COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes 
 COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
 COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
 COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
-COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves: 8 bytes, big-endian, of the first; then the steps, 7 bits a byte, lowest first.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
 
 DO $$
@@ -7118,7 +7092,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.drop_breaker(text, text) IS
 'Drop a circuit breaker.
-Raises: TP202, TP360 (no such breaker).';
+Raises: TP202, TP360 (no such breaker), 23503 (a subscription has it).';
 REVOKE ALL ON FUNCTION atp.drop_breaker(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_breaker(text, text) TO atp_admin;
 
@@ -7233,6 +7207,21 @@ ALTER TABLE atp_internal.bulkhead ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.bulkhead FORCE ROW LEVEL SECURITY;
 CREATE POLICY bulkhead_tenant ON atp_internal.bulkhead USING (atp_internal.tenant_is_visible(tenant));
 
+CREATE TABLE atp_internal.tenant_limit (
+	tenant int CONSTRAINT tenant_limit_pk PRIMARY KEY,
+	max_in_flight int CONSTRAINT tenant_limit_max_in_flight_range CHECK (max_in_flight >= 1),
+	rate_limit text,
+	CONSTRAINT tenant_limit_rate_limit_exists FOREIGN KEY (rate_limit, tenant) REFERENCES atp_internal.rate_limit (rate_limit, tenant)
+);
+COMMENT ON TABLE atp_internal.tenant_limit IS 'Limits of what the subscriptions of a tenant deliver together.';
+COMMENT ON COLUMN atp_internal.tenant_limit.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_limit.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
+COMMENT ON COLUMN atp_internal.tenant_limit.rate_limit IS 'The rate limit that every claim takes its tokens of; NULL: none.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_limit', '');
+ALTER TABLE atp_internal.tenant_limit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_limit FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_limit_tenant ON atp_internal.tenant_limit USING (atp_internal.tenant_is_visible(tenant));
+
 CREATE FUNCTION atp_internal.make_rate_limit_cell(rate_limit_key bigint) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_make_cell';
 COMMENT ON FUNCTION atp_internal.make_rate_limit_cell(bigint) IS 'Make the sequence that holds the bucket of a rate limit.';
@@ -7292,7 +7281,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.drop_rate_limit(text, text) IS
 'Drop a rate limit.
-Raises: TP202, TP364 (no such limit).';
+Raises: TP202, TP364 (no such limit), 23503 (a subscription or its tenant has it).';
 REVOKE ALL ON FUNCTION atp.drop_rate_limit(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_rate_limit(text, text) TO atp_admin;
 
@@ -7356,6 +7345,40 @@ Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
+CREATE FUNCTION atp.set_delivery_limits(max_in_flight int, rate_limit text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(set_delivery_limits.tenant);
+BEGIN
+	IF rate_limit IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.rate_limit r WHERE r.rate_limit = set_delivery_limits.rate_limit AND r.tenant = owner_key) THEN
+		RAISE EXCEPTION 'rate limit "%" does not exist', rate_limit USING ERRCODE = 'TP364';
+	END IF;
+	INSERT INTO atp_internal.tenant_limit AS l (tenant, max_in_flight, rate_limit) VALUES (owner_key, max_in_flight, rate_limit)
+		ON CONFLICT ON CONSTRAINT tenant_limit_pk DO UPDATE SET max_in_flight = excluded.max_in_flight, rate_limit = excluded.rate_limit;
+END $$;
+COMMENT ON FUNCTION atp.set_delivery_limits(int, text, text) IS
+'Set what the subscriptions of a tenant may deliver together.
+max_in_flight: events leased at a time, over all of them; rate_limit: a rate limit of the tenant, of which every event claimed takes a token. NULL takes a limit away. Claims that would pass a limit give fewer events, or none; atp.subscription_status says so. With max_in_flight the claims of a tenant take turns, until their transactions end. tenant NULL means that of the setting atp.tenant.
+Raises: TP202, TP364 (no such rate limit), 23514 (out of range).';
+REVOKE ALL ON FUNCTION atp.set_delivery_limits(int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_delivery_limits(int, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.get_delivery_limits(tenant text DEFAULT NULL, OUT max_in_flight int, OUT rate_limit text)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	owner_key int := atp_internal.open_tenant(get_delivery_limits.tenant);
+BEGIN
+	SELECT l.max_in_flight, l.rate_limit INTO max_in_flight, rate_limit FROM atp_internal.tenant_limit l WHERE l.tenant = owner_key;
+END $$;
+COMMENT ON FUNCTION atp.get_delivery_limits(text) IS
+'Return what the subscriptions of a tenant may deliver together.
+NULL where nothing is limited.
+Raises: TP202.';
+REVOKE ALL ON FUNCTION atp.get_delivery_limits(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_delivery_limits(text) TO atp_reader, atp_auditor, atp_admin;
+
 -- ==== src/delivery/subscription.sql ====
 -- Subscriptions: what each wants and how it is served. Where each stands is in subscription_cursor.
 CREATE TABLE atp_internal.subscription (
@@ -7372,6 +7395,7 @@ CREATE TABLE atp_internal.subscription (
 	ordering text NOT NULL CONSTRAINT subscription_ordering_known CHECK (ordering IN ('key', 'none')),
 	partitions int NOT NULL CONSTRAINT subscription_partitions_fit CHECK (partitions BETWEEN 1 AND 64),
 	next_partitions int CONSTRAINT subscription_next_partitions_fit CHECK (next_partitions BETWEEN 1 AND 64),
+	next_order_key text,
 	drain_to bigint,
 	lock_duration interval NOT NULL,
 	max_attempts int NOT NULL,
@@ -7379,10 +7403,14 @@ CREATE TABLE atp_internal.subscription (
 	time_to_live interval,
 	max_in_flight int,
 	notify boolean NOT NULL,
+	breaker text,
+	rate_limit text,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT subscription_pk PRIMARY KEY (subscription, tenant),
-	CONSTRAINT subscription_name_unique UNIQUE (name, tenant)
+	CONSTRAINT subscription_name_unique UNIQUE (name, tenant),
+	CONSTRAINT subscription_breaker_exists FOREIGN KEY (breaker, tenant) REFERENCES atp_internal.breaker (breaker, tenant),
+	CONSTRAINT subscription_rate_limit_exists FOREIGN KEY (rate_limit, tenant) REFERENCES atp_internal.rate_limit (rate_limit, tenant)
 );
 COMMENT ON TABLE atp_internal.subscription IS 'Subscriptions. Every change tells every backend that its cache is stale.';
 COMMENT ON COLUMN atp_internal.subscription.subscription IS 'Surrogate key, used inside only.';
@@ -7398,13 +7426,16 @@ COMMENT ON COLUMN atp_internal.subscription.order_key IS 'stream, none, or metad
 COMMENT ON COLUMN atp_internal.subscription.ordering IS 'key: events of a key wait behind a failed one; none: they pass it.';
 COMMENT ON COLUMN atp_internal.subscription.partitions IS 'Into how many partitions the order key is cut.';
 COMMENT ON COLUMN atp_internal.subscription.next_partitions IS 'How many there will be once all cursors stand at drain_to; NULL: no change is under way.';
-COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions changes.';
+COMMENT ON COLUMN atp_internal.subscription.next_order_key IS 'The order key from then on; NULL: the same.';
+COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions, or the order key, changes.';
 COMMENT ON COLUMN atp_internal.subscription.lock_duration IS 'For how long a lease is valid.';
 COMMENT ON COLUMN atp_internal.subscription.max_attempts IS 'After how many attempts an event becomes a dead letter.';
 COMMENT ON COLUMN atp_internal.subscription.backoff IS 'Delay between attempts: {initial, maximum, factor, jitter}.';
 COMMENT ON COLUMN atp_internal.subscription.time_to_live IS 'An event recorded longer ago becomes a dead letter; NULL: never.';
 COMMENT ON COLUMN atp_internal.subscription.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
 COMMENT ON COLUMN atp_internal.subscription.notify IS 'Whether new events are announced by NOTIFY.';
+COMMENT ON COLUMN atp_internal.subscription.breaker IS 'The circuit breaker that claims ask and that acks and nacks report to; NULL: none.';
+COMMENT ON COLUMN atp_internal.subscription.rate_limit IS 'The rate limit that claims take their tokens of; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription.created_at IS 'When it was made.';
 COMMENT ON COLUMN atp_internal.subscription.changed_at IS 'When it was last changed.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription', '');
@@ -7420,6 +7451,10 @@ REVOKE ALL ON FUNCTION atp_internal.subscription_changed() FROM PUBLIC;
 CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.subscription
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
 ALTER TABLE atp_internal.subscription ENABLE ALWAYS TRIGGER subscription_changed;
+-- What is cached of a subscription holds the limits of its tenant.
+CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_limit
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
+ALTER TABLE atp_internal.tenant_limit ENABLE ALWAYS TRIGGER subscription_changed;
 
 CREATE FUNCTION atp_internal.check_subscription(event_types text[], categories text[], streams text[], filter text, correlation jsonb,
 		order_key text, backoff jsonb) RETURNS void
@@ -7571,6 +7606,17 @@ ALTER TABLE atp_internal.dead_letter ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.dead_letter FORCE ROW LEVEL SECURITY;
 CREATE POLICY dead_letter_tenant ON atp_internal.dead_letter USING (atp_internal.tenant_is_visible(tenant));
 
+-- ==== src/delivery/admission.sql ====
+-- What holds the claims of a subscription back.
+CREATE FUNCTION atp_internal.claim_obstacle(subscription text, tenant text, OUT obstacle text, OUT retry_after interval)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_admission_obstacle';
+COMMENT ON FUNCTION atp_internal.claim_obstacle(text, text) IS
+'Say which breaker or limit keeps a claim from giving events now.
+NULLs where none does. retry_after is NULL where it is not known: a breaker isolated by hand, events in flight.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.claim_obstacle(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.claim_obstacle(text, text) TO atp_reader, atp_auditor, atp_admin;
+
 -- ==== src/delivery/lease.sql ====
 -- What can be done to a lease.
 CREATE FUNCTION atp.ack_events(subscription text, lease uuid, through_position bigint DEFAULT NULL, tenant text DEFAULT NULL) RETURNS bigint
@@ -7623,6 +7669,14 @@ Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreig
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
 
+CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
+COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS
+'Return the hash of an event''s order key and the partition that it is in.
+NULLs where the event is not stored any more.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.place_event(text, text, uuid) FROM PUBLIC;
+
 -- ==== src/delivery/claim.sql ====
 -- Claims and leases: what consumers call. The work is done in lease.c and claim.c.
 -- Cursors are made here, because a claim may find that the number of partitions can change.
@@ -7662,17 +7716,25 @@ BEGIN
 	END IF;
 	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
 	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
-	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
-	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
-			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
-		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
-	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
-	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
+	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL,
+			order_key = coalesce(s.next_order_key, s.order_key), next_order_key = NULL, changed_at = clock_timestamp()
 		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
+	IF s.next_order_key IS NOT NULL THEN
+		UPDATE atp_internal.retry r SET key = coalesce(p.key, r.key), partition = coalesce(p.partition, 0)
+			FROM atp_internal.retry o JOIN atp_internal.tenant t ON t.tenant = o.tenant, LATERAL atp_internal.place_event(s.name, t.name, o.event_id) p
+			WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND o.subscription = s.subscription AND o.tenant = s.tenant
+				AND o.partition = r.partition AND o.log_position = r.log_position;
+	ELSE
+		-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
+		UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
+				ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
+			WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
+	END IF;
+	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
 	RETURN true;
 END $$;
 COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
-'Change the number of a subscription''s partitions if that is due.
+'Change a subscription''s number of partitions and order key if that is due.
 It is when a change was asked for and all of them have reached the position for it. Returns whether it did. Waits for transactions that claim or ack.';
 REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
 
@@ -7797,6 +7859,25 @@ COMMENT ON FUNCTION atp_internal.require_options(int, interval, int, text, inter
 Raises: TP306.';
 REVOKE ALL ON FUNCTION atp_internal.require_options(int, interval, int, text, interval, int) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_guards(tenant int, breaker text, rate_limit text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF require_guards.breaker IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.breaker b
+			WHERE b.breaker = require_guards.breaker AND b.tenant = require_guards.tenant) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP360', MESSAGE = format('circuit breaker "%s" does not exist', require_guards.breaker),
+			HINT = 'Make it with atp.create_breaker.';
+	ELSIF require_guards.rate_limit IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.rate_limit r
+			WHERE r.rate_limit = require_guards.rate_limit AND r.tenant = require_guards.tenant) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP364', MESSAGE = format('rate limit "%s" does not exist', require_guards.rate_limit),
+			HINT = 'Make it with atp.create_rate_limit.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_guards(int, text, text) IS
+'Refuse a breaker or a rate limit that the tenant does not have.
+Raises: TP360, TP364.';
+REVOKE ALL ON FUNCTION atp_internal.require_guards(int, text, text) FROM PUBLIC;
+
 -- Placed events are numbered without gaps and in time, so a time is found by halving.
 CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -7866,7 +7947,9 @@ CREATE FUNCTION atp.create_subscription(
 	time_to_live interval DEFAULT NULL,
 	max_in_flight int DEFAULT NULL,
 	notify boolean DEFAULT false,
-	tenant text DEFAULT NULL
+	tenant text DEFAULT NULL,
+	breaker text DEFAULT NULL,
+	rate_limit text DEFAULT NULL
 ) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -7883,13 +7966,14 @@ BEGIN
 		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
 	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
 		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	PERFORM atp_internal.require_guards(opened, create_subscription.breaker, create_subscription.rate_limit);
 	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
-			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify)
+			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify, breaker, rate_limit)
 		VALUES (opened, create_subscription.subscription, create_subscription.event_types, create_subscription.categories,
 			create_subscription.streams, create_subscription.filter, create_subscription.correlation, create_subscription.order_key,
 			create_subscription.ordering, create_subscription.partitions, create_subscription.lock_duration, create_subscription.max_attempts,
 			coalesce(create_subscription.backoff, '{}'), create_subscription.time_to_live, create_subscription.max_in_flight,
-			coalesce(create_subscription.notify, false))
+			coalesce(create_subscription.notify, false), create_subscription.breaker, create_subscription.rate_limit)
 		ON CONFLICT (name, tenant) DO NOTHING RETURNING s.subscription INTO made;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP305', MESSAGE = format('subscription "%s" exists', create_subscription.subscription);
@@ -7897,10 +7981,10 @@ BEGIN
 	PERFORM atp_internal.make_cursors(made, opened, create_subscription.partitions, start_position, 0);
 	RETURN start_position;
 END $$;
-COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text) IS
+COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text) IS
 'Create a subscription, a durable cursor over the log.
-Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
-Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option).';
+Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>. breaker: claims give nothing while it is open and one event as a probe when it is half-open; acks report successes to it, nacks that are not permanent and leases that expire failures, which stay though their transactions roll back. rate_limit: each event claimed takes a token of it. Several subscriptions may share a breaker or a rate limit; limits of all deliveries of a tenant: atp.set_delivery_limits.
+Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp.alter_subscription(
 	subscription text,
@@ -7918,21 +8002,24 @@ CREATE FUNCTION atp.alter_subscription(
 	max_in_flight int DEFAULT NULL,
 	notify boolean DEFAULT NULL,
 	clear text[] DEFAULT '{}',
-	tenant text DEFAULT NULL
+	tenant text DEFAULT NULL,
+	order_key text DEFAULT NULL,
+	breaker text DEFAULT NULL,
+	rate_limit text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
 	SELECT c INTO unknown FROM unnest(alter_subscription.clear) c
-		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight');
+		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight', 'breaker', 'rate_limit');
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = key FOR UPDATE;
+	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -7946,33 +8033,40 @@ BEGIN
 	new.time_to_live := coalesce(alter_subscription.time_to_live, new.time_to_live);
 	new.max_in_flight := coalesce(alter_subscription.max_in_flight, new.max_in_flight);
 	new.notify := coalesce(alter_subscription.notify, new.notify);
+	new.breaker := coalesce(alter_subscription.breaker, new.breaker);
+	new.rate_limit := coalesce(alter_subscription.rate_limit, new.rate_limit);
+	PERFORM atp_internal.require_guards(new.tenant, new.breaker, new.rate_limit);
 	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
 		new.time_to_live, new.max_in_flight);
-	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation, new.order_key, new.backoff);
-	IF alter_subscription.partitions IS NOT NULL THEN
+	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation,
+		coalesce(alter_subscription.order_key, new.order_key), new.backoff);
+	IF alter_subscription.partitions IS NOT NULL OR alter_subscription.order_key IS NOT NULL THEN
 		-- No partition may have looked beyond drain_to: from there on the new ones read. Until all stand there the old ones go on.
-		PERFORM atp_internal.lock_cursors(key, new.partitions);
-		new.next_partitions := NULL;
+		PERFORM atp_internal.lock_cursors(chosen, new.partitions);
+		new.next_partitions := coalesce(alter_subscription.partitions, new.next_partitions, new.partitions);
+		new.next_order_key := nullif(coalesce(alter_subscription.order_key, new.next_order_key), new.order_key);
 		new.drain_to := NULL;
-		IF alter_subscription.partitions <> new.partitions THEN
-			new.next_partitions := alter_subscription.partitions;
+		IF new.next_partitions = new.partitions AND new.next_order_key IS NULL THEN
+			new.next_partitions := NULL;
+		ELSE
 			SELECT max(greatest(c.acked, c.scanned, c.lease_last)) INTO new.drain_to FROM atp_internal.subscription_cursor c
-				WHERE c.subscription = key AND c.tenant = new.tenant;
+				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
-			notify = new.notify, next_partitions = new.next_partitions, drain_to = new.drain_to, changed_at = clock_timestamp()
-		WHERE s.subscription = key;
-	IF alter_subscription.partitions IS NOT NULL THEN
-		PERFORM atp_internal.finish_partitioning(key);
+			notify = new.notify, breaker = new.breaker, rate_limit = new.rate_limit,
+			next_partitions = new.next_partitions, next_order_key = new.next_order_key, drain_to = new.drain_to, changed_at = clock_timestamp()
+		WHERE s.subscription = chosen;
+	IF new.next_partitions IS NOT NULL THEN
+		PERFORM atp_internal.finish_partitioning(chosen);
 	END IF;
 END $$;
-COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text) IS
+COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions takes place once every partition has reached the position up to which any of them had looked: keys stay in order, and consumers go on meanwhile. It waits for transactions that claim or ack. The order key cannot change.
-Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option).';
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -8009,29 +8103,29 @@ CREATE FUNCTION atp.seek_subscription(subscription text, log_position bigint DEF
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
+	chosen int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
 	s atp_internal.subscription;
 	target bigint;
 BEGIN
 	IF num_nonnulls(seek_subscription.log_position, seek_subscription.at) <> 1 OR seek_subscription.log_position < 0 THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'give either a log position, not negative, or a time';
 	END IF;
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
-	PERFORM atp_internal.lock_cursors(key, s.partitions);
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = chosen FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(chosen, s.partitions);
 	SELECT coalesce(max(l.log_position), 0) INTO target FROM atp_internal.log l;
 	target := least(target, coalesce(seek_subscription.log_position, atp_internal.position_before(seek_subscription.at)));
-	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.log_position > target;
-	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = key AND r.tenant = s.tenant AND r.lease IS NOT NULL;
+	DELETE FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.log_position > target;
+	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
 			retry_changes = c.retry_changes + 1,
-			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition),
+			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
-				WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
-		WHERE c.subscription = key AND c.tenant = s.tenant;
+				WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
+		WHERE c.subscription = chosen AND c.tenant = s.tenant;
 	UPDATE atp_internal.subscription x SET changed_at = clock_timestamp(), drain_to = CASE WHEN x.next_partitions IS NULL THEN NULL ELSE target END
-		WHERE x.subscription = key;
-	PERFORM atp_internal.finish_partitioning(key);
+		WHERE x.subscription = chosen;
+	PERFORM atp_internal.finish_partitioning(chosen);
 	RETURN target;
 END $$;
 COMMENT ON FUNCTION atp.seek_subscription(text, bigint, timestamptz, text) IS
@@ -8043,15 +8137,15 @@ CREATE FUNCTION atp.drop_subscription(subscription text, tenant text DEFAULT NUL
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
+	chosen int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
 	s atp_internal.subscription;
 BEGIN
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
-	PERFORM atp_internal.lock_cursors(key, s.partitions);
-	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant;
-	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = key AND d.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = key AND c.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription x WHERE x.subscription = key AND x.tenant = s.tenant;
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = chosen FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(chosen, s.partitions);
+	DELETE FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant;
+	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = chosen AND d.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = chosen AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription x WHERE x.subscription = chosen AND x.tenant = s.tenant;
 END $$;
 COMMENT ON FUNCTION atp.drop_subscription(text, text) IS
 'Remove a subscription with its cursors, retries and dead letters.
@@ -8059,18 +8153,18 @@ Its leases are void. The events stay. Waits for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription).';
 
 REVOKE ALL ON FUNCTION
-	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
-	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
-	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) TO atp_admin;
 
 CREATE VIEW atp.subscriptions AS
 	SELECT t.name AS tenant, s.name AS subscription, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key,
 		s.ordering, s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
-		s.created_at, s.changed_at
+		s.created_at, s.changed_at, s.breaker, s.rate_limit, s.next_order_key
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE s.tenant = atp_internal.current_tenant();
 COMMENT ON VIEW atp.subscriptions IS 'List the subscriptions of the current tenant, with their options.';
@@ -8094,6 +8188,9 @@ COMMENT ON COLUMN atp.subscriptions.max_in_flight IS 'How many events may be lea
 COMMENT ON COLUMN atp.subscriptions.notify IS 'Whether new events are announced by NOTIFY on atp_<subscription>.';
 COMMENT ON COLUMN atp.subscriptions.created_at IS 'When it was made.';
 COMMENT ON COLUMN atp.subscriptions.changed_at IS 'When it was last changed.';
+COMMENT ON COLUMN atp.subscriptions.breaker IS 'The circuit breaker that its claims honour; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.rate_limit IS 'The rate limit that its claims honour; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.next_order_key IS 'The order key when a change under way is done; NULL: it stays.';
 GRANT SELECT ON atp.subscriptions TO atp_reader, atp_auditor, atp_admin;
 
 CREATE FUNCTION atp.list_subscriptions(tenant text DEFAULT NULL) RETURNS SETOF atp.subscriptions
@@ -8104,7 +8201,7 @@ DECLARE
 BEGIN
 	RETURN QUERY SELECT t.name, s.name, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key, s.ordering,
 			s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
-			s.created_at, s.changed_at
+			s.created_at, s.changed_at, s.breaker, s.rate_limit, s.next_order_key
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant WHERE s.tenant = opened ORDER BY s.name;
 END $$;
 COMMENT ON FUNCTION atp.list_subscriptions(text) IS
@@ -8386,10 +8483,13 @@ CREATE VIEW atp.subscription_status AS
 		CASE WHEN s.state = 'paused' OR t.status <> 'active' THEN 'stopped' WHEN f.dead_letters > 0 OR f.retries_overdue > 0 THEN 'failing'
 			WHEN l.lagging THEN 'lagging' ELSE 'ok' END AS condition,
 		s.partitions, l.acked, l.lag_events, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - l.oldest_at), 0)::double precision AS lag_seconds,
-		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at
+		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at,
+		CASE WHEN t.status <> 'active' THEN 'tenant suspended' WHEN s.state = 'paused' THEN 'paused' ELSE o.obstacle END AS held_by,
+		CASE WHEN t.status = 'active' AND s.state = 'active' THEN o.retry_after END AS retry_after
 	FROM atp_internal.subscription s
 		JOIN atp_internal.tenant t ON t.tenant = s.tenant,
 		LATERAL atp_internal.subscription_lag(s.name, t.name) l,
+		LATERAL atp_internal.claim_obstacle(s.name, t.name) o,
 		LATERAL (SELECT coalesce(sum(u.lease_count), 0)
 				+ (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant
 					AND r.lease_until > pg_catalog.clock_timestamp()) AS in_flight,
@@ -8417,6 +8517,8 @@ COMMENT ON COLUMN atp.subscription_status.retries IS 'Events that failed, wait b
 COMMENT ON COLUMN atp.subscription_status.retries_due IS 'Those of them that are due and not leased.';
 COMMENT ON COLUMN atp.subscription_status.dead_letters IS 'Dead letters that were not replayed.';
 COMMENT ON COLUMN atp.subscription_status.oldest_unacked_at IS 'When the oldest event not acked was placed in the log; NULL: there is none.';
+COMMENT ON COLUMN atp.subscription_status.held_by IS 'What keeps claims from giving any event now: paused, tenant suspended, breaker, rate limit, tenant''s rate limit, max_in_flight, tenant''s max_in_flight; NULL: nothing does.';
+COMMENT ON COLUMN atp.subscription_status.retry_after IS 'When that is over of itself; NULL: not known.';
 GRANT SELECT ON atp.subscription_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/delivery/session.sql ====
@@ -10687,6 +10789,13 @@ BEGIN ATOMIC
 			WHEN NOT w.alive AND n.waiting AND NOT pg_is_in_recovery() THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
 	FROM atp_internal.worker_status() w,
 		(SELECT EXISTS (SELECT FROM atp_internal.check_sequencer('5 seconds') c WHERE c.level <> 'ok')) AS n(waiting)
+	UNION ALL
+	SELECT 'trees_process', CASE WHEN a.active AND a.pid IS NULL THEN 'note' ELSE 'ok' END,
+		CASE WHEN a.pid IS NOT NULL THEN format('Process %s grows the trees and makes checkpoints.', a.pid)
+			WHEN a.active THEN 'The background worker itself grows the trees and makes checkpoints, between its other jobs: there is no process of their own.'
+			ELSE 'No process grows the trees now; the background worker starts one when there is something to do.' END,
+		CASE WHEN a.active AND a.pid IS NULL THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
+	FROM atp_internal.aside_status() a
 	UNION ALL
 	SELECT 'scheduler', CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'ok' ELSE 'note' END,
 		CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'pg_cron is installed in this database.'

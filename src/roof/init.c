@@ -14,6 +14,7 @@
 #include "delivery/schedule.h"
 #include "delivery/status.h"
 #include "log/sequencer.h"
+#include "pg/aside.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
@@ -66,8 +67,10 @@ _PG_init(void)
 	atp_handler_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);
 	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
-	atp_worker_add_job("leaf", 500, atp_leaf_work);
-	atp_worker_add_job("checkpoint", 1000, atp_checkpoint_work);
+	atp_worker_add_job("trees", ATP_ASIDE_PERIOD, atp_aside_work);
+	atp_aside_init("atp trees");
+	atp_aside_add_job("leaf", 500, atp_leaf_look, atp_leaf_work);
+	atp_aside_add_job("checkpoint", 1000, atp_checkpoint_look, atp_checkpoint_work);
 	atp_worker_add_job("schedule", ATP_SCHEDULE_PERIOD, atp_schedule_work);
 	atp_worker_add_job("exports", ATP_EXPORT_PERIOD, atp_export_work);
 	atp_worker_add_job("nightly", 30000, atp_nightly_work);
