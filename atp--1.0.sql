@@ -9371,8 +9371,8 @@ Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (
 REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
 
--- ==== src/compliance/export.sql ====
--- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
+-- ==== src/compliance/exportrecord.sql ====
+-- Exports on record: requested, started, completed or failed.
 CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -9493,8 +9493,8 @@ BEGIN
 	RETURN swept;
 END $$;
 COMMENT ON FUNCTION atp_internal.sweep_exports() IS
-'Record as failed the exports whose transaction is gone without having completed them.
-Returns how many. The worker does it every few seconds, and so does run_verification.';
+'Record as failed the exports whose transaction is gone.
+Returns how many; those that it completed are not open. The worker does it every few seconds, and so does run_verification.';
 REVOKE ALL ON FUNCTION atp_internal.sweep_exports() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.check_exports(age interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
@@ -9522,12 +9522,14 @@ BEGIN
 	PERFORM atp_internal.end_failed_export(key, fail_export.export, fail_export.reason);
 END $$;
 COMMENT ON FUNCTION atp.fail_export(uuid, text, text) IS
-'Record that an export came to nothing, for a reason that the database cannot know.
+'Record that an export failed, for a reason the database cannot know.
 For whoever could not keep or deliver what export_bundle gave. An export that breaks off in the database is recorded as failed without this. Records ExportFailed, unless that is the last event of the export.
 Raises: TP103 (no such export was requested), TP202, 42501.';
 REVOKE ALL ON FUNCTION atp.fail_export(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.fail_export(uuid, text, text) TO atp_auditor, atp_admin;
 
+-- ==== src/compliance/export.sql ====
+-- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
 CREATE FUNCTION atp.export_bundle(
 	stream text DEFAULT NULL,
 	event_type text DEFAULT NULL,

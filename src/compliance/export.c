@@ -4,14 +4,9 @@
  *
  * What is stored is exported as it is, hashes from the tree and events from their table: whether they agree is for the verifier
  * to say. An event whose row cannot be read as one is left out, which the verifier sees.
- *
- * What is recorded of an export does not hang on its transaction: that it began is committed before the first line leaves, by a process
- * of its own, together with a row of atp_internal.open_export, which names the transaction. The row goes with the end of the export. One
- * whose transaction is gone is an export that failed, and is swept up by the worker.
+
  */
 #include "postgres.h"
-
-#include "compliance/export.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -28,21 +23,19 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+#include "compliance/exportrecord.h"
 #include "core/bundleline.h"
 #include "log/predecessor.h"
 #include "log/proof.h"
 #include "log/tile.h"
-#include "pg/autonomous.h"
 #include "pg/canonical.h"
 #include "pg/errors.h"
 #include "pg/eventid.h"
-#include "pg/jsonobject.h"
 #include "pg/nested.h"
 #include "pg/query.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
 #include "stream/chain.h"
-#include "stream/platform.h"
 
 PG_FUNCTION_INFO_V1(atp_export_bundle);
 
@@ -69,10 +62,8 @@ typedef struct Export			/* lives as long as the call */
 	int32		event_type;		/* key of the event type of the filter */
 	int64		known_size;
 	int64		known_tree;
-	pg_uuid_t	id;
-	char	   *requested_by;
-	bool		records_events;	/* Export... events are appended */
-	bool		is_committed;	/* what was recorded of the beginning stands already */
+	AtpExportRecord record;
+	bool		is_recorded;
 	int64		first_position;	/* in the log, of the range */
 	int64		last_position;
 	pg_cryptohash_ctx *digest;	/* of all lines; NULL: nothing is recorded */
@@ -522,124 +513,6 @@ write_proved(Export *export)
 	return true;
 }
 
-/* ---- what the platform records of an export: see atp_internal.record_export ---- */
-
-static void
-begin_record(Export *export, AtpJsonObject *object)
-{
-	atp_jsonobject_begin(object);
-	atp_jsonobject_int(object, "tenant", export->tenant.tenant);
-	atp_jsonobject_text(object, "export", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&export->id))));
-}
-
-/* Records in a transaction of its own, or else in this one where it may write and `here`. True: it is committed. */
-static bool
-record(AtpJsonObject *object, bool here)
-{
-	static AtpQuery query = {"SELECT atp_internal.record_export($1)", 1, {JSONBOID}};
-	Jsonb	   *doing = atp_jsonobject_end(object);
-	Datum		argument = JsonbPGetDatum(doing);
-
-	if (atp_autonomous_call("atp_internal.record_export", JsonbToCString(NULL, &doing->root, VARSIZE(doing))))
-		return true;
-	if (here && !XactReadOnly)
-		atp_query(&query, &argument, NULL, false, 1);
-	return false;
-}
-
-/* The payload of ExportRequested. */
-static void
-put_request(FunctionCallInfo fcinfo, Export *export, AtpJsonObject *object)
-{
-	const AtpBundleManifest *manifest = &export->manifest;
-
-	if (!PG_ARGISNULL(ARG_EXPORT))
-		return;					/* request_export() has recorded it */
-	atp_jsonobject_open(object, "requested");
-	atp_jsonobject_text(object, "RequestedBy", export->requested_by);
-	atp_jsonobject_text(object, "Purpose", "evidence");
-	atp_jsonobject_text(object, "Format", "bundle");
-	atp_jsonobject_open(object, "Filter");
-	if (manifest->by_stream)
-		atp_jsonobject_text(object, "Stream", text_to_cstring(PG_GETARG_TEXT_PP(ARG_STREAM)));
-	if (manifest->by_type)
-		atp_jsonobject_text(object, "EventType", manifest->event_type.data);
-	if (manifest->by_from)
-		atp_jsonobject_time(object, "RecordedFrom", PG_GETARG_TIMESTAMPTZ(ARG_FROM));
-	if (manifest->by_until)
-		atp_jsonobject_time(object, "RecordedUntil", PG_GETARG_TIMESTAMPTZ(ARG_UNTIL));
-	atp_jsonobject_int(object, "FirstLeaf", (int64) manifest->from);
-	if (export->tree != NULL)
-		atp_jsonobject_int(object, "Leaves", (int64) (manifest->until - manifest->from));
-	atp_jsonobject_close(object);
-	atp_jsonobject_close(object);
-}
-
-static void
-record_start(FunctionCallInfo fcinfo, Export *export)
-{
-	static AtpQuery held_by = {
-		"SELECT l.virtualxid FROM pg_catalog.pg_locks l WHERE l.locktype = 'virtualxid' AND l.pid = pg_catalog.pg_backend_pid()"
-	};
-	AtpJsonObject object;
-
-	atp_query(&held_by, NULL, NULL, true, 1);
-	begin_record(export, &object);
-	put_request(fcinfo, export, &object);
-	atp_jsonobject_text(&object, "held_by", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1));
-	atp_jsonobject_open(&object, "started");
-	atp_jsonobject_int(&object, "FromPosition", export->first_position);
-	atp_jsonobject_int(&object, "ThroughPosition", export->last_position);
-	atp_jsonobject_time(&object, "StartedAt", GetCurrentTimestamp());
-	atp_jsonobject_close(&object);
-	export->is_committed = record(&object, true);
-}
-
-/* In this transaction, so that it counts as failed where that does not commit, if this one can see what it is to end. */
-static void
-record_end(Export *export)
-{
-	static AtpQuery query = {"SELECT atp_internal.record_export($1)", 1, {JSONBOID}};
-	bool		here = !XactReadOnly && !(export->is_committed && IsolationUsesXactSnapshot());
-	AtpJsonObject object;
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	Datum		argument;
-
-	if (pg_cryptohash_final(export->digest, digest, sizeof(digest)) != 0)
-		elog(ERROR, "SHA-256 failed: %s", pg_cryptohash_error(export->digest));
-	begin_record(export, &object);
-	atp_jsonobject_open(&object, "completed");
-	atp_jsonobject_int(&object, "EventCount", (int64) export->end.events);
-	atp_jsonobject_int(&object, "ByteCount", export->byte_count);
-	atp_jsonobject_hex(&object, "Digest", digest, sizeof(digest));
-	atp_jsonobject_time(&object, "CompletedAt", GetCurrentTimestamp());
-	atp_jsonobject_close(&object);
-	if (!here)
-	{
-		(void) record(&object, false);
-		return;
-	}
-	argument = JsonbPGetDatum(atp_jsonobject_end(&object));
-	atp_query(&query, &argument, NULL, false, 1);
-}
-
-/* Called where an error has been caught, which goes on afterwards: what it says stands in ExportFailed. */
-static void
-record_failure(FunctionCallInfo fcinfo, Export *export)
-{
-	MemoryContext before = MemoryContextSwitchTo(export->memory);
-	ErrorData  *error = CopyErrorData();
-	AtpJsonObject object;
-
-	begin_record(export, &object);
-	if (!export->is_committed)
-		put_request(fcinfo, export, &object);
-	atp_jsonobject_text(&object, "failed", error->message);
-	(void) record(&object, false);
-	FreeErrorData(error);
-	MemoryContextSwitchTo(before);
-}
-
 /* Takes the lines just made into the digest of the bundle. */
 static void
 digest_lines(Export *export)
@@ -658,29 +531,6 @@ free_digest(Datum argument)
 	export->digest = NULL;
 }
 
-AtpWork
-atp_export_work(void)
-{
-	static AtpQuery look = {"SELECT FROM atp_internal.open_export"};
-	static AtpQuery sweep = {"SELECT atp_internal.sweep_exports()"};
-	AtpWork		work = ATP_WORK_NONE;
-
-	if (!atp_worker_begin())
-		return ATP_WORK_GONE;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	atp_query(&look, NULL, NULL, true, 1);
-	if (SPI_processed > 0)
-	{
-		work = ATP_WORK_LATER;
-		atp_query(&sweep, NULL, NULL, false, 1);
-	}
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	return work;
-}
-
 /* ---- the function ---- */
 
 /* The lines in front, and the place of the first event. */
@@ -697,6 +547,28 @@ prepare(Export *export)
 		open_cursor(export);
 }
 
+/* Who exports what. */
+static void
+begin_record(FunctionCallInfo fcinfo, Export *export)
+{
+	AtpExportRecord *record = &export->record;
+	MemoryContext before = MemoryContextSwitchTo(export->memory);
+
+	record->tenant = export->tenant.tenant;
+	record->is_requested = !PG_ARGISNULL(ARG_EXPORT);
+	if (record->is_requested)
+		record->id = *PG_GETARG_UUID_P(ARG_EXPORT);
+	else
+		atp_eventid_create(&record->id);
+	record->requested_by = pstrdup(GetUserNameFromId(GetSessionUserId(), false));
+	record->stream = PG_ARGISNULL(ARG_STREAM) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_STREAM));
+	record->manifest = &export->manifest;
+	record->leaves = -1;
+	record->memory = export->memory;
+	export->is_recorded = !RecoveryInProgress();
+	MemoryContextSwitchTo(before);
+}
+
 static Export *
 begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
 {
@@ -707,31 +579,27 @@ begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
 	export->rows_memory = AllocSetContextCreate(memory, "atp exported rows", ALLOCSET_DEFAULT_SIZES);
 	export->row_memory = AllocSetContextCreate(memory, "atp exported row", ALLOCSET_DEFAULT_SIZES);
 	export->known = MemoryContextAllocExtended(memory, sizeof(AtpPredecessor) * ATP_PREDECESSORS, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	export->requested_by = MemoryContextStrdup(memory, GetUserNameFromId(GetSessionUserId(), false));
 	atp_buf_init_palloc(&export->lines, memory);
 	snprintf(export->portal, sizeof(export->portal), "atp export " UINT64_FORMAT, ++number);
 	atp_tenant_resolve(PG_ARGISNULL(ARG_TENANT) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_TENANT)), &export->tenant);
 	SPI_connect();
 	read_scope(fcinfo, export);
-	if (PG_ARGISNULL(ARG_EXPORT))
-		atp_eventid_create(&export->id);
-	else
-		export->id = *PG_GETARG_UUID_P(ARG_EXPORT);
-	export->records_events = !RecoveryInProgress();
+	begin_record(fcinfo, export);
 	PG_TRY();
 	{
 		prepare(export);
 	}
 	PG_CATCH();
 	{
-		if (export->records_events)
-			record_failure(fcinfo, export);
+		if (export->is_recorded)
+			atp_exportrecord_failure(&export->record);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (export->records_events)
+	if (export->is_recorded)
 	{
-		record_start(fcinfo, export);
+		export->record.leaves = (int64) (export->manifest.until - export->manifest.from);
+		atp_exportrecord_start(&export->record, export->first_position, export->last_position);
 		export->digest = pg_cryptohash_create(PG_SHA256);
 		if (export->digest == NULL || pg_cryptohash_init(export->digest) != 0)
 			elog(ERROR, "SHA-256 failed: no digest");
@@ -765,13 +633,19 @@ make_lines(Export *export)
 	}
 	digest_lines(export);
 	if (export->finished && export->digest != NULL)
-		record_end(export);
+	{
+		uint8		digest[PG_SHA256_DIGEST_LENGTH];
+
+		if (pg_cryptohash_final(export->digest, digest, sizeof(digest)) != 0)
+			elog(ERROR, "SHA-256 failed: %s", pg_cryptohash_error(export->digest));
+		atp_exportrecord_end(&export->record, (int64) export->end.events, export->byte_count, digest, sizeof(digest));
+	}
 	return true;
 }
 
 /* The next lines, inside SPI; an error in them is recorded and goes on. */
 static bool
-make_lines_on_record(FunctionCallInfo fcinfo, Export *export)
+make_lines_on_record(Export *export)
 {
 	volatile bool made = false;
 
@@ -786,8 +660,8 @@ make_lines_on_record(FunctionCallInfo fcinfo, Export *export)
 	}
 	PG_CATCH();
 	{
-		if (export->is_committed)
-			record_failure(fcinfo, export);
+		if (export->record.is_committed)
+			atp_exportrecord_failure(&export->record);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
@@ -813,7 +687,7 @@ atp_export_bundle(PG_FUNCTION_ARGS)
 	export = call->user_fctx;
 	while (export->given == export->lines.size)
 	{
-		if (!make_lines_on_record(fcinfo, export))
+		if (!make_lines_on_record(export))
 		{
 			if (export->digest != NULL)
 			{
