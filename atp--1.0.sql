@@ -6020,12 +6020,13 @@ COMMENT ON COLUMN atp_internal.audit_event_projection.action IS 'Did what, as at
 COMMENT ON COLUMN atp_internal.audit_event_projection.resource IS 'To what, as atp.search_text() has it.';
 COMMENT ON COLUMN atp_internal.audit_event_projection.correlation_id IS 'In the course of what, as atp.search_text() has it.';
 -- An index a question. Those that end in log_position give the latest first without a sort. text_pattern_ops compares bytes, which is
--- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others.
-CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position);
-CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position);
-CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position);
+-- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others. A member that
+-- an event does not have is not entered: no question asks for it.
+CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position) WHERE actor IS NOT NULL;
+CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position) WHERE action IS NOT NULL;
+CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position) WHERE resource IS NOT NULL;
 CREATE INDEX audit_event_projection_event_type ON atp_internal.audit_event_projection (tenant, event_type, log_position);
-CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position) WHERE correlation_id IS NOT NULL;
 CREATE INDEX audit_event_projection_occurred_at ON atp_internal.audit_event_projection (tenant, occurred_at);
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.audit_event_projection', '');
 ALTER TABLE atp_internal.audit_event_projection ENABLE ROW LEVEL SECURITY;
@@ -6134,7 +6135,7 @@ Up to 255 bytes: itself. A longer one is cut to 236 bytes, at a character, and a
 GRANT EXECUTE ON FUNCTION atp.search_text(text) TO PUBLIC;
 
 -- ==== src/log/verifylog.sql ====
--- Verification of the log and of everything.
+-- Verification of the log.
 CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_log';
 COMMENT ON FUNCTION atp.verify_log() IS
@@ -6143,14 +6144,17 @@ Covers the log of all tenants under one snapshot. checked counts positions up to
 REVOKE ALL ON FUNCTION atp.verify_log() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_log() TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+-- ==== src/log/verifyall.sql ====
+-- Verification of everything.
+CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, workers int DEFAULT NULL, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
 		OUT first_fault_stream text, OUT first_fault_version bigint, OUT first_fault_position bigint, OUT fault text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_all';
-COMMENT ON FUNCTION atp.verify_all(boolean) IS
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifyall_all';
+COMMENT ON FUNCTION atp.verify_all(boolean, int) IS
 'Verify every event of all tenants: hashes, links, versions, heads, and the log.
-Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
-REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+Every hash is recomputed from the stored columns, under one snapshot, from the tables as they lie on disk. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON and that the indexes by which events are read find all of them. workers is how many parallel workers share the work, as far as max_parallel_workers has them free; NULL: by the size of the store, up to max_parallel_maintenance_workers; 0: none. None are taken while this transaction holds appended heads that are not yet written. The verdict does not depend on their number. Memory of all together is bounded by maintenance_work_mem.
+Raises: 22023 (workers).';
+REVOKE ALL ON FUNCTION atp.verify_all(boolean, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_all(boolean, int) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
@@ -10401,7 +10405,7 @@ DECLARE
 	version bigint;
 BEGIN
 	IF verify_chains.scope = 'whole' THEN
-		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT v.* INTO of_all FROM atp.verify_all(workers => 0) v;
 		SELECT count(*) INTO streams FROM atp_internal.stream;
 	ELSE
 		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;

@@ -13,6 +13,7 @@
 #include "log/leaf.h"
 #include "delivery/schedule.h"
 #include "delivery/status.h"
+#include "log/projection.h"
 #include "log/sequencer.h"
 #include "pg/aside.h"
 #include "pg/worker.h"
@@ -59,6 +60,7 @@ _PG_init(void)
 	atp_append_init();
 	atp_ingest_view_init();
 	atp_sequencer_init();
+	atp_projection_init();
 	atp_status_init();
 	atp_leaf_init();
 	atp_checkpoint_init();

@@ -85,7 +85,7 @@ DECLARE
 	version bigint;
 BEGIN
 	IF verify_chains.scope = 'whole' THEN
-		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT v.* INTO of_all FROM atp.verify_all(workers => 0) v;
 		SELECT count(*) INTO streams FROM atp_internal.stream;
 	ELSE
 		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;
