@@ -19,6 +19,7 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -37,6 +38,7 @@ PG_FUNCTION_INFO_V1(atp_stream_pending_recorded_at);
 PG_FUNCTION_INFO_V1(atp_stream_pending_min_event_id);
 PG_FUNCTION_INFO_V1(atp_stream_pending_max_event_id);
 
+#define TURN_LOCK_CLASS 0x6175	/* no advisory lock function of SQL uses this class, nor does pg/worker */
 #define HEADS_MIN 16
 #define HEADS_MAX (1 << 20)
 
@@ -201,6 +203,14 @@ form_row(Relation relation, const AtpHead *head)
 	return heap_form_tuple(RelationGetDescr(relation), values, nulls);
 }
 
+static int64
+stream_of(TupleTableSlot *slot)
+{
+	bool		null;
+
+	return DatumGetInt64(slot_getattr(slot, COLUMN_STREAM, &null));
+}
+
 static void
 read_row(AtpHead *head, TupleTableSlot *slot)
 {
@@ -294,33 +304,68 @@ crosscheck_snapshot(void)
 }
 
 /*
- * Locks the row in the slot, following it to its latest version, which the slot then holds. False: it was deleted, or its
- * inserter rolled back meanwhile.
+ * The queue before a row that somebody holds. Those who wait for a row's holder wait for one version of the row, and each commit makes
+ * another: all of them would wake at each commit, only to wait again. So they stand in line here, in order of arrival, and only the
+ * first of them waits for the holder. Its turn ends when it has the row. Whoever holds the row never stands in its queue.
  */
-static bool
-lock_row(Relation relation, TupleTableSlot *slot)
+static void
+turn_tag(LOCKTAG *tag, int64 stream)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (stream >> 32), (uint32) stream, TURN_LOCK_CLASS);
+}
+
+static void
+await_turn(int64 stream)
+{
+	LOCKTAG		tag;
+
+	turn_tag(&tag, stream);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+static void
+end_turn(int64 stream)
+{
+	LOCKTAG		tag;
+
+	turn_tag(&tag, stream);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+typedef enum RowLock
+{
+	ROW_LOCKED,
+	ROW_GONE,					/* it was deleted, or its inserter rolled back meanwhile */
+	ROW_HELD					/* by another transaction, and we were not to wait */
+} RowLock;
+
+/* Locks the row in the slot, following it to its latest version, which the slot then holds. */
+static RowLock
+lock_row(Relation relation, TupleTableSlot *slot, LockWaitPolicy wait)
 {
 	Snapshot	snapshot = IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot();
 	ItemPointerData row = slot->tts_tid;
 	TM_FailureData failure;
 	TM_Result	result;
 
-	result = table_tuple_lock(relation, &row, snapshot, slot, GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
+	result = table_tuple_lock(relation, &row, snapshot, slot, GetCurrentCommandId(true), LockTupleNoKeyExclusive, wait,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	switch (result)
 	{
 		case TM_Ok:
-			return true;
+			return ROW_LOCKED;
+		case TM_WouldBlock:
+			return ROW_HELD;
 		case TM_Updated:
 			if (IsolationUsesXactSnapshot())
 				refuse_concurrent();
-			return false;
+			return ROW_GONE;
 		case TM_Deleted:
-			return false;
+			return ROW_GONE;
 		default:
 			elog(ERROR, "unexpected result %d of locking the row of a stream", (int) result);
 	}
-	return false;
+	return ROW_GONE;
 }
 
 /* Fetches the row of a stream that the snapshot sees. */
@@ -371,19 +416,29 @@ find_row(AtpHead *head, bool lock)
 	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	Snapshot	crosscheck = crosscheck_snapshot();
+	RowLock		locked = ROW_LOCKED;
+	int64		turn = 0;
 
-	if (fetch_latest_row(relation, head, slot))
+	while (fetch_latest_row(relation, head, slot))
 	{
 		/* the crosscheck says whether the row is too new for REPEATABLE READ */
 		if (crosscheck != InvalidSnapshot && !table_tuple_satisfies_snapshot(relation, slot, crosscheck))
 			refuse_concurrent();
-		if (!lock || lock_row(relation, slot))
+		if (lock)
+			locked = lock_row(relation, slot, turn == 0 ? LockWaitSkip : LockWaitBlock);
+		if (locked == ROW_LOCKED)
 		{
 			read_row(head, slot);
 			head->locked = lock;
 			head->written = true;
 		}
+		if (locked != ROW_HELD)
+			break;
+		turn = stream_of(slot);
+		await_turn(turn);		/* and read anew: the row has moved on */
 	}
+	if (turn != 0)
+		end_turn(turn);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(relation, NoLock);
 }
@@ -453,8 +508,9 @@ insert_row(AtpHead *head)
 }
 
 bool
-atp_stream_publish(AtpHead *head)
+atp_stream_publish(AtpHead *head, int64 *turn)
 {
+	int64		stream = head->stream;
 	bool		done;
 
 	if (head->locked)
@@ -470,13 +526,23 @@ atp_stream_publish(AtpHead *head)
 	{
 		Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), RowExclusiveLock);
 
-		done = update_row(relation, head, crosscheck_snapshot(), false);
+		done = update_row(relation, head, crosscheck_snapshot(), *turn != 0);
 		table_close(relation, NoLock);
 	}
 	if (done)
 		head->locked = head->written = true;
 	else
 		forget(head);
+	if (done && *turn != 0)
+	{
+		end_turn(*turn);
+		*turn = 0;
+	}
+	else if (!done && *turn == 0 && stream != 0)
+	{
+		await_turn(stream);
+		*turn = stream;
+	}
 	return done;
 }
 
