@@ -396,6 +396,8 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	if (!repeatable)
 		refuse_violations(prepared, count);
 
+	if (count > 0 && !prepared[0].given_id)
+		atp_partition_prepare(&prepared[0].event_id);	/* an id that a caller gives is judged under the lock */
 	contents = repeatable ? palloc_array(AtpContent, count) : NULL;
 	lock = repeatable || count > 1;
 	for (;;)

@@ -39,6 +39,7 @@ PG_FUNCTION_INFO_V1(atp_stream_pending_min_event_id);
 PG_FUNCTION_INFO_V1(atp_stream_pending_max_event_id);
 
 #define TURN_LOCK_CLASS 0x6175	/* no advisory lock function of SQL uses this class, nor does pg/worker */
+#define TURNS_MAX 256
 #define HEADS_MIN 16
 #define HEADS_MAX (1 << 20)
 
@@ -70,6 +71,7 @@ static HTAB *pending;			/* stream → head, those that are locked and not writte
 static dlist_head in_use;		/* all heads, least recently used first */
 static dlist_head *levels;		/* heads by made_level */
 static int	level_count;
+static int	turns;				/* locks of queues that the transaction keeps */
 static Image *images;			/* newest first, levels never rise towards the older ones */
 
 static uint32
@@ -305,8 +307,9 @@ crosscheck_snapshot(void)
 
 /*
  * The queue before a row that somebody holds. Those who wait for a row's holder wait for one version of the row, and each commit makes
- * another: all of them would wake at each commit, only to wait again. So they stand in line here, in order of arrival, and only the
- * first of them waits for the holder. Its turn ends when it has the row. Whoever holds the row never stands in its queue.
+ * another: all of them would wake at each commit, only to wait again. So they stand in line here, in order of arrival, for a lock on
+ * the stream's number, and only the first of them waits for the row itself. The lock is kept with the row, so that the end of the
+ * transaction wakes the next, and nobody else. An append that finds the row free does without. Nobody waits here for a row of his own.
  */
 static void
 turn_tag(LOCKTAG *tag, int64 stream)
@@ -323,11 +326,17 @@ await_turn(int64 stream)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* The row is ours. A transaction that has waited for very many rows lets go, for locks live in shared memory. */
 static void
-end_turn(int64 stream)
+keep_turn(int64 stream)
 {
 	LOCKTAG		tag;
 
+	if (turns < TURNS_MAX)
+	{
+		turns++;
+		return;
+	}
 	turn_tag(&tag, stream);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 }
@@ -372,21 +381,12 @@ lock_row(Relation relation, TupleTableSlot *slot, LockWaitPolicy wait)
 static bool
 fetch_row(Relation relation, const AtpHead *head, Snapshot snapshot, TupleTableSlot *slot)
 {
-	Relation	index = index_open(atp_relation_oid(ATP_REL_STREAM_NAME_UNIQUE), RowExclusiveLock);
 	ScanKeyData keys[2];
-	IndexScanDesc scan;
-	bool		found;
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(head->key.name));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(head->key.tenant));
-
-	scan = atp_compat_index_beginscan(relation, index, snapshot, 2);
-	index_rescan(scan, keys, 2, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
-	index_endscan(scan);
-	index_close(index, NoLock);
-	return found;
+	return atp_relation_fetch(relation, ATP_REL_STREAM_NAME_UNIQUE, keys, lengthof(keys), snapshot, slot);
 }
 
 /*
@@ -438,7 +438,7 @@ find_row(AtpHead *head, bool lock)
 		await_turn(turn);		/* and read anew: the row has moved on */
 	}
 	if (turn != 0)
-		end_turn(turn);
+		keep_turn(turn);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(relation, NoLock);
 }
@@ -534,10 +534,7 @@ atp_stream_publish(AtpHead *head, int64 *turn)
 	else
 		forget(head);
 	if (done && *turn != 0)
-	{
-		end_turn(*turn);
-		*turn = 0;
-	}
+		keep_turn(*turn);
 	else if (!done && *turn == 0 && stream != 0)
 	{
 		await_turn(stream);
@@ -585,6 +582,7 @@ end_of_transaction(XactEvent event, void *argument)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			turns = 0;
 			memory = NULL;		/* freed with its parent */
 			heads = pending = NULL;
 			break;

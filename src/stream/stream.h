@@ -71,7 +71,7 @@ extern void atp_stream_change(AtpHead *head);
  * atp_stream_open has to make room.
  *
  * *turn, 0 before the first try, is the stream in whose queue the caller stands after a failure: the next try waits for whoever holds
- * the row, and success ends the turn, as an error does.
+ * the row.
  */
 extern bool atp_stream_publish(AtpHead *head, int64 *turn);
 
