@@ -9,7 +9,7 @@
  * An event whose lease expired is delivered once more in a batch; after that it may be what kills its consumers, and travels
  * alone; and if that lease expires too it becomes a retry row, so that its partition goes on without it.
  */
-#include "delivery/claim.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "delivery/admission.h"
 #include "delivery/lease.h"
 #include "log/sequencer.h"
 #include "pg/errors.h"
@@ -43,8 +44,6 @@ PG_FUNCTION_INFO_V1(atp_claim_deferred_events);
 #define RETRIES_MAX 2000		/* retry rows of a partition: with more of them it waits instead of parking events */
 #define ALONE_AFTER 2			/* attempts after which an event whose lease expired travels alone */
 #define STICKY_MS 100			/* for how long a backend prefers the partition it claimed last */
-
-AtpClaimHooks atp_claim_hooks;
 
 enum							/* columns of the result */
 {
@@ -82,6 +81,7 @@ typedef struct Claim
 	int			room;
 	int			partitions;		/* leased */
 	Claimed    *claimed;
+	int			admitted;		/* for how many events permit and tokens were taken; -1: not yet */
 	ArrayType  *positions;		/* NULL, or claim these deferred events */
 } Claim;
 
@@ -184,6 +184,18 @@ give(Claim *claim, ReturnSetInfo *result)
 	}
 }
 
+/* Asks breaker and rate limits once the first event is at hand. False: they give none, or no more. */
+static bool
+admit(Claim *claim)
+{
+	if (claim->admitted < 0)
+	{
+		claim->admitted = atp_admission_take(claim->delivery.subscription, claim->max_count);
+		claim->max_count = claim->admitted;
+	}
+	return claim->count < claim->max_count;
+}
+
 /* ---- New events of a partition ---- */
 
 typedef struct Look
@@ -272,7 +284,7 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 		retry->failed_at = now;
 		retry->last_error = pstrdup("lease expired");
 	}
-	else if (alone && claim->count > 0)
+	else if ((alone && claim->count > 0) || !admit(claim))
 		return false;
 	else
 	{
@@ -330,7 +342,10 @@ claim_log(Claim *claim, AtpCursor *cursor)
 	Look		scan = {.claim = claim, .cursor = cursor, .scanned = cursor->acked};
 
 	if (cursor->leased)
+	{
+		atp_admission_report_expired(claim->delivery.subscription);
 		atp_cursor_expire(cursor);
+	}
 	look(&scan);
 	if (scan.retries_changed)
 		atp_retry_save(scan.retries);
@@ -376,7 +391,6 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	AtpLogRow	log_row;
 	AtpWanted	wanted = {0};
 
-	row->fate = ATP_RETRY_CHANGED;
 	if (!atp_feed_find(feed, &row->event_id, subscription->tenant, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
 	{
 		row->fate = ATP_RETRY_GONE;	/* removed from the store: nobody can have it */
@@ -393,6 +407,9 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 		atp_retry_bury_row(retries, row, ATP_REASON_ATTEMPTS);
 		return false;
 	}
+	if (!admit(claim))
+		return false;
+	row->fate = ATP_RETRY_CHANGED;
 	row->attempts++;
 	row->leased = true;
 	row->lease = claim->lease;
@@ -487,50 +504,19 @@ remember_partition(const Claim *claim, int partition)
 	subscription->sticky_since = claim->delivery.now;
 }
 
-/* Events leased now, of all partitions; the caller holds the lock that makes the answer stand. */
-static int64
-count_in_flight(const AtpSubscription *subscription)
-{
-	static AtpQuery query = {
-		"SELECT coalesce((SELECT sum(lease_count) FROM atp_internal.subscription_cursor WHERE subscription = $1 AND tenant = $2"
-		" AND lease_until > pg_catalog.clock_timestamp()), 0) + (SELECT count(*) FROM atp_internal.retry"
-		" WHERE subscription = $1 AND tenant = $2 AND lease_until > pg_catalog.clock_timestamp())", 2, {INT4OID, INT4OID}
-	};
-	Datum		arguments[2];
-	int64		count;
-	bool		null;
-
-	arguments[0] = Int32GetDatum(subscription->subscription);
-	arguments[1] = Int32GetDatum(subscription->tenant);
-	SPI_connect();
-	atp_query_latest(&query, arguments, NULL);
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
-	SPI_finish();
-	return count;
-}
-
-/*
- * Whether anything may be claimed now, and how much. A limit on what is in flight is exact: claims of such a subscription take
- * turns, by a lock beside those of its partitions.
- */
+/* Whether anything may be claimed now, and how much. */
 static bool
 is_allowed(Claim *claim)
 {
 	AtpDelivery *delivery = &claim->delivery;
-	AtpSubscription *subscription = delivery->subscription;
 
-	if (!subscription->active || !delivery->tenant.active)
+	if (!delivery->subscription->active || !delivery->tenant.active)
 		return false;
-	if (atp_claim_hooks.allow != NULL)
-		claim->max_count = atp_claim_hooks.allow(subscription, claim->max_count);
-	if (subscription->max_in_flight > 0)
-	{
-		for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
-			if (delivery->cursors[i] != NULL)
-				atp_cursor_write(delivery->cursors[i]);	/* what was acked just now counts no more */
-		(void) atp_cursor_lock(subscription->subscription, ATP_PARTITIONS_MAX, true);
-		claim->max_count = (int) Min(claim->max_count, subscription->max_in_flight - count_in_flight(subscription));
-	}
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+		if (delivery->cursors[i] != NULL && atp_admission_is_counted(delivery->subscription))
+			atp_cursor_write(delivery->cursors[i]);	/* what was acked just now counts no more */
+	claim->max_count = atp_admission_room(delivery->subscription, claim->max_count);
+	claim->admitted = -1;
 	return claim->max_count > 0;
 }
 
@@ -565,8 +551,8 @@ run(Claim *claim)
 }
 
 /*
- * Changes the number of partitions if that is due: all cursors stand at drain_to. Takes all locks or leaves it; returns whether
- * the claim should begin anew. Not in REPEATABLE READ, where the rows it has to change may be too new.
+ * Changes the number of partitions, or the order key, if that is due: all cursors stand at drain_to. Takes all locks or leaves it;
+ * returns whether the claim should begin anew. Not in REPEATABLE READ, where the rows it has to change may be too new.
  */
 static bool
 finish_partitioning(Claim *claim)
@@ -627,6 +613,7 @@ atp_claim_events(PG_FUNCTION_ARGS)
 	run(&claim);
 	if (finish_partitioning(&claim))
 		run(&claim);
+	atp_admission_return(claim.delivery.subscription, claim.admitted - claim.count);
 	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	atp_delivery_end(&claim.delivery);
 	if (claim.count == 0)
@@ -647,6 +634,7 @@ atp_claim_deferred_events(PG_FUNCTION_ARGS)
 		if (ARR_HASNULL(claim.positions))
 			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a log position must not be null"));
 		run(&claim);
+		atp_admission_return(claim.delivery.subscription, claim.admitted - claim.count);
 	}
 	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	atp_delivery_end(&claim.delivery);

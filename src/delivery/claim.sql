@@ -36,17 +36,25 @@ BEGIN
 	END IF;
 	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
 	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
-	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
-	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
-			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
-		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
-	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
-	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
+	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL,
+			order_key = coalesce(s.next_order_key, s.order_key), next_order_key = NULL, changed_at = clock_timestamp()
 		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
+	IF s.next_order_key IS NOT NULL THEN
+		UPDATE atp_internal.retry r SET key = coalesce(p.key, r.key), partition = coalesce(p.partition, 0)
+			FROM atp_internal.retry o JOIN atp_internal.tenant t ON t.tenant = o.tenant, LATERAL atp_internal.place_event(s.name, t.name, o.event_id) p
+			WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND o.subscription = s.subscription AND o.tenant = s.tenant
+				AND o.partition = r.partition AND o.log_position = r.log_position;
+	ELSE
+		-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
+		UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
+				ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
+			WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
+	END IF;
+	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
 	RETURN true;
 END $$;
 COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
-'Change the number of a subscription''s partitions if that is due.
+'Change a subscription''s number of partitions and order key if that is due.
 It is when a change was asked for and all of them have reached the position for it. Returns whether it did. Waits for transactions that claim or ack.';
 REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
 
