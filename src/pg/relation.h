@@ -62,6 +62,19 @@ extern uint64 atp_relation_generation(void);
 typedef void (*AtpRelationCallback) (Oid relation);
 extern void atp_relation_on_change(AtpRelationCallback callback);
 
+/* The indexes of a table, all of them open for insertion at some time of this transaction. */
+typedef struct AtpIndexes
+{
+	bool		simple;			/* none has an expression, an exclusion constraint, or a predicate but "column IS NOT NULL" */
+	int			count;
+	Oid		   *oids;
+	struct IndexInfo **infos;
+	AttrNumber *required;		/* the column that has to be there for a row to be entered; InvalidAttrNumber: none */
+} AtpIndexes;
+
+/* Valid until the next call for any table, or the next invalidation that is accepted. */
+extern const AtpIndexes *atp_relation_indexes(Relation relation);
+
 /* Enters the row in `slot`, which has just been inserted (or moved off its page by an update), into every index. */
 extern void atp_relation_index_insert(Relation relation, TupleTableSlot *slot);
 
