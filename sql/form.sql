@@ -2,14 +2,14 @@
 \set SHOW_CONTEXT never
 \set VERBOSITY terse
 SELECT atp.register_event_type('ParcelSent', compatibility => 'NONE');
-SELECT stream_version FROM atp.append_event('parcel-1', 'ParcelSent', '{"id": 1, "zip": "1010"}');
+SELECT stream_version FROM atp.append_event('formed-1', 'ParcelSent', '{"id": 1, "zip": "1010"}');
 SELECT atp.register_schema('ParcelSent', '{"required": ["id", "zip"]}');
-SELECT stream_version FROM atp.append_event('parcel-1', 'ParcelSent', '{"id": 2, "zip": "1020"}');
-SELECT stream_version FROM atp.append_event('parcel-2', 'ParcelSent', '{"id": 3, "zip": 7}');
+SELECT stream_version FROM atp.append_event('formed-1', 'ParcelSent', '{"id": 2, "zip": "1020"}');
+SELECT stream_version FROM atp.append_event('formed-2', 'ParcelSent', '{"id": 3, "zip": 7}');
 SELECT atp.register_schema('ParcelSent', '{"required": ["id", "postcode"]}');
-SELECT stream_version FROM atp.append_event('parcel-3', 'ParcelSent', '{"id": 4, "postcode": "1040"}');
-SELECT stream_version FROM atp.append_event('parcel-2', 'ParcelSent', '{"id": 5, "postcode": "1050"}');
-SELECT stream_version FROM atp.append_event('parcel-4', 'ParcelLost', '{"id": 6}');
+SELECT stream_version FROM atp.append_event('formed-3', 'ParcelSent', '{"id": 4, "postcode": "1040"}');
+SELECT stream_version FROM atp.append_event('formed-2', 'ParcelSent', '{"id": 5, "postcode": "1050"}');
+SELECT stream_version FROM atp.append_event('formed-4', 'ParcelLost', '{"id": 6}');
 SELECT atp.register_upcaster('ParcelSent', 0, '[]');
 CREATE FUNCTION public.to_postcode(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
@@ -21,7 +21,7 @@ END $$;
 SELECT atp.register_upcaster('ParcelSent', 1, function => 'public.to_postcode(jsonb)');
 SELECT atp.tick() >= 0 AS ticked;
 SELECT min(log_position) - 1 AS base FROM atp_internal.log JOIN atp_internal.event_type USING (event_type) WHERE name = 'ParcelSent' \gset
-SELECT atp.create_subscription('parcels', categories => '{parcel}', partitions => 1, start_at => :'base', max_attempts => 2,
+SELECT atp.create_subscription('parcels', categories => '{formed}', partitions => 1, start_at => :'base', max_attempts => 2,
 	backoff => '{"initial": 1000, "maximum": 1000, "jitter": "none"}') = :base AS made;
 
 -- as they are stored, and as negotiated; claiming and rolling back changes nothing
