@@ -3,7 +3,7 @@ SELECT atp.onboard_tenant('other') IS NOT NULL;
 SELECT count(atp.append_event('thing-' || i, 'ThingAdded', tenant => t)) FROM generate_series(1, 3) i, (VALUES ('default'), ('other')) v (t);
 SELECT atp.tick() >= 0;
 BEGIN;
-SELECT plan(22);
+SELECT plan(28);
 SELECT atp.create_subscription('s', partitions => 1), atp.create_subscription('s', partitions => 1, tenant => 'other'), atp.create_subscription('t', partitions => 1);
 
 -- tenants are apart
@@ -40,6 +40,18 @@ SELECT throws_ok($$SELECT atp.create_subscription('mine')$$, '42501');
 SELECT throws_ok($$SELECT atp.replay_dead_letters()$$, '42501');
 SELECT throws_ok('TABLE atp_internal.subscription_cursor', '42501');
 SELECT throws_ok('TABLE atp_internal.retry', '42501');
+RESET ROLE;
+
+-- breakers and limits belong to a tenant, and who consumes cannot lift them
+SELECT atp.create_breaker('b', tenant => 'other'), atp.create_rate_limit('r', 1, tenant => 'other');
+SELECT throws_ok($$SELECT atp.alter_subscription('t', breaker => 'b')$$, 'TP360', NULL, 'a breaker of another tenant is none');
+SELECT throws_ok($$SELECT atp.alter_subscription('t', rate_limit => 'r')$$, 'TP364', NULL, 'a rate limit of another tenant is none');
+SELECT throws_ok($$SELECT atp.set_delivery_limits(NULL, 'r')$$, 'TP364');
+SELECT atp.set_delivery_limits(1, NULL, tenant => 'other');
+SELECT ok((SELECT max_in_flight IS NULL FROM atp.get_delivery_limits()), 'limits of another tenant are not ours');
+SET LOCAL ROLE consumer;
+SELECT throws_ok($$SELECT atp.set_delivery_limits(NULL, NULL)$$, '42501');
+SELECT lives_ok($$SELECT held_by FROM atp.subscription_status$$, 'who consumes sees what holds him up');
 RESET ROLE;
 
 -- a savepoint takes a claim back

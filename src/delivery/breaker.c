@@ -151,7 +151,9 @@ typedef struct Call				/* one step of the machine */
 {
 	const Breaker *breaker;
 	int64		now;
-	bool		success;		/* in: outcome reported */
+	int			successes;		/* in: outcomes reported */
+	int			failures;
+	bool		lost;			/* in: nothing was heard */
 	State		forced;			/* in: state asked for */
 	bool		permitted;		/* out */
 	bool		probe;			/* out */
@@ -196,17 +198,15 @@ release(int64 *cells, void *context)
 	if (circuit.state == CLOSED)
 	{
 		slide(breaker, &circuit, call->now);
-		if (call->success)
-			circuit.current.successes++;
-		else
-			circuit.current.failures++;
+		circuit.current.successes = Min(circuit.current.successes + call->successes, COUNT_MAX);
+		circuit.current.failures = Min(circuit.current.failures + call->failures, COUNT_MAX);
 		count(breaker, &circuit, call->now, &throughput, &failures);
-		if (!call->success && throughput >= breaker->minimum_throughput && failures >= breaker->failure_ratio * throughput)
+		if (call->failures > 0 && throughput >= breaker->minimum_throughput && failures >= breaker->failure_ratio * throughput)
 			enter_state(&circuit, OPEN, call->now);
 	}
-	else if (circuit.state == HALF_OPEN)
+	else if (circuit.state == HALF_OPEN && !call->lost)
 	{
-		if (!call->success)
+		if (call->failures > 0)
 			enter_state(&circuit, OPEN, call->now);
 		else if (++circuit.probe_successes >= breaker->probe_count)
 			enter_state(&circuit, CLOSED, call->now);
@@ -247,7 +247,7 @@ find(int32 tenant, const char *name, Breaker *breaker)
 	bool		null;
 
 	SPI_connect();
-	(void) atp_query(&query, arguments, NULL, true, 1);
+	(void) atp_query_latest(&query, arguments, NULL);
 	if (SPI_processed == 0)
 		ereport(ERROR, errcode(ATP_ERR_BREAKER_NOT_FOUND), errmsg("circuit breaker \"%s\" does not exist", name),
 				errhint("Make it with atp.create_breaker."));
@@ -263,30 +263,60 @@ find(int32 tenant, const char *name, Breaker *breaker)
 		breaker->cells[i] = atp_cell_oid(cell_name(key, i));
 }
 
+static void
+step(int32 tenant, const char *name, AtpCellChange change, Call *call)
+{
+	Breaker		breaker;
+
+	find(tenant, name, &breaker);
+	call->breaker = &breaker;
+	call->now = now_ms();
+	atp_cell_change(breaker.cells, CELL_COUNT, change, call);
+}
+
+static AtpPermit
+try(int32 tenant, const char *name, Call *call)
+{
+	step(tenant, name, acquire, call);
+	return !call->permitted ? ATP_PERMIT_REFUSED : call->probe ? ATP_PERMIT_PROBE : ATP_PERMIT_GIVEN;
+}
+
+AtpPermit
+atp_breaker_try(int32 tenant, const char *name)
+{
+	Call		call = {0};
+
+	return try(tenant, name, &call);
+}
+
 bool
 atp_breaker_acquire(int32 tenant, const char *name)
 {
-	Breaker		breaker;
-	Call		call = {.breaker = &breaker, .now = now_ms()};
+	Call		call = {0};
+	AtpPermit	permit = try(tenant, name, &call);
 
-	find(tenant, name, &breaker);
-	atp_cell_change(breaker.cells, CELL_COUNT, acquire, &call);
-	if (!call.permitted)
+	if (permit == ATP_PERMIT_REFUSED)
 		ereport(ERROR, errcode(ATP_ERR_BREAKER_OPEN), errmsg("circuit breaker \"%s\" is %s", name, call.wait < 0 ? "isolated" : "open"),
 				call.wait < 0 ? errdetail("It was isolated by hand.")
 				: errdetail("It gives permits again in %lld ms.", (long long) call.wait),
 				call.wait < 0 ? errhint("SELECT atp.close_breaker(...) ends the isolation.") : errhint("Try again after that time."));
-	return call.probe;
+	return permit == ATP_PERMIT_PROBE;
 }
 
 void
-atp_breaker_release(int32 tenant, const char *name, bool success)
+atp_breaker_report(int32 tenant, const char *name, int successes, int failures)
 {
-	Breaker		breaker;
-	Call		call = {.breaker = &breaker, .now = now_ms(), .success = success};
+	Call		call = {.successes = successes, .failures = failures};
 
-	find(tenant, name, &breaker);
-	atp_cell_change(breaker.cells, CELL_COUNT, release, &call);
+	step(tenant, name, release, &call);
+}
+
+void
+atp_breaker_report_lost(int32 tenant, const char *name)
+{
+	Call		call = {.failures = 1, .lost = true};
+
+	step(tenant, name, release, &call);
 }
 
 int64
@@ -340,7 +370,9 @@ atp_breaker_acquire_permit(PG_FUNCTION_ARGS)
 Datum
 atp_breaker_release_permit(PG_FUNCTION_ARGS)
 {
-	atp_breaker_release(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_BOOL(2));
+	bool		success = PG_GETARG_BOOL(2);
+
+	atp_breaker_report(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), success, !success);
 	PG_RETURN_VOID();
 }
 
@@ -348,11 +380,9 @@ atp_breaker_release_permit(PG_FUNCTION_ARGS)
 Datum
 atp_breaker_force(PG_FUNCTION_ARGS)
 {
-	Breaker		breaker;
-	Call		call = {.breaker = &breaker, .now = now_ms(), .forced = PG_GETARG_BOOL(2) ? ISOLATED : CLOSED};
+	Call		call = {.forced = PG_GETARG_BOOL(2) ? ISOLATED : CLOSED};
 
-	find(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), &breaker);
-	atp_cell_change(breaker.cells, CELL_COUNT, force, &call);
+	step(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), force, &call);
 	PG_RETURN_VOID();
 }
 

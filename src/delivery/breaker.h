@@ -14,8 +14,19 @@
  */
 extern bool atp_breaker_acquire(int32 tenant, const char *name);
 
-/* Reports how the permitted work ended. Raises TP360. */
-extern void atp_breaker_release(int32 tenant, const char *name, bool success);
+typedef enum AtpPermit
+{
+	ATP_PERMIT_REFUSED, ATP_PERMIT_GIVEN, ATP_PERMIT_PROBE
+} AtpPermit;
+
+/* The same without raising TP361. */
+extern AtpPermit atp_breaker_try(int32 tenant, const char *name);
+
+/* Reports how permitted work ended: so many successes, or so many failures. Raises TP360. */
+extern void atp_breaker_report(int32 tenant, const char *name, int successes, int failures);
+
+/* Reports work of which nothing was heard: a failure, but not of a probe, whose place comes free of itself. Raises TP360. */
+extern void atp_breaker_report_lost(int32 tenant, const char *name);
 
 /* Milliseconds until the breaker gives permits again; 0: it gives them now, -1: it is isolated. Changes nothing. */
 extern int64 atp_breaker_wait(int32 tenant, const char *name);

@@ -100,7 +100,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.drop_breaker(text, text) IS
 'Drop a circuit breaker.
-Raises: TP202, TP360 (no such breaker).';
+Raises: TP202, TP360 (no such breaker), 23503 (a subscription has it).';
 REVOKE ALL ON FUNCTION atp.drop_breaker(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_breaker(text, text) TO atp_admin;
 

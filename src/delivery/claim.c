@@ -9,7 +9,7 @@
  * An event whose lease expired is delivered once more in a batch; after that it may be what kills its consumers, and travels
  * alone; and if that lease expires too it becomes a retry row, so that its partition goes on without it.
  */
-#include "delivery/claim.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
@@ -25,6 +25,8 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
+#include "delivery/admission.h"
+#include "delivery/form.h"
 #include "delivery/lease.h"
 #include "log/sequencer.h"
 #include "pg/errors.h"
@@ -44,8 +46,6 @@ PG_FUNCTION_INFO_V1(atp_claim_deferred_events);
 #define ALONE_AFTER 2			/* attempts after which an event whose lease expired travels alone */
 #define STICKY_MS 100			/* for how long a backend prefers the partition it claimed last */
 
-AtpClaimHooks atp_claim_hooks;
-
 enum							/* columns of the result */
 {
 	OUT_LEASE, OUT_ATTEMPT, OUT_REDELIVERED, OUT_LOG_POSITION, OUT_EVENT_ID, OUT_STREAM, OUT_STREAM_VERSION, OUT_EVENT_TYPE,
@@ -57,6 +57,7 @@ typedef struct Claimed			/* an event that was leased; it is fetched when the res
 	AtpLogRow	row;
 	int32		attempt;
 	int64		redelivery_of;
+	AtpForm		form;
 } Claimed;
 
 typedef struct NameHeader		/* room for a text on the stack */
@@ -82,13 +83,15 @@ typedef struct Claim
 	int			room;
 	int			partitions;		/* leased */
 	Claimed    *claimed;
+	int			admitted;		/* for how many events permit and tokens were taken; -1: not yet */
+	Jsonb	   *accept;			/* versions that the consumer accepts; NULL: events as they are stored */
 	ArrayType  *positions;		/* NULL, or claim these deferred events */
 } Claim;
 
 /* ---- Rows of the result ---- */
 
 static void
-take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of)
+take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of, const AtpForm *form)
 {
 	Claimed    *claimed;
 
@@ -102,6 +105,7 @@ take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of)
 	claimed->row = *row;
 	claimed->attempt = attempt;
 	claimed->redelivery_of = redelivery_of;
+	claimed->form = *form;
 }
 
 static int
@@ -159,10 +163,12 @@ give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, Return
 	values[OUT_EVENT_TYPE] = type_name(claimed->row.event_type);
 	values[OUT_PAYLOAD] = event->payload;
 	nulls[OUT_PAYLOAD] = event->payload_null;
+	if (claimed->form.cast && !event->payload_null)
+		values[OUT_PAYLOAD] = claimed->form.payload;
 	values[OUT_METADATA] = event->metadata;
 	nulls[OUT_METADATA] = event->metadata_null;
 	values[OUT_OCCURRED_AT] = TimestampTzGetDatum(event->occurred_at);
-	values[OUT_SCHEMA_VERSION] = Int32GetDatum(event->schema_version);
+	values[OUT_SCHEMA_VERSION] = Int32GetDatum(claimed->form.cast ? claimed->form.schema_version : event->schema_version);
 	values[OUT_REDELIVERY_OF] = Int64GetDatum(claimed->redelivery_of);
 	nulls[OUT_REDELIVERY_OF] = claimed->redelivery_of == 0;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -182,6 +188,18 @@ give(Claim *claim, ReturnSetInfo *result)
 		if (atp_feed_fetch(atp_delivery_feed(&claim->delivery), &claim->claimed[i].row, &event))
 			give_one(claim, &claim->claimed[i], &event, result);
 	}
+}
+
+/* Asks breaker and rate limits once the first event is at hand. False: they give none, or no more. */
+static bool
+admit(Claim *claim)
+{
+	if (claim->admitted < 0)
+	{
+		claim->admitted = atp_admission_take(claim->delivery.subscription, claim->max_count);
+		claim->max_count = claim->admitted;
+	}
+	return claim->count < claim->max_count;
 }
 
 /* ---- New events of a partition ---- */
@@ -241,6 +259,31 @@ park(Look *scan, const AtpLogRow *row, int64 key, int attempts, TimestampTz due_
 	return retry;
 }
 
+/* Brings an event into an accepted version. False: it cannot be; then it was tried in vain, like one that its consumer nacks. */
+static bool
+shape(Look *scan, const AtpLogRow *row, AtpWanted *wanted, int attempts, AtpForm *form)
+{
+	Claim	   *claim = scan->claim;
+	AtpSubscription *subscription = claim->delivery.subscription;
+	TimestampTz now = claim->delivery.now;
+	char	   *error = NULL;
+	AtpRetry   *retry;
+
+	form->cast = false;
+	if (claim->accept == NULL || !atp_delivery_fetch(&claim->delivery, row, wanted) ||
+		atp_form_make(claim->accept, row, &wanted->event, form, &error))
+		return true;
+	if (++attempts >= subscription->max_attempts)
+	{
+		bury(scan, row, ATP_REASON_ATTEMPTS, error, attempts);
+		return false;
+	}
+	retry = park(scan, row, wanted->key, attempts, now + atp_subscription_delay(&subscription->backoff, attempts));
+	retry->failed_at = now;
+	retry->last_error = error;
+	return false;
+}
+
 /* Decides about an event of the partition. False: the scan ends before it. */
 static bool
 consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
@@ -249,6 +292,7 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 	AtpSubscription *subscription = claim->delivery.subscription;
 	TimestampTz now = claim->delivery.now;
 	int			attempts = atp_cursor_attempts(scan->cursor, row->log_position);
+	AtpForm		form = {0};
 	bool		alone = attempts > 0 && (attempts >= ALONE_AFTER || attempts + 1 >= subscription->max_attempts);
 
 	if (subscription->time_to_live > 0 && atp_delivery_fetch(&claim->delivery, row, wanted) &&
@@ -274,9 +318,11 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 	}
 	else if (alone && claim->count > 0)
 		return false;
-	else
+	else if (shape(scan, row, wanted, attempts, &form))
 	{
-		take(claim, row, attempts + 1, 0);
+		if (!admit(claim))
+			return false;
+		take(claim, row, attempts + 1, 0, &form);
 		if (scan->taken++ == 0)
 			scan->first = row->log_position;
 		scan->last = row->log_position;
@@ -330,7 +376,10 @@ claim_log(Claim *claim, AtpCursor *cursor)
 	Look		scan = {.claim = claim, .cursor = cursor, .scanned = cursor->acked};
 
 	if (cursor->leased)
+	{
+		atp_admission_report_expired(claim->delivery.subscription);
 		atp_cursor_expire(cursor);
+	}
 	look(&scan);
 	if (scan.retries_changed)
 		atp_retry_save(scan.retries);
@@ -375,9 +424,10 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	AtpFeed    *feed = atp_delivery_feed(&claim->delivery);
 	AtpLogRow	log_row;
 	AtpWanted	wanted = {0};
+	AtpForm		form = {0};
+	char	   *error = NULL;
 
-	row->fate = ATP_RETRY_CHANGED;
-	if (!atp_feed_find(feed, &row->event_id, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
+	if (!atp_feed_find(feed, &row->event_id, subscription->tenant, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
 	{
 		row->fate = ATP_RETRY_GONE;	/* removed from the store: nobody can have it */
 		return false;
@@ -393,12 +443,26 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 		atp_retry_bury_row(retries, row, ATP_REASON_ATTEMPTS);
 		return false;
 	}
+	if (claim->accept != NULL && !atp_form_make(claim->accept, &log_row, &wanted.event, &form, &error))
+	{
+		row->fate = ATP_RETRY_CHANGED;
+		row->attempts++;
+		row->last_error = error;
+		row->failed_at = TIMESTAMP_IS_NOEND(row->failed_at) ? claim->delivery.now : row->failed_at;
+		row->due_at = claim->delivery.now + atp_subscription_delay(&subscription->backoff, row->attempts);
+		if (row->attempts >= subscription->max_attempts)
+			atp_retry_bury_row(retries, row, ATP_REASON_ATTEMPTS);
+		return false;
+	}
+	if (!admit(claim))
+		return false;
+	row->fate = ATP_RETRY_CHANGED;
 	row->attempts++;
 	row->leased = true;
 	row->lease = claim->lease;
 	row->lease_until = claim->lease_until;
 	row->consumer = claim->consumer;
-	take(claim, &log_row, row->attempts, row->redelivery_of);
+	take(claim, &log_row, row->attempts, row->redelivery_of, &form);
 	return true;
 }
 
@@ -487,50 +551,19 @@ remember_partition(const Claim *claim, int partition)
 	subscription->sticky_since = claim->delivery.now;
 }
 
-/* Events leased now, of all partitions; the caller holds the lock that makes the answer stand. */
-static int64
-count_in_flight(const AtpSubscription *subscription)
-{
-	static AtpQuery query = {
-		"SELECT coalesce((SELECT sum(lease_count) FROM atp_internal.subscription_cursor WHERE subscription = $1 AND tenant = $2"
-		" AND lease_until > pg_catalog.clock_timestamp()), 0) + (SELECT count(*) FROM atp_internal.retry"
-		" WHERE subscription = $1 AND tenant = $2 AND lease_until > pg_catalog.clock_timestamp())", 2, {INT4OID, INT4OID}
-	};
-	Datum		arguments[2];
-	int64		count;
-	bool		null;
-
-	arguments[0] = Int32GetDatum(subscription->subscription);
-	arguments[1] = Int32GetDatum(subscription->tenant);
-	SPI_connect();
-	atp_query_latest(&query, arguments, NULL);
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
-	SPI_finish();
-	return count;
-}
-
-/*
- * Whether anything may be claimed now, and how much. A limit on what is in flight is exact: claims of such a subscription take
- * turns, by a lock beside those of its partitions.
- */
+/* Whether anything may be claimed now, and how much. */
 static bool
 is_allowed(Claim *claim)
 {
 	AtpDelivery *delivery = &claim->delivery;
-	AtpSubscription *subscription = delivery->subscription;
 
-	if (!subscription->active || !delivery->tenant.active)
+	if (!delivery->subscription->active || !delivery->tenant.active)
 		return false;
-	if (atp_claim_hooks.allow != NULL)
-		claim->max_count = atp_claim_hooks.allow(subscription, claim->max_count);
-	if (subscription->max_in_flight > 0)
-	{
-		for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
-			if (delivery->cursors[i] != NULL)
-				atp_cursor_write(delivery->cursors[i]);	/* what was acked just now counts no more */
-		(void) atp_cursor_lock(subscription->subscription, ATP_PARTITIONS_MAX, true);
-		claim->max_count = (int) Min(claim->max_count, subscription->max_in_flight - count_in_flight(subscription));
-	}
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+		if (delivery->cursors[i] != NULL && atp_admission_is_counted(delivery->subscription))
+			atp_cursor_write(delivery->cursors[i]);	/* what was acked just now counts no more */
+	claim->max_count = atp_admission_room(delivery->subscription, claim->max_count);
+	claim->admitted = -1;
 	return claim->max_count > 0;
 }
 
@@ -565,8 +598,8 @@ run(Claim *claim)
 }
 
 /*
- * Changes the number of partitions if that is due: all cursors stand at drain_to. Takes all locks or leaves it; returns whether
- * the claim should begin anew. Not in REPEATABLE READ, where the rows it has to change may be too new.
+ * Changes the number of partitions, or the order key, if that is due: all cursors stand at drain_to. Takes all locks or leaves it;
+ * returns whether the claim should begin anew. Not in REPEATABLE READ, where the rows it has to change may be too new.
  */
 static bool
 finish_partitioning(Claim *claim)
@@ -607,12 +640,13 @@ begin(FunctionCallInfo fcinfo, Claim *claim, int consumer, int tenant)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	claim->accept = PG_ARGISNULL(tenant + 1) ? NULL : PG_GETARG_JSONB_P(tenant + 1);
 	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
 	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
 					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 
-/* claim_events(subscription, max_count, consumer, ack_lease, ack_through, tenant) */
+/* claim_events(subscription, max_count, consumer, ack_lease, ack_through, tenant, accept_versions) */
 Datum
 atp_claim_events(PG_FUNCTION_ARGS)
 {
@@ -627,6 +661,7 @@ atp_claim_events(PG_FUNCTION_ARGS)
 	run(&claim);
 	if (finish_partitioning(&claim))
 		run(&claim);
+	atp_admission_return(claim.delivery.subscription, claim.admitted - claim.count);
 	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	atp_delivery_end(&claim.delivery);
 	if (claim.count == 0)
@@ -634,7 +669,7 @@ atp_claim_events(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* claim_deferred_events(subscription, log_positions, consumer, tenant) */
+/* claim_deferred_events(subscription, log_positions, consumer, tenant, accept_versions) */
 Datum
 atp_claim_deferred_events(PG_FUNCTION_ARGS)
 {
@@ -647,6 +682,7 @@ atp_claim_deferred_events(PG_FUNCTION_ARGS)
 		if (ARR_HASNULL(claim.positions))
 			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a log position must not be null"));
 		run(&claim);
+		atp_admission_return(claim.delivery.subscription, claim.admitted - claim.count);
 	}
 	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	atp_delivery_end(&claim.delivery);

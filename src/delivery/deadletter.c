@@ -88,7 +88,7 @@ atp_deadletter_redeliver(PG_FUNCTION_ARGS)
 		letters[i].dead_letter = DatumGetInt64(numbers[i]);
 		letters[i].due_at = DatumGetTimestampTz(dues[i]);
 		letters[i].partition = -1;
-		if (atp_feed_find(atp_delivery_feed(&delivery), DatumGetUUIDP(ids[i]), &letters[i].row))
+		if (atp_feed_find(atp_delivery_feed(&delivery), DatumGetUUIDP(ids[i]), delivery.subscription->tenant, &letters[i].row))
 			(void) atp_delivery_place(&delivery, &letters[i].row, &letters[i].key, &letters[i].partition);
 	}
 	for (int p = 0; p < delivery.subscription->partitions; p++)

@@ -67,12 +67,12 @@ static StreamName *names;
 static uint64 names_generation;
 
 static void
-open_lookup(Lookup *lookup, Relation relation, Oid index, Snapshot snapshot)
+open_lookup(Lookup *lookup, Relation relation, Oid index, Snapshot snapshot, int keys)
 {
 	lookup->relation = relation;
 	lookup->index = index_open(index, AccessShareLock);
 	lookup->slot = table_slot_create(relation, NULL);
-	lookup->scan = atp_compat_index_beginscan(relation, lookup->index, snapshot, 1);
+	lookup->scan = atp_compat_index_beginscan(relation, lookup->index, snapshot, keys);
 }
 
 static void
@@ -103,7 +103,7 @@ atp_feed_begin(Snapshot snapshot)
 	AtpFeed    *feed = palloc0(sizeof(AtpFeed));
 
 	feed->snapshot = snapshot;
-	open_lookup(&feed->log, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_PK), snapshot);
+	open_lookup(&feed->log, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_PK), snapshot, 1);
 	return feed;
 }
 
@@ -205,18 +205,27 @@ atp_feed_next(AtpFeed *feed, AtpLogRow *row)
 	return true;
 }
 
+/* Finds a row by an index over event_id and tenant, into lookup->slot. */
+static bool
+look_up(Lookup *lookup, const pg_uuid_t *event_id, int32 tenant)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(tenant));
+	index_rescan(lookup->scan, keys, 2, NULL, 0);
+	return index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot);
+}
+
 bool
-atp_feed_find(AtpFeed *feed, const pg_uuid_t *event_id, AtpLogRow *row)
+atp_feed_find(AtpFeed *feed, const pg_uuid_t *event_id, int32 tenant, AtpLogRow *row)
 {
 	Lookup	   *lookup = &feed->by_event;
-	ScanKeyData key;
 
 	if (lookup->relation == NULL)
 		open_lookup(lookup, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_EVENT_UNIQUE),
-					feed->snapshot);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
-	index_rescan(lookup->scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot))
+					feed->snapshot, 2);
+	if (!look_up(lookup, event_id, tenant))
 		return false;
 	read_log_row(lookup->slot, row);
 	return true;
@@ -282,7 +291,7 @@ open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
 		close_leaf_pages(feed);
 		close_lookup(&feed->leaf);
 		feed->leaf_luck = 0;
-		open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot);
+		open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot, 2);
 	}
 	return true;
 }
@@ -292,7 +301,7 @@ open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
  * does not, or this leaf was filled by many writers at once and it is not worth looking.
  */
 static TupleTableSlot *
-find_physically(AtpFeed *feed, const pg_uuid_t *event_id)
+find_physically(AtpFeed *feed, const pg_uuid_t *event_id, int32 tenant)
 {
 	if (feed->leaf_pages == NULL || feed->leaf_luck <= LUCK_MIN)
 		return NULL;
@@ -305,7 +314,7 @@ find_physically(AtpFeed *feed, const pg_uuid_t *event_id)
 			break;
 		feed->leaf_ahead = false;
 		order = memcmp(DatumGetUUIDP(slot_getattr(feed->leaf_slot, ATP_EVENT_ID, &null))->data, event_id->data, UUID_LEN);
-		if (order == 0)
+		if (order == 0 && DatumGetInt32(slot_getattr(feed->leaf_slot, ATP_EVENT_TENANT, &null)) == tenant)
 		{
 			feed->leaf_luck = Min(feed->leaf_luck + 1, LUCK_MAX);
 			return feed->leaf_slot;
@@ -319,16 +328,13 @@ find_physically(AtpFeed *feed, const pg_uuid_t *event_id)
 }
 
 static TupleTableSlot *
-find_by_index(AtpFeed *feed, const pg_uuid_t *event_id)
+find_by_index(AtpFeed *feed, const pg_uuid_t *event_id, int32 tenant)
 {
 	TupleTableSlot *slot = feed->leaf.slot;
 	ItemPointerData from;
 	ItemPointerData until;
-	ScanKeyData key;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
-	index_rescan(feed->leaf.scan, &key, 1, NULL, 0);
-	if (!index_getnext_slot(feed->leaf.scan, ForwardScanDirection, slot))
+	if (!look_up(&feed->leaf, event_id, tenant))
 		return NULL;
 	if (feed->leaf_luck <= LUCK_MIN)
 		return slot;
@@ -352,9 +358,9 @@ atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 
 	if (!open_leaf(feed, &row->event_id))
 		return false;
-	slot = find_physically(feed, &row->event_id);
+	slot = find_physically(feed, &row->event_id, row->tenant);
 	if (slot == NULL)
-		slot = find_by_index(feed, &row->event_id);
+		slot = find_by_index(feed, &row->event_id, row->tenant);
 	if (slot == NULL)
 		return false;
 	slot_getsomeattrs(slot, ATP_EVENT_METADATA);

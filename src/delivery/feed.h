@@ -43,8 +43,8 @@ extern void atp_feed_end(AtpFeed *feed);
 extern void atp_feed_seek(AtpFeed *feed, int64 after);
 extern bool atp_feed_next(AtpFeed *feed, AtpLogRow *row);
 
-/* The log row of an event; false: it has none yet. Does not move the feed. */
-extern bool atp_feed_find(AtpFeed *feed, const pg_uuid_t *event_id, AtpLogRow *row);
+/* The log row of a tenant's event (ids are the tenants' own); false: it has none yet. Does not move the feed. */
+extern bool atp_feed_find(AtpFeed *feed, const pg_uuid_t *event_id, int32 tenant, AtpLogRow *row);
 
 /* The event of a log row; false: it is not stored any more. */
 extern bool atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event);

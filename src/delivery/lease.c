@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "delivery/admission.h"
 #include "pg/errors.h"
 #include "pg/eventid.h"
 
@@ -19,6 +20,7 @@ PG_FUNCTION_INFO_V1(atp_lease_ack_events);
 PG_FUNCTION_INFO_V1(atp_lease_nack_event);
 PG_FUNCTION_INFO_V1(atp_lease_defer_event);
 PG_FUNCTION_INFO_V1(atp_lease_renew);
+PG_FUNCTION_INFO_V1(atp_lease_place_event);
 
 #define KIND 8					/* the byte of a token behind the bitmap of its partitions */
 #define KIND_LOG 0x80
@@ -370,7 +372,10 @@ ack_retries(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 int64
 atp_lease_ack(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 {
-	return atp_lease_is_of_retries(lease) ? ack_retries(delivery, lease, through) : ack_log(delivery, lease, through);
+	int64		acked = atp_lease_is_of_retries(lease) ? ack_retries(delivery, lease, through) : ack_log(delivery, lease, through);
+
+	atp_admission_report(delivery->subscription, acked, 0);
+	return acked;
 }
 
 /* ---- One event of a lease: given back ---- */
@@ -471,7 +476,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	int			partition = 0;
 
 	(void) hold(delivery, back->lease);
-	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, &row) ||
+	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, delivery->subscription->tenant, &row) ||
 		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
@@ -568,6 +573,8 @@ give_back(FunctionCallInfo fcinfo, AtpDelivery *delivery, GiveBack *back)
 		give_back_retry(delivery, back);
 	else
 		give_back_log(delivery, back);
+	if (!back->defer && !back->permanent)	/* what can never be handled says nothing about the endpoint */
+		atp_admission_report(delivery->subscription, 0, 1);
 	atp_delivery_end(delivery);
 	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -661,4 +668,30 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 	}
 	atp_delivery_end(&delivery);
 	PG_RETURN_TIMESTAMPTZ(until);
+}
+
+/* place_event(subscription, tenant, event_id): key, partition */
+Datum
+atp_lease_place_event(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	AtpLogRow	row;
+	TupleDesc	shape;
+	Datum		values[2] = {0};
+	bool		nulls[2] = {true, true};
+	int64		key;
+	int			partition;
+
+	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	atp_delivery_begin(&delivery, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (atp_feed_find(atp_delivery_feed(&delivery), PG_GETARG_UUID_P(2), delivery.tenant.tenant, &row) &&
+		atp_delivery_place(&delivery, &row, &key, &partition))
+	{
+		values[0] = Int64GetDatum(key);
+		values[1] = Int32GetDatum(partition);
+		nulls[0] = nulls[1] = false;
+	}
+	atp_delivery_end(&delivery);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
 }

@@ -48,3 +48,11 @@ lock_duration NULL means the subscription''s.
 Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22023 (lock_duration), 22004.';
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
+COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS
+'Return the hash of an event''s order key and the partition that it is in.
+NULLs where the event is not stored any more.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.place_event(text, text, uuid) FROM PUBLIC;

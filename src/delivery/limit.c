@@ -64,6 +64,34 @@ take(int64 *cells, void *context)
 		cells[0] = arrival;
 }
 
+/* As many as fit. A microsecond is the rounding of a cell. */
+static void
+take_some(int64 *cells, void *context)
+{
+	Take	   *request = context;
+	double		interval = 1e6 / request->limit->rate;
+	int64		from = Max(cells[0], request->now);
+	double		room = (double) (request->now + (int64) (interval * request->limit->size) - from + 1);
+
+	request->count = (int) Min((double) request->count, Max(room, 0) / interval);
+	if (request->count > 0)
+		cells[0] = from + (int64) (interval * request->count);
+}
+
+static void
+give_back(int64 *cells, void *context)
+{
+	Take	   *request = context;
+
+	cells[0] -= (int64) (1e6 / request->limit->rate * request->count);
+}
+
+static int64
+now_us(void)
+{
+	return GetCurrentTimestamp() + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
 static void
 find(AtpQuery *query, int32 tenant, const char *name, const char *kind, Allowance *limit)
 {
@@ -71,7 +99,7 @@ find(AtpQuery *query, int32 tenant, const char *name, const char *kind, Allowanc
 	bool		null;
 
 	SPI_connect();
-	(void) atp_query(query, arguments, NULL, true, 1);
+	(void) atp_query_latest(query, arguments, NULL);
 	if (SPI_processed == 0)
 		ereport(ERROR, errcode(ATP_ERR_LIMIT_NOT_FOUND), errmsg("%s \"%s\" does not exist", kind, name));
 	limit->key = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
@@ -80,27 +108,101 @@ find(AtpQuery *query, int32 tenant, const char *name, const char *kind, Allowanc
 	SPI_finish();
 }
 
-void
-atp_limit_acquire_tokens(int32 tenant, const char *name, int count)
+static void
+find_rate(int32 tenant, const char *name, Allowance *limit)
 {
 	static AtpQuery query = {
 		"SELECT rate_limit_key, burst, rate FROM atp_internal.rate_limit r WHERE r.rate_limit = $1 AND r.tenant = $2", 2, {TEXTOID, INT4OID}
 	};
-	Allowance		limit;
-	Take		request = {.limit = &limit, .count = count};
-	Oid			cell;
 
-	find(&query, tenant, name, "rate limit", &limit);
+	find(&query, tenant, name, "rate limit", limit);
+}
+
+static void
+change(const Allowance *limit, AtpCellChange how, Take *request)
+{
+	Oid			cell = atp_cell_oid(cell_name(limit->key));
+
+	request->limit = limit;
+	request->now = now_us();
+	atp_cell_change(&cell, 1, how, request);
+}
+
+void
+atp_limit_acquire_tokens(int32 tenant, const char *name, int count)
+{
+	Allowance	limit;
+	Take		request = {.count = count};
+
+	find_rate(tenant, name, &limit);
 	if (count < 1 || count > limit.size)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%d tokens can never be had of rate limit \"%s\"", count, name),
 				errdetail("Its burst is %d.", limit.size));
-	cell = atp_cell_oid(cell_name(limit.key));
-	request.now = GetCurrentTimestamp() + (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	atp_cell_change(&cell, 1, take, &request);
+	change(&limit, take, &request);
 	if (request.wait > 0)
 		ereport(ERROR, errcode(ATP_ERR_RATE_LIMITED), errmsg("rate limit \"%s\" is reached", name),
 				errdetail("%d of them may be had in %lld ms.", count, (long long) (request.wait + 999) / 1000),
 				errhint("Try again after that time."));
+}
+
+int
+atp_limit_take_tokens_up_to(int32 tenant, const char *name, int wanted)
+{
+	Allowance	limit;
+	Take		request = {.count = wanted};
+
+	find_rate(tenant, name, &limit);
+	change(&limit, take_some, &request);
+	return request.count;
+}
+
+void
+atp_limit_return_tokens(int32 tenant, const char *name, int count)
+{
+	Allowance	limit;
+	Take		request = {.count = count};
+
+	find_rate(tenant, name, &limit);
+	change(&limit, give_back, &request);
+}
+
+int64
+atp_limit_wait(int32 tenant, const char *name)
+{
+	Allowance	limit;
+	Take		request = {.limit = &limit, .count = 1};
+	int64		cell;
+
+	find_rate(tenant, name, &limit);
+	cell = atp_cell_read(atp_cell_oid(cell_name(limit.key)));
+	request.now = now_us();
+	take(&cell, &request);
+	return (request.wait + 999) / 1000;
+}
+
+void
+atp_limit_read_tenant(int32 tenant, AtpTenantLimits *limits)
+{
+	static AtpQuery query = {"SELECT max_in_flight, rate_limit FROM atp_internal.tenant_limit WHERE tenant = $1", 1, {INT4OID}};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		argument = Int32GetDatum(tenant);
+	bool		null;
+
+	limits->max_in_flight = 0;
+	limits->rate_limit = NULL;
+	SPI_connect();
+	(void) atp_query_latest(&query, &argument, NULL);
+	if (SPI_processed == 1)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		Datum		value = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &null);
+
+		limits->max_in_flight = null ? 0 : DatumGetInt32(value);
+		value = SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &null);
+		if (!null)
+			limits->rate_limit = MemoryContextStrdup(context, TextDatumGetCString(value));
+	}
+	SPI_finish();
 }
 
 void

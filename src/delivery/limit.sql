@@ -41,6 +41,21 @@ ALTER TABLE atp_internal.bulkhead ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.bulkhead FORCE ROW LEVEL SECURITY;
 CREATE POLICY bulkhead_tenant ON atp_internal.bulkhead USING (atp_internal.tenant_is_visible(tenant));
 
+CREATE TABLE atp_internal.tenant_limit (
+	tenant int CONSTRAINT tenant_limit_pk PRIMARY KEY,
+	max_in_flight int CONSTRAINT tenant_limit_max_in_flight_range CHECK (max_in_flight >= 1),
+	rate_limit text,
+	CONSTRAINT tenant_limit_rate_limit_exists FOREIGN KEY (rate_limit, tenant) REFERENCES atp_internal.rate_limit (rate_limit, tenant)
+);
+COMMENT ON TABLE atp_internal.tenant_limit IS 'Limits of what the subscriptions of a tenant deliver together.';
+COMMENT ON COLUMN atp_internal.tenant_limit.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_limit.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
+COMMENT ON COLUMN atp_internal.tenant_limit.rate_limit IS 'The rate limit that every claim takes its tokens of; NULL: none.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_limit', '');
+ALTER TABLE atp_internal.tenant_limit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_limit FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_limit_tenant ON atp_internal.tenant_limit USING (atp_internal.tenant_is_visible(tenant));
+
 CREATE FUNCTION atp_internal.make_rate_limit_cell(rate_limit_key bigint) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_make_cell';
 COMMENT ON FUNCTION atp_internal.make_rate_limit_cell(bigint) IS 'Make the sequence that holds the bucket of a rate limit.';
@@ -100,7 +115,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.drop_rate_limit(text, text) IS
 'Drop a rate limit.
-Raises: TP202, TP364 (no such limit).';
+Raises: TP202, TP364 (no such limit), 23503 (a subscription or its tenant has it).';
 REVOKE ALL ON FUNCTION atp.drop_rate_limit(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_rate_limit(text, text) TO atp_admin;
 
@@ -163,3 +178,37 @@ Never waits. The slot goes with the transaction (or the savepoint), however that
 Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
+
+CREATE FUNCTION atp.set_delivery_limits(max_in_flight int, rate_limit text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(set_delivery_limits.tenant);
+BEGIN
+	IF rate_limit IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.rate_limit r WHERE r.rate_limit = set_delivery_limits.rate_limit AND r.tenant = owner_key) THEN
+		RAISE EXCEPTION 'rate limit "%" does not exist', rate_limit USING ERRCODE = 'TP364';
+	END IF;
+	INSERT INTO atp_internal.tenant_limit AS l (tenant, max_in_flight, rate_limit) VALUES (owner_key, max_in_flight, rate_limit)
+		ON CONFLICT ON CONSTRAINT tenant_limit_pk DO UPDATE SET max_in_flight = excluded.max_in_flight, rate_limit = excluded.rate_limit;
+END $$;
+COMMENT ON FUNCTION atp.set_delivery_limits(int, text, text) IS
+'Set what the subscriptions of a tenant may deliver together.
+max_in_flight: events leased at a time, over all of them; rate_limit: a rate limit of the tenant, of which every event claimed takes a token. NULL takes a limit away. Claims that would pass a limit give fewer events, or none; atp.subscription_status says so. With max_in_flight the claims of a tenant take turns, until their transactions end. tenant NULL means that of the setting atp.tenant.
+Raises: TP202, TP364 (no such rate limit), 23514 (out of range).';
+REVOKE ALL ON FUNCTION atp.set_delivery_limits(int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_delivery_limits(int, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.get_delivery_limits(tenant text DEFAULT NULL, OUT max_in_flight int, OUT rate_limit text)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	owner_key int := atp_internal.open_tenant(get_delivery_limits.tenant);
+BEGIN
+	SELECT l.max_in_flight, l.rate_limit INTO max_in_flight, rate_limit FROM atp_internal.tenant_limit l WHERE l.tenant = owner_key;
+END $$;
+COMMENT ON FUNCTION atp.get_delivery_limits(text) IS
+'Return what the subscriptions of a tenant may deliver together.
+NULL where nothing is limited.
+Raises: TP202.';
+REVOKE ALL ON FUNCTION atp.get_delivery_limits(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_delivery_limits(text) TO atp_reader, atp_auditor, atp_admin;

@@ -80,7 +80,7 @@ atp_manage_explain(PG_FUNCTION_ARGS)
 	atp_tenant_resolve(PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1)), &explain.tenant);
 	PushActiveSnapshot(GetLatestSnapshot());
 	explain.feed = atp_feed_begin(GetActiveSnapshot());
-	if (!atp_feed_find(explain.feed, PG_GETARG_UUID_P(0), &explain.row) || explain.row.tenant != explain.tenant.tenant ||
+	if (!atp_feed_find(explain.feed, PG_GETARG_UUID_P(0), explain.tenant.tenant, &explain.row) ||
 		!atp_feed_fetch(explain.feed, &explain.row, &explain.event))
 		ereport(ERROR, errcode(ATP_ERR_EVENT_NOT_IN_LOG),
 				errmsg("event %s is not in the log", DatumGetCString(DirectFunctionCall1(uuid_out, PG_GETARG_DATUM(0)))),

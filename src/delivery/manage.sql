@@ -51,6 +51,42 @@ COMMENT ON FUNCTION atp_internal.require_options(int, interval, int, text, inter
 Raises: TP306.';
 REVOKE ALL ON FUNCTION atp_internal.require_options(int, interval, int, text, interval, int) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_guards(tenant int, breaker text, rate_limit text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF require_guards.breaker IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.breaker b
+			WHERE b.breaker = require_guards.breaker AND b.tenant = require_guards.tenant) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP360', MESSAGE = format('circuit breaker "%s" does not exist', require_guards.breaker),
+			HINT = 'Make it with atp.create_breaker.';
+	ELSIF require_guards.rate_limit IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.rate_limit r
+			WHERE r.rate_limit = require_guards.rate_limit AND r.tenant = require_guards.tenant) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP364', MESSAGE = format('rate limit "%s" does not exist', require_guards.rate_limit),
+			HINT = 'Make it with atp.create_rate_limit.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_guards(int, text, text) IS
+'Refuse a breaker or a rate limit that the tenant does not have.
+Raises: TP360, TP364.';
+REVOKE ALL ON FUNCTION atp_internal.require_guards(int, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_stored_types(event_types text[]) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	rendered text;
+BEGIN
+	SELECT t INTO rendered FROM unnest(atp_internal.rendered_event_types()) t WHERE t = ANY (require_stored_types.event_types);
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP301', MESSAGE = 'invalid filter', DETAIL = format('%s is rendered from the log, not stored in it.', rendered),
+			HINT = 'Subscribe to the events that it follows from; atp.read_platform_events renders it.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_stored_types(text[]) IS
+'Refuse an event type that is never in the log.
+Raises: TP301.';
+REVOKE ALL ON FUNCTION atp_internal.require_stored_types(text[]) FROM PUBLIC;
+
 -- Placed events are numbered without gaps and in time, so a time is found by halving.
 CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -120,7 +156,9 @@ CREATE FUNCTION atp.create_subscription(
 	time_to_live interval DEFAULT NULL,
 	max_in_flight int DEFAULT NULL,
 	notify boolean DEFAULT false,
-	tenant text DEFAULT NULL
+	tenant text DEFAULT NULL,
+	breaker text DEFAULT NULL,
+	rate_limit text DEFAULT NULL
 ) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -137,13 +175,15 @@ BEGIN
 		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
 	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
 		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	PERFORM atp_internal.require_stored_types(create_subscription.event_types);
+	PERFORM atp_internal.require_guards(opened, create_subscription.breaker, create_subscription.rate_limit);
 	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
-			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify)
+			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify, breaker, rate_limit)
 		VALUES (opened, create_subscription.subscription, create_subscription.event_types, create_subscription.categories,
 			create_subscription.streams, create_subscription.filter, create_subscription.correlation, create_subscription.order_key,
 			create_subscription.ordering, create_subscription.partitions, create_subscription.lock_duration, create_subscription.max_attempts,
 			coalesce(create_subscription.backoff, '{}'), create_subscription.time_to_live, create_subscription.max_in_flight,
-			coalesce(create_subscription.notify, false))
+			coalesce(create_subscription.notify, false), create_subscription.breaker, create_subscription.rate_limit)
 		ON CONFLICT (name, tenant) DO NOTHING RETURNING s.subscription INTO made;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP305', MESSAGE = format('subscription "%s" exists', create_subscription.subscription);
@@ -151,10 +191,10 @@ BEGIN
 	PERFORM atp_internal.make_cursors(made, opened, create_subscription.partitions, start_position, 0);
 	RETURN start_position;
 END $$;
-COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text) IS
+COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text) IS
 'Create a subscription, a durable cursor over the log.
-Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
-Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option).';
+Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>. breaker: claims give nothing while it is open and one event as a probe when it is half-open; acks report successes to it, nacks that are not permanent and leases that expire failures, which stay though their transactions roll back. rate_limit: each event claimed takes a token of it. Several subscriptions may share a breaker or a rate limit; limits of all deliveries of a tenant: atp.set_delivery_limits.
+Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp.alter_subscription(
 	subscription text,
@@ -172,21 +212,24 @@ CREATE FUNCTION atp.alter_subscription(
 	max_in_flight int DEFAULT NULL,
 	notify boolean DEFAULT NULL,
 	clear text[] DEFAULT '{}',
-	tenant text DEFAULT NULL
+	tenant text DEFAULT NULL,
+	order_key text DEFAULT NULL,
+	breaker text DEFAULT NULL,
+	rate_limit text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
 	SELECT c INTO unknown FROM unnest(alter_subscription.clear) c
-		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight');
+		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight', 'breaker', 'rate_limit');
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = key FOR UPDATE;
+	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -200,33 +243,41 @@ BEGIN
 	new.time_to_live := coalesce(alter_subscription.time_to_live, new.time_to_live);
 	new.max_in_flight := coalesce(alter_subscription.max_in_flight, new.max_in_flight);
 	new.notify := coalesce(alter_subscription.notify, new.notify);
+	new.breaker := coalesce(alter_subscription.breaker, new.breaker);
+	new.rate_limit := coalesce(alter_subscription.rate_limit, new.rate_limit);
+	PERFORM atp_internal.require_stored_types(alter_subscription.event_types);
+	PERFORM atp_internal.require_guards(new.tenant, new.breaker, new.rate_limit);
 	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
 		new.time_to_live, new.max_in_flight);
-	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation, new.order_key, new.backoff);
-	IF alter_subscription.partitions IS NOT NULL THEN
+	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation,
+		coalesce(alter_subscription.order_key, new.order_key), new.backoff);
+	IF alter_subscription.partitions IS NOT NULL OR alter_subscription.order_key IS NOT NULL THEN
 		-- No partition may have looked beyond drain_to: from there on the new ones read. Until all stand there the old ones go on.
-		PERFORM atp_internal.lock_cursors(key, new.partitions);
-		new.next_partitions := NULL;
+		PERFORM atp_internal.lock_cursors(chosen, new.partitions);
+		new.next_partitions := coalesce(alter_subscription.partitions, new.next_partitions, new.partitions);
+		new.next_order_key := nullif(coalesce(alter_subscription.order_key, new.next_order_key), new.order_key);
 		new.drain_to := NULL;
-		IF alter_subscription.partitions <> new.partitions THEN
-			new.next_partitions := alter_subscription.partitions;
+		IF new.next_partitions = new.partitions AND new.next_order_key IS NULL THEN
+			new.next_partitions := NULL;
+		ELSE
 			SELECT max(greatest(c.acked, c.scanned, c.lease_last)) INTO new.drain_to FROM atp_internal.subscription_cursor c
-				WHERE c.subscription = key AND c.tenant = new.tenant;
+				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
-			notify = new.notify, next_partitions = new.next_partitions, drain_to = new.drain_to, changed_at = clock_timestamp()
-		WHERE s.subscription = key;
-	IF alter_subscription.partitions IS NOT NULL THEN
-		PERFORM atp_internal.finish_partitioning(key);
+			notify = new.notify, breaker = new.breaker, rate_limit = new.rate_limit,
+			next_partitions = new.next_partitions, next_order_key = new.next_order_key, drain_to = new.drain_to, changed_at = clock_timestamp()
+		WHERE s.subscription = chosen;
+	IF new.next_partitions IS NOT NULL THEN
+		PERFORM atp_internal.finish_partitioning(chosen);
 	END IF;
 END $$;
-COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text) IS
+COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions takes place once every partition has reached the position up to which any of them had looked: keys stay in order, and consumers go on meanwhile. It waits for transactions that claim or ack. The order key cannot change.
-Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option).';
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -263,29 +314,29 @@ CREATE FUNCTION atp.seek_subscription(subscription text, log_position bigint DEF
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
+	chosen int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
 	s atp_internal.subscription;
 	target bigint;
 BEGIN
 	IF num_nonnulls(seek_subscription.log_position, seek_subscription.at) <> 1 OR seek_subscription.log_position < 0 THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'give either a log position, not negative, or a time';
 	END IF;
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
-	PERFORM atp_internal.lock_cursors(key, s.partitions);
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = chosen FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(chosen, s.partitions);
 	SELECT coalesce(max(l.log_position), 0) INTO target FROM atp_internal.log l;
 	target := least(target, coalesce(seek_subscription.log_position, atp_internal.position_before(seek_subscription.at)));
-	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.log_position > target;
-	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = key AND r.tenant = s.tenant AND r.lease IS NOT NULL;
+	DELETE FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.log_position > target;
+	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
 			retry_changes = c.retry_changes + 1,
-			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition),
+			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
-				WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
-		WHERE c.subscription = key AND c.tenant = s.tenant;
+				WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
+		WHERE c.subscription = chosen AND c.tenant = s.tenant;
 	UPDATE atp_internal.subscription x SET changed_at = clock_timestamp(), drain_to = CASE WHEN x.next_partitions IS NULL THEN NULL ELSE target END
-		WHERE x.subscription = key;
-	PERFORM atp_internal.finish_partitioning(key);
+		WHERE x.subscription = chosen;
+	PERFORM atp_internal.finish_partitioning(chosen);
 	RETURN target;
 END $$;
 COMMENT ON FUNCTION atp.seek_subscription(text, bigint, timestamptz, text) IS
@@ -297,15 +348,15 @@ CREATE FUNCTION atp.drop_subscription(subscription text, tenant text DEFAULT NUL
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
+	chosen int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
 	s atp_internal.subscription;
 BEGIN
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
-	PERFORM atp_internal.lock_cursors(key, s.partitions);
-	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant;
-	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = key AND d.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = key AND c.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription x WHERE x.subscription = key AND x.tenant = s.tenant;
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = chosen FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(chosen, s.partitions);
+	DELETE FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant;
+	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = chosen AND d.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = chosen AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription x WHERE x.subscription = chosen AND x.tenant = s.tenant;
 END $$;
 COMMENT ON FUNCTION atp.drop_subscription(text, text) IS
 'Remove a subscription with its cursors, retries and dead letters.
@@ -313,18 +364,18 @@ Its leases are void. The events stay. Waits for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription).';
 
 REVOKE ALL ON FUNCTION
-	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
-	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
-	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) TO atp_admin;
 
 CREATE VIEW atp.subscriptions AS
 	SELECT t.name AS tenant, s.name AS subscription, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key,
 		s.ordering, s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
-		s.created_at, s.changed_at
+		s.created_at, s.changed_at, s.breaker, s.rate_limit, s.next_order_key
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE s.tenant = atp_internal.current_tenant();
 COMMENT ON VIEW atp.subscriptions IS 'List the subscriptions of the current tenant, with their options.';
@@ -348,6 +399,9 @@ COMMENT ON COLUMN atp.subscriptions.max_in_flight IS 'How many events may be lea
 COMMENT ON COLUMN atp.subscriptions.notify IS 'Whether new events are announced by NOTIFY on atp_<subscription>.';
 COMMENT ON COLUMN atp.subscriptions.created_at IS 'When it was made.';
 COMMENT ON COLUMN atp.subscriptions.changed_at IS 'When it was last changed.';
+COMMENT ON COLUMN atp.subscriptions.breaker IS 'The circuit breaker that its claims honour; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.rate_limit IS 'The rate limit that its claims honour; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.next_order_key IS 'The order key when a change under way is done; NULL: it stays.';
 GRANT SELECT ON atp.subscriptions TO atp_reader, atp_auditor, atp_admin;
 
 CREATE FUNCTION atp.list_subscriptions(tenant text DEFAULT NULL) RETURNS SETOF atp.subscriptions
@@ -358,7 +412,7 @@ DECLARE
 BEGIN
 	RETURN QUERY SELECT t.name, s.name, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key, s.ordering,
 			s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
-			s.created_at, s.changed_at
+			s.created_at, s.changed_at, s.breaker, s.rate_limit, s.next_order_key
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant WHERE s.tenant = opened ORDER BY s.name;
 END $$;
 COMMENT ON FUNCTION atp.list_subscriptions(text) IS

@@ -15,17 +15,15 @@
 #include "miscadmin.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/fmgrprotos.h"
-#include "utils/json.h"
 #include "utils/jsonpath.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "core/ulid.h"
 #include "pg/errors.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
+#include "stream/cloudevent.h"
 
 typedef enum Dialect
 {
@@ -43,16 +41,21 @@ typedef struct FilterNode				/* of a CloudEvents filter */
 	size_t		size;
 } FilterNode;
 
+/* What answers the attributes of a filter; a greater one answers those of the lesser ones, too. */
+typedef enum Needs
+{
+	NEEDS_ROW,					/* the log row: tenant, specversion */
+	NEEDS_LOOK,					/* the log row, unless the event differs from what it says: type, source, subject */
+	NEEDS_DOCUMENT
+} Needs;
+
 struct AtpPredicate
 {
-	bool		needs_event;
+	Needs		needs;
 	FilterNode	   *root;			/* NULL: a jsonpath */
 	JsonPath   *path;
 	bool		is_predicate;	/* the path says true or false by itself; otherwise the question is whether it finds anything */
 };
-
-/* Attributes that the log row and the names of its keys answer. */
-static const char *const log_attributes[] = {"type", "subject", "source", "tenant", "specversion", "category"};
 
 static void
 refuse(const char *what)
@@ -62,19 +65,25 @@ refuse(const char *what)
 					"or a CloudEvents filter such as {\"prefix\": {\"type\": \"Order\"}}."));
 }
 
-static bool
-is_log_attribute(const char *attribute)
+static Needs
+attribute_needs(const char *attribute)
 {
-	for (int i = 0; i < lengthof(log_attributes); i++)
-		if (strcmp(attribute, log_attributes[i]) == 0)
-			return true;
-	return false;
+	static const char *const of_row[] = {"tenant", "specversion"};
+	static const char *const of_event[] = {"type", "source", "subject"};
+
+	for (int i = 0; i < lengthof(of_row); i++)
+		if (strcmp(attribute, of_row[i]) == 0)
+			return NEEDS_ROW;
+	for (int i = 0; i < lengthof(of_event); i++)
+		if (strcmp(attribute, of_event[i]) == 0)
+			return NEEDS_LOOK;
+	return NEEDS_DOCUMENT;
 }
 
-static FilterNode *compile_node(JsonbContainer *container, bool *needs_event);
+static FilterNode *compile_node(JsonbContainer *container, Needs *needs);
 
 static FilterNode *
-compile_comparison(Dialect dialect, JsonbContainer *object, bool *needs_event)
+compile_comparison(Dialect dialect, JsonbContainer *object, Needs *needs)
 {
 	FilterNode	   *whole = palloc0(sizeof(FilterNode));
 	JsonbIterator *walk = JsonbIteratorInit(object);
@@ -96,7 +105,7 @@ compile_comparison(Dialect dialect, JsonbContainer *object, bool *needs_event)
 			refuse(psprintf("The value of \"%s\" in \"%s\" is not a string that says something.", one->attribute, dialects[dialect]));
 		one->value = pnstrdup(value.val.string.val, value.val.string.len);
 		one->size = value.val.string.len;
-		*needs_event = *needs_event || !is_log_attribute(one->attribute);
+		*needs = Max(*needs, attribute_needs(one->attribute));
 		whole->children = lappend(whole->children, one);
 	}
 	if (whole->children == NIL)
@@ -105,7 +114,7 @@ compile_comparison(Dialect dialect, JsonbContainer *object, bool *needs_event)
 }
 
 static FilterNode *
-compile_array(Dialect dialect, JsonbContainer *array, bool *needs_event)
+compile_array(Dialect dialect, JsonbContainer *array, Needs *needs)
 {
 	FilterNode	   *node = palloc0(sizeof(FilterNode));
 	uint32		count = JsonContainerSize(array);
@@ -119,14 +128,14 @@ compile_array(Dialect dialect, JsonbContainer *array, bool *needs_event)
 
 		if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
 			refuse(psprintf("An element of \"%s\" is not an object.", dialects[dialect]));
-		node->children = lappend(node->children, compile_node(element->val.binary.data, needs_event));
+		node->children = lappend(node->children, compile_node(element->val.binary.data, needs));
 	}
 	return node;
 }
 
 /* One member of a filter object. */
 static FilterNode *
-compile_member(const char *name, const JsonbValue *value, bool *needs_event)
+compile_member(const char *name, const JsonbValue *value, Needs *needs)
 {
 	bool		is_object = value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
 	bool		is_array = value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
@@ -144,18 +153,18 @@ compile_member(const char *name, const JsonbValue *value, bool *needs_event)
 			case SUFFIX:
 				if (!is_object)
 					refuse(psprintf("\"%s\" is not an object of attributes.", name));
-				return compile_comparison((Dialect) i, value->val.binary.data, needs_event);
+				return compile_comparison((Dialect) i, value->val.binary.data, needs);
 			case ALL:
 			case ANY:
 				if (!is_array)
 					refuse(psprintf("\"%s\" is not an array of filters.", name));
-				return compile_array((Dialect) i, value->val.binary.data, needs_event);
+				return compile_array((Dialect) i, value->val.binary.data, needs);
 			case NOT:
 				if (!is_object)
 					refuse("\"not\" is not a filter object.");
 				node = palloc0(sizeof(FilterNode));
 				node->dialect = NOT;
-				node->children = list_make1(compile_node(value->val.binary.data, needs_event));
+				node->children = list_make1(compile_node(value->val.binary.data, needs));
 				return node;
 		}
 	}
@@ -164,7 +173,7 @@ compile_member(const char *name, const JsonbValue *value, bool *needs_event)
 }
 
 static FilterNode *
-compile_node(JsonbContainer *container, bool *needs_event)
+compile_node(JsonbContainer *container, Needs *needs)
 {
 	FilterNode	   *node = NULL;
 	JsonbIterator *walk = JsonbIteratorInit(container);
@@ -182,7 +191,7 @@ compile_node(JsonbContainer *container, bool *needs_event)
 			refuse("A filter object has more than one dialect; write them in \"all\" or \"any\".");
 		name = pnstrdup(value.val.string.val, value.val.string.len);
 		(void) JsonbIteratorNext(&walk, &value, true);
-		node = compile_member(name, &value, needs_event);
+		node = compile_member(name, &value, needs);
 	}
 	if (node == NULL)
 		refuse("A filter object has no dialect.");
@@ -257,100 +266,29 @@ atp_predicate_compile(const char *source)
 	{
 		Jsonb	   *document = DatumGetJsonbP(parse(jsonb_in, source));
 
-		predicate->root = JB_ROOT_IS_OBJECT(document) ? compile_node(&document->root, &predicate->needs_event) :
-			compile_array(ALL, &document->root, &predicate->needs_event);
+		predicate->root = JB_ROOT_IS_OBJECT(document) ? compile_node(&document->root, &predicate->needs) :
+			compile_array(ALL, &document->root, &predicate->needs);
 		return predicate;
 	}
 	if (*at == '\0')
 		refuse("It is empty.");
 	predicate->path = DatumGetJsonPathP(parse(jsonpath_in, source));
 	predicate->is_predicate = path_is_predicate(predicate->path);
-	predicate->needs_event = true;
+	predicate->needs = NEEDS_DOCUMENT;
 	return predicate;
 }
 
 bool
 atp_predicate_needs_event(const AtpPredicate *predicate)
 {
-	return predicate->needs_event;
+	return predicate->needs > NEEDS_ROW;
 }
 
 /* ---- The CloudEvents form ---- */
 
-static void
-add_text(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, key);
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-	value.val.string.val = pstrdup(text);
-	value.val.string.len = strlen(text);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-add_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, key);
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-	value.type = jbvNumeric;
-	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(number)));
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static Jsonb *
-read_json(Datum json)
-{
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(json))));
-}
-
-/* Metadata members become extension attributes: their names lose what CloudEvents does not allow (correlation_id: correlationid). */
-static void
-add_metadata(JsonbParseState **state, Datum metadata)
-{
-	Jsonb	   *document = read_json(metadata);
-	JsonbIterator *walk = JsonbIteratorInit(&document->root);
-	JsonbIteratorToken token;
-	JsonbValue	value;
-
-	while ((token = JsonbIteratorNext(&walk, &value, true)) != WJB_DONE)
-	{
-		JsonbValue	key = value;
-		char	   *name;
-		int			size = 0;
-
-		if (token != WJB_KEY)
-			continue;
-		name = palloc(key.val.string.len + 1);
-		for (int i = 0; i < key.val.string.len; i++)
-			if (isalnum((unsigned char) key.val.string.val[i]) && !IS_HIGHBIT_SET(key.val.string.val[i]))
-				name[size++] = pg_tolower((unsigned char) key.val.string.val[i]);
-		(void) JsonbIteratorNext(&walk, &value, true);
-		if (size == 0 || value.type == jbvNull)
-			continue;
-		key.val.string.val = name;
-		key.val.string.len = size;
-		pushJsonbValue(state, WJB_KEY, &key);
-		pushJsonbValue(state, WJB_VALUE, &value);
-	}
-}
-
+/* An attribute that the log row answers unless the event differs, or NULL. */
 static char *
-category_of(const char *stream)
-{
-	const char *hyphen = strchr(stream, '-');
-
-	return hyphen == NULL ? pstrdup(stream) : pnstrdup(stream, hyphen - stream);
-}
-
-/* The attribute of a log row, or NULL. */
-static char *
-log_attribute(const AtpLogRow *row, const char *attribute)
+row_attribute(const AtpLogRow *row, const char *attribute)
 {
 	AtpEventType type;
 	AtpTenant	tenant;
@@ -359,52 +297,30 @@ log_attribute(const AtpLogRow *row, const char *attribute)
 		return atp_eventtype_get(row->event_type, &type) ? pstrdup(type.name) : NULL;
 	if (strcmp(attribute, "subject") == 0)
 		return pstrdup(atp_feed_stream_name(row->stream));
-	if (strcmp(attribute, "category") == 0)
-		return category_of(atp_feed_stream_name(row->stream));
 	if (strcmp(attribute, "specversion") == 0)
 		return pstrdup("1.0");
 	if (!atp_tenant_get(row->tenant, &tenant))
 		return NULL;
-	return strcmp(attribute, "tenant") == 0 ? pstrdup(tenant.name) :
-		psprintf("/tenants/%s/%s", tenant.name, category_of(atp_feed_stream_name(row->stream)));
+	return strcmp(attribute, "tenant") == 0 ? pstrdup(tenant.name) : atp_cloudevent_source(tenant.name, atp_feed_stream_name(row->stream));
 }
 
-Jsonb *
-atp_predicate_document(const AtpLogRow *row, const AtpFeedEvent *event)
+static Jsonb *
+document_of(const AtpLogRow *row, const AtpFeedEvent *event)
 {
-	JsonbParseState *state = NULL;
-	char		id[ATP_ULID_TEXT_SIZE + 1] = {0};
-	char		time[MAXDATELEN + 1];
-	int			utc = 0;
+	AtpEventType type;
+	AtpTenant	tenant;
+	AtpCloudEvent cloudevent = {
+		.event_id = &row->event_id, .stream_version = event->stream_version, .schema_version = event->schema_version,
+		.occurred_at = event->occurred_at, .recorded_at = event->recorded_at, .payload = event->payload, .metadata = event->metadata,
+		.payload_null = event->payload_null, .metadata_null = event->metadata_null
+	};
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (!event->metadata_null)
-		add_metadata(&state, event->metadata);	/* first: of equal keys the last one stays */
-	for (int i = 0; i < lengthof(log_attributes); i++)
-	{
-		char	   *value = log_attribute(row, log_attributes[i]);
-
-		if (value != NULL)
-			add_text(&state, log_attributes[i], value);
-	}
-	atp_ulid_format(row->event_id.data, id);
-	add_text(&state, "id", id);
-	add_text(&state, "time", JsonEncodeDateTime(time, TimestampTzGetDatum(event->occurred_at), TIMESTAMPTZOID, &utc));
-	add_text(&state, "stream", atp_feed_stream_name(row->stream));
-	add_text(&state, "datacontenttype", "application/json");
-	add_number(&state, "streamversion", event->stream_version);
-	add_number(&state, "schemaversion", event->schema_version);
-	if (!event->payload_null)
-	{
-		JsonbValue	value = {.type = jbvString};
-
-		value.val.string.val = pstrdup("data");
-		value.val.string.len = 4;
-		pushJsonbValue(&state, WJB_KEY, &value);
-		JsonbToJsonbValue(read_json(event->payload), &value);
-		pushJsonbValue(&state, WJB_VALUE, &value);
-	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	if (!atp_eventtype_get(row->event_type, &type) || !atp_tenant_get(row->tenant, &tenant))
+		elog(ERROR, "event type or tenant of log position " INT64_FORMAT " is unknown", row->log_position);
+	cloudevent.event_type = type.name;
+	cloudevent.tenant = tenant.name;
+	cloudevent.stream = atp_feed_stream_name(row->stream);
+	return atp_cloudevent_document(&cloudevent);
 }
 
 /* ---- Questions ---- */
@@ -416,7 +332,7 @@ attribute_text(const AtpLogRow *row, Jsonb *document, const char *attribute)
 	JsonbValue	value;
 
 	if (document == NULL)
-		return log_attribute(row, attribute);
+		return row_attribute(row, attribute);
 	if (getKeyJsonValueFromContainer(&document->root, attribute, strlen(attribute), &value) == NULL)
 		return NULL;
 	switch (value.type)
@@ -537,10 +453,13 @@ hear_error(const AtpPredicate *predicate, Jsonb *document)
 AtpPredicateResult
 atp_predicate_test(const AtpPredicate *predicate, const AtpLogRow *row, const AtpFeedEvent *event, char **error)
 {
-	Jsonb	   *document = predicate->needs_event ? atp_predicate_document(row, event) : NULL;
+	Jsonb	   *document = NULL;
 	bool		null;
 	bool		yes;
 
+	if (predicate->needs == NEEDS_DOCUMENT ||
+		(predicate->needs == NEEDS_LOOK && atp_cloudevent_may_differ(event->metadata, event->metadata_null)))
+		document = document_of(row, event);
 	if (predicate->root != NULL)
 		return ask_node(predicate->root, row, document) ? ATP_PREDICATE_YES : ATP_PREDICATE_NO;
 	yes = run_path(predicate, document, true, &null);

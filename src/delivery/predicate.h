@@ -2,8 +2,8 @@
  * The predicate of a subscription: a jsonpath over the CloudEvents form of an event, or a filter expression of the CloudEvents
  * Subscriptions specification (dialects exact, prefix, suffix, all, any, not). One compiled form, one question.
  *
- * An expression that asks only for type, subject, source, tenant or specversion is answered from the log row; every other one
- * needs the event.
+ * The form is that of stream/cloudevent. An expression that asks only for type, subject and source looks at the event only for whether it
+ * was taken from a document, and has others than the log row says.
  */
 #ifndef ATP_PREDICATE_H
 #define ATP_PREDICATE_H
@@ -31,8 +31,5 @@ extern bool atp_predicate_needs_event(const AtpPredicate *predicate);
 
 /* Asks. `event` may be NULL unless it is needed. RAISED: *error says what, in the current memory context. */
 extern AtpPredicateResult atp_predicate_test(const AtpPredicate *predicate, const AtpLogRow *row, const AtpFeedEvent *event, char **error);
-
-/* The CloudEvents form of an event. */
-extern Jsonb *atp_predicate_document(const AtpLogRow *row, const AtpFeedEvent *event);
 
 #endif

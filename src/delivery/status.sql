@@ -23,10 +23,13 @@ CREATE VIEW atp.subscription_status AS
 		CASE WHEN s.state = 'paused' OR t.status <> 'active' THEN 'stopped' WHEN f.dead_letters > 0 OR f.retries_overdue > 0 THEN 'failing'
 			WHEN l.lagging THEN 'lagging' ELSE 'ok' END AS condition,
 		s.partitions, l.acked, l.lag_events, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - l.oldest_at), 0)::double precision AS lag_seconds,
-		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at
+		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at,
+		CASE WHEN t.status <> 'active' THEN 'tenant suspended' WHEN s.state = 'paused' THEN 'paused' ELSE o.obstacle END AS held_by,
+		CASE WHEN t.status = 'active' AND s.state = 'active' THEN o.retry_after END AS retry_after
 	FROM atp_internal.subscription s
 		JOIN atp_internal.tenant t ON t.tenant = s.tenant,
 		LATERAL atp_internal.subscription_lag(s.name, t.name) l,
+		LATERAL atp_internal.claim_obstacle(s.name, t.name) o,
 		LATERAL (SELECT coalesce(sum(u.lease_count), 0)
 				+ (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant
 					AND r.lease_until > pg_catalog.clock_timestamp()) AS in_flight,
@@ -54,4 +57,6 @@ COMMENT ON COLUMN atp.subscription_status.retries IS 'Events that failed, wait b
 COMMENT ON COLUMN atp.subscription_status.retries_due IS 'Those of them that are due and not leased.';
 COMMENT ON COLUMN atp.subscription_status.dead_letters IS 'Dead letters that were not replayed.';
 COMMENT ON COLUMN atp.subscription_status.oldest_unacked_at IS 'When the oldest event not acked was placed in the log; NULL: there is none.';
+COMMENT ON COLUMN atp.subscription_status.held_by IS 'What keeps claims from giving any event now: paused, tenant suspended, breaker, rate limit, tenant''s rate limit, max_in_flight, tenant''s max_in_flight; NULL: nothing does.';
+COMMENT ON COLUMN atp.subscription_status.retry_after IS 'When that is over of itself; NULL: not known.';
 GRANT SELECT ON atp.subscription_status TO atp_reader, atp_auditor, atp_admin;

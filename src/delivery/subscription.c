@@ -34,8 +34,9 @@ enum							/* columns of atp_internal.subscription */
 {
 	COLUMN_SUBSCRIPTION, COLUMN_TENANT, COLUMN_NAME, COLUMN_STATE, COLUMN_EVENT_TYPES, COLUMN_CATEGORIES, COLUMN_STREAMS,
 	COLUMN_FILTER, COLUMN_CORRELATION, COLUMN_ORDER_KEY, COLUMN_ORDERING, COLUMN_PARTITIONS, COLUMN_NEXT_PARTITIONS,
-	COLUMN_DRAIN_TO, COLUMN_LOCK_DURATION, COLUMN_MAX_ATTEMPTS, COLUMN_BACKOFF, COLUMN_TIME_TO_LIVE, COLUMN_MAX_IN_FLIGHT,
-	COLUMN_NOTIFY, COLUMN_CREATED_AT, COLUMN_CHANGED_AT, COLUMNS
+	COLUMN_NEXT_ORDER_KEY, COLUMN_DRAIN_TO, COLUMN_LOCK_DURATION, COLUMN_MAX_ATTEMPTS, COLUMN_BACKOFF, COLUMN_TIME_TO_LIVE,
+	COLUMN_MAX_IN_FLIGHT,
+	COLUMN_NOTIFY, COLUMN_BREAKER, COLUMN_RATE_LIMIT, COLUMN_CREATED_AT, COLUMN_CHANGED_AT, COLUMNS
 };
 
 typedef struct Key
@@ -244,6 +245,9 @@ read_row(AtpSubscription *one, HeapTuple tuple, TupleDesc shape)
 	one->time_to_live = nulls[COLUMN_TIME_TO_LIVE] ? 0 : interval_us(DatumGetIntervalP(values[COLUMN_TIME_TO_LIVE]));
 	one->max_in_flight = nulls[COLUMN_MAX_IN_FLIGHT] ? 0 : DatumGetInt32(values[COLUMN_MAX_IN_FLIGHT]);
 	atp_subscription_read_backoff(DatumGetJsonbP(values[COLUMN_BACKOFF]), &one->backoff);
+	one->breaker = nulls[COLUMN_BREAKER] ? NULL : TextDatumGetCString(values[COLUMN_BREAKER]);
+	one->rate_limit = nulls[COLUMN_RATE_LIMIT] ? NULL : TextDatumGetCString(values[COLUMN_RATE_LIMIT]);
+	atp_limit_read_tenant(one->tenant, &one->tenant_limits);
 	rules.event_types = array_or_null(values[COLUMN_EVENT_TYPES], nulls[COLUMN_EVENT_TYPES]);
 	rules.categories = array_or_null(values[COLUMN_CATEGORIES], nulls[COLUMN_CATEGORIES]);
 	rules.streams = array_or_null(values[COLUMN_STREAMS], nulls[COLUMN_STREAMS]);
@@ -414,13 +418,13 @@ atp_subscription_each_announced(AtpSubscriptionVisit visit, void *context)
 	visit_keys(keys, visit, context);
 }
 
-/* Trigger: the table changed. */
+/* Trigger: the table changed, or the limits of a tenant. */
 Datum
 atp_subscription_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	CacheInvalidateRelcacheByRelid(atp_relation_oid(ATP_REL_SUBSCRIPTION));
 	return PointerGetDatum(NULL);
 }
 

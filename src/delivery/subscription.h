@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "delivery/filter.h"
+#include "delivery/limit.h"
 
 #define ATP_SUBSCRIPTION_NAME_MAX 58	/* atp_<name> is a channel, which has at most 63 bytes */
 #define ATP_PARTITIONS_MAX 64
@@ -49,6 +50,9 @@ typedef struct AtpSubscription
 	int64		time_to_live;	/* microseconds, 0: none */
 	int			max_in_flight;	/* 0: any */
 	AtpBackoff	backoff;
+	char	   *breaker;		/* NULL: none */
+	char	   *rate_limit;		/* NULL: none */
+	AtpTenantLimits tenant_limits;
 
 	/* bookkeeping */
 	uint64		generation;

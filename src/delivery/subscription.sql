@@ -13,6 +13,7 @@ CREATE TABLE atp_internal.subscription (
 	ordering text NOT NULL CONSTRAINT subscription_ordering_known CHECK (ordering IN ('key', 'none')),
 	partitions int NOT NULL CONSTRAINT subscription_partitions_fit CHECK (partitions BETWEEN 1 AND 64),
 	next_partitions int CONSTRAINT subscription_next_partitions_fit CHECK (next_partitions BETWEEN 1 AND 64),
+	next_order_key text,
 	drain_to bigint,
 	lock_duration interval NOT NULL,
 	max_attempts int NOT NULL,
@@ -20,10 +21,14 @@ CREATE TABLE atp_internal.subscription (
 	time_to_live interval,
 	max_in_flight int,
 	notify boolean NOT NULL,
+	breaker text,
+	rate_limit text,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT subscription_pk PRIMARY KEY (subscription, tenant),
-	CONSTRAINT subscription_name_unique UNIQUE (name, tenant)
+	CONSTRAINT subscription_name_unique UNIQUE (name, tenant),
+	CONSTRAINT subscription_breaker_exists FOREIGN KEY (breaker, tenant) REFERENCES atp_internal.breaker (breaker, tenant),
+	CONSTRAINT subscription_rate_limit_exists FOREIGN KEY (rate_limit, tenant) REFERENCES atp_internal.rate_limit (rate_limit, tenant)
 );
 COMMENT ON TABLE atp_internal.subscription IS 'Subscriptions. Every change tells every backend that its cache is stale.';
 COMMENT ON COLUMN atp_internal.subscription.subscription IS 'Surrogate key, used inside only.';
@@ -39,13 +44,16 @@ COMMENT ON COLUMN atp_internal.subscription.order_key IS 'stream, none, or metad
 COMMENT ON COLUMN atp_internal.subscription.ordering IS 'key: events of a key wait behind a failed one; none: they pass it.';
 COMMENT ON COLUMN atp_internal.subscription.partitions IS 'Into how many partitions the order key is cut.';
 COMMENT ON COLUMN atp_internal.subscription.next_partitions IS 'How many there will be once all cursors stand at drain_to; NULL: no change is under way.';
-COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions changes.';
+COMMENT ON COLUMN atp_internal.subscription.next_order_key IS 'The order key from then on; NULL: the same.';
+COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions, or the order key, changes.';
 COMMENT ON COLUMN atp_internal.subscription.lock_duration IS 'For how long a lease is valid.';
 COMMENT ON COLUMN atp_internal.subscription.max_attempts IS 'After how many attempts an event becomes a dead letter.';
 COMMENT ON COLUMN atp_internal.subscription.backoff IS 'Delay between attempts: {initial, maximum, factor, jitter}.';
 COMMENT ON COLUMN atp_internal.subscription.time_to_live IS 'An event recorded longer ago becomes a dead letter; NULL: never.';
 COMMENT ON COLUMN atp_internal.subscription.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
 COMMENT ON COLUMN atp_internal.subscription.notify IS 'Whether new events are announced by NOTIFY.';
+COMMENT ON COLUMN atp_internal.subscription.breaker IS 'The circuit breaker that claims ask and that acks and nacks report to; NULL: none.';
+COMMENT ON COLUMN atp_internal.subscription.rate_limit IS 'The rate limit that claims take their tokens of; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription.created_at IS 'When it was made.';
 COMMENT ON COLUMN atp_internal.subscription.changed_at IS 'When it was last changed.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription', '');
@@ -61,6 +69,10 @@ REVOKE ALL ON FUNCTION atp_internal.subscription_changed() FROM PUBLIC;
 CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.subscription
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
 ALTER TABLE atp_internal.subscription ENABLE ALWAYS TRIGGER subscription_changed;
+-- What is cached of a subscription holds the limits of its tenant.
+CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_limit
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
+ALTER TABLE atp_internal.tenant_limit ENABLE ALWAYS TRIGGER subscription_changed;
 
 CREATE FUNCTION atp_internal.check_subscription(event_types text[], categories text[], streams text[], filter text, correlation jsonb,
 		order_key text, backoff jsonb) RETURNS void

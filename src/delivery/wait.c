@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "delivery/admission.h"
 #include "delivery/lease.h"
 #include "log/sequencer.h"
 
@@ -62,9 +63,11 @@ any_has_events(FunctionCallInfo fcinfo, Seen *seen)
 	MemoryContext before = MemoryContextSwitchTo(memory);
 	AtpDelivery delivery;
 	bool		found = false;
+	int64		wait_ms;
 
 	atp_delivery_begin(&delivery, PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	if (delivery.subscription->active && delivery.tenant.active)
+	if (delivery.subscription->active && delivery.tenant.active &&
+		atp_admission_look(delivery.subscription, &wait_ms) == ATP_OBSTACLE_NONE)
 		for (int i = 0; !found && i < delivery.subscription->partitions; i++)
 			found = has_events(&delivery, i, &seen[i]);
 	atp_delivery_end(&delivery);

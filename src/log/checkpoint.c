@@ -25,6 +25,7 @@
 #include "pg/errors.h"
 #include "pg/query.h"
 #include "pg/scan.h"
+#include "pg/worker.h"
 
 PG_FUNCTION_INFO_V1(atp_checkpoint_append_heads);
 PG_FUNCTION_INFO_V1(atp_checkpoint_sign_by_key_file);
@@ -244,13 +245,15 @@ try_lock(void)
 }
 
 /*
+ * Says whether a checkpoint is due (ATP_WORK_DONE), will be (LATER), or nothing is new.
+ *
  * A tree has grown when it was changed after the last checkpoint. That can miss one: growth that was not committed when the checkpoint was
  * made has an earlier time, and clocks go back. So every now and then sizes are compared, tree by tree, which costs more.
  */
-AtpWork
-atp_checkpoint_work(void)
+static AtpWork
+look(void)
 {
-	static AtpQuery look = {
+	static AtpQuery query = {
 		"SELECT coalesce((SELECT s.made_at FROM atp_internal.checkpoint_state s), '-infinity')"
 		" < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"
 		" WHERE EXISTS (SELECT FROM atp_internal.tree r WHERE r.tenant <> 0 AND ($2 OR r.changed_at >"
@@ -258,31 +261,51 @@ atp_checkpoint_work(void)
 		" AND r.size > coalesce((SELECT h.size FROM atp_internal.tenant_head h WHERE h.tenant = r.tenant"
 		" ORDER BY h.leaf DESC LIMIT 1), 0))", 2, {INT4OID, BOOLOID}
 	};
-	static AtpQuery make = {"SELECT atp_internal.make_checkpoint()"};
 	static TimestampTz compared_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	bool		compare = now - compared_at >= COMPARE_INTERVAL || now < compared_at;
 	Datum		arguments[] = {Int32GetDatum(setting_interval), BoolGetDatum(compare)};
-	AtpWork		work = ATP_WORK_NONE;
 	bool		null;
+
+	atp_query(&query, arguments, NULL, true, 1);
+	if (SPI_processed > 0 && DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)))
+		return ATP_WORK_DONE;	/* who asked acts on it, or asks again: that is a comparison, too */
+	if (compare)
+		compared_at = now;
+	return SPI_processed > 0 ? ATP_WORK_LATER : ATP_WORK_NONE;
+}
+
+static AtpWork
+look_and(bool make)
+{
+	static AtpQuery query = {"SELECT atp_internal.make_checkpoint()"};
+	AtpWork		work;
 
 	if (!atp_worker_begin())
 		return ATP_WORK_GONE;
-	if (compare)
-		compared_at = now;
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atp_query(&look, arguments, NULL, true, 1);
-	if (SPI_processed > 0)
-		work = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null)) ? ATP_WORK_DONE : ATP_WORK_LATER;
-	if (work == ATP_WORK_DONE && !try_lock())
+	work = look();
+	if (make && work == ATP_WORK_DONE && !try_lock())
 		work = ATP_WORK_LATER;
-	if (work == ATP_WORK_DONE)
-		atp_query(&make, NULL, NULL, false, 1);
+	if (make && work == ATP_WORK_DONE)
+		atp_query(&query, NULL, NULL, false, 1);
 	PopActiveSnapshot();
 	SPI_finish();
 	CommitTransactionCommand();
 	return work;
+}
+
+AtpWork
+atp_checkpoint_look(void)
+{
+	return look_and(false);
+}
+
+AtpWork
+atp_checkpoint_work(void)
+{
+	return look_and(true);
 }
 
 void

@@ -11,9 +11,10 @@
 
 #include "postgres.h"
 
-#include "pg/worker.h"
+#include "pg/job.h"
 
-/* The worker's job: a checkpoint every atp.checkpoint_interval, if something is new. */
+/* The job (of the process for long jobs, pg/aside) and its look: a checkpoint every atp.checkpoint_interval, if something is new. */
+extern AtpWork atp_checkpoint_look(void);
 extern AtpWork atp_checkpoint_work(void);
 
 extern void atp_checkpoint_init(void);

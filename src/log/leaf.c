@@ -1,9 +1,11 @@
 /*
  * The growth of the tenants' trees; see leaf.h.
  *
- * Rows are taken in log order, each joined to its event by id. What else a record needs, the identity of the stream and the link
- * before, is kept for the streams seen last: an event whose predecessor has just become a leaf costs no look-up, and its
- * link is the one that was verified.
+ * Rows of the log are taken in batches: their events are read in the order of their ids (log/fetch), the commitments of each are
+ * hashed as it passes, and then the batch is gone through in log order, for what depends on it: the link before, and the tree.
+ *
+ * The identity of the stream and the link before are kept for the streams seen last: an event whose predecessor has just become a
+ * leaf costs no look-up, and its link is the one that was verified.
  */
 #include "log/leaf.h"
 
@@ -19,28 +21,42 @@
 #include "utils/uuid.h"
 
 #include "log/alert.h"
+#include "log/fetch.h"
 #include "log/predecessor.h"
 #include "log/tile.h"
+#include "pg/aside.h"
 #include "pg/nested.h"
 #include "pg/query.h"
 #include "pg/scan.h"
+#include "pg/worker.h"
 #include "record/tenant.h"
 #include "stream/chain.h"
 
 PG_FUNCTION_INFO_V1(atp_leaf_grow_sql);
 PG_FUNCTION_INFO_V1(atp_leaf_resume);
 
-#define SLICE 1000				/* log rows in one pass: some 5 ms, for which the sequencer waits */
+#define SLICE 10000				/* log rows in one transaction */
+#define SMALL_SLICE 1000		/* in the worker: some 5 ms, for which the sequencer waits */
 #define TREES_OPEN_MAX 512
 
-enum							/* places behind the event's own columns */
+#define BATCH 1000				/* rows whose links are in memory at once: they should stay in a cache of the processor */
+
+enum							/* places of the log's columns */
 {
-	ROW_POSITION = ATP_CHAIN_PRIVATE + 1, ROW_TENANT, ROW_EVENT_ID
+	ROW_POSITION, ROW_TENANT, ROW_STREAM, ROW_EVENT_TYPE, ROW_EVENT_ID
 };
 
-#define LEAF_COLUMNS "SELECT " ATP_CHAIN_COLUMNS ", l.log_position, l.tenant, l.event_id" \
-	" FROM atp_internal.log l LEFT JOIN atp_internal.event e ON e.event_id = l.event_id AND e.tenant = l.tenant" \
-	" AND e.stream = l.stream AND e.event_type = l.event_type "
+#define LOG_COLUMNS "SELECT l.log_position, l.tenant, l.stream, l.event_type, l.event_id FROM atp_internal.log l "
+
+typedef struct Pending			/* a row of the log, and what its event is found to be */
+{
+	int64		position;
+	int64		stream;
+	int32		event_type;
+	int32		tenant;
+	const char *fault;			/* of the event as it is stored */
+	AtpChainLink link;
+} Pending;
 
 typedef struct OpenTree
 {
@@ -48,7 +64,6 @@ typedef struct OpenTree
 	AtpTree    *tree;			/* NULL: stopped */
 	int64		halted_position;	/* 0: it was stopped before */
 	const char *halted_reason;
-	char		event_id[UUID_LEN];
 } OpenTree;
 
 typedef struct Growing
@@ -57,6 +72,9 @@ typedef struct Growing
 	HTAB	   *trees;
 	AtpPredecessor *known;
 	OpenTree   *last;			/* the tree of the row before */
+	Pending    *batch;
+	AtpFetchKey *keys;			/* of the batch */
+	int			pending;		/* rows in it */
 	int64		taken;
 	int64		last_position;
 } Growing;
@@ -67,21 +85,17 @@ static int	setting_merge_delay = 60000;
 
 /* ---- one row ---- */
 
-const char *
-atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link)
+/* Hashes the record of an event that was read without fault, with the link before, and compares. */
+static const char *
+recompute(AtpPredecessor *table, int64 stream, const AtpChainLink *link)
 {
 	AtpPredecessor *known;
 	AtpChainWalk walk = {0};
 	const char *fault;
 
-	if (row->tts_isnull[ATP_CHAIN_EVENT_ID])
-		return "event is missing";
-	fault = atp_chain_read(row, false, link);
-	if (fault == NULL && link->version < 1)
-		fault = "event has no version";
-	if (fault == NULL)
-		fault = atp_predecessor_find(table, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link->tenant,
-									 link->version, &known);
+	if (link->version < 1)
+		return "event has no version";
+	fault = atp_predecessor_find(table, stream, link->tenant, link->version, &known);
 	if (fault != NULL)
 		return fault;
 	walk.version = link->version - 1;
@@ -94,6 +108,17 @@ atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *lin
 	}
 	atp_predecessor_pass(known, link->version, link->hash);
 	return NULL;
+}
+
+const char *
+atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link)
+{
+	const char *fault;
+
+	if (row->tts_isnull[ATP_CHAIN_EVENT_ID])
+		return "event is missing";
+	fault = atp_chain_read(row, false, link);
+	return fault != NULL ? fault : recompute(table, DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]), link);
 }
 
 static bool
@@ -171,31 +196,68 @@ open_tree(Growing *growing, int32 tenant, int64 log_position)
 	return growing->last = open;
 }
 
-static bool
-take_row(void *context, TupleTableSlot *row)
+static void
+append_leaf(Growing *growing, Pending *row)
 {
-	Growing    *growing = context;
-	int64		position = DatumGetInt64(row->tts_values[ROW_POSITION]);
-	OpenTree   *open = open_tree(growing, DatumGetInt32(row->tts_values[ROW_TENANT]), position);
-	AtpChainLink link;
-	const char *fault;
+	OpenTree   *open = open_tree(growing, row->tenant, row->position);
+	const char *fault = row->fault;
 
-	growing->taken++;
-	growing->last_position = position;
 	if (open->tree == NULL)
-		return true;
-	fault = atp_leaf_recompute(growing->known, row, &link);
+		return;
 	if (fault == NULL)
-		atp_tile_append(open->tree, link.hash, position);
+		fault = recompute(growing->known, row->stream, &row->link);
+	if (fault == NULL)
+		atp_tile_append(open->tree, row->link.hash, row->position);
 	else
 	{
 		SPI_connect();
 		atp_tile_save(open->tree);
 		SPI_finish();
 		open->tree = NULL;
-		open->halted_position = position;
+		open->halted_position = row->position;
 		open->halted_reason = fault;
 	}
+}
+
+static void
+take_event(void *context, int32 index, TupleTableSlot *row)
+{
+	Pending    *pending = &((Growing *) context)->batch[index];
+
+	if (DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]) == pending->stream &&
+		DatumGetInt32(row->tts_values[ATP_CHAIN_EVENT_TYPE]) == pending->event_type)
+		pending->fault = atp_chain_read(row, false, &pending->link);
+}
+
+static void
+finish_batch(Growing *growing)
+{
+	atp_fetch_events(growing->keys, growing->pending, GetActiveSnapshot(), take_event, growing);
+	for (int i = 0; i < growing->pending; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		append_leaf(growing, &growing->batch[i]);
+	}
+	growing->pending = 0;
+}
+
+static bool
+take_row(void *context, TupleTableSlot *row)
+{
+	Growing    *growing = context;
+	AtpFetchKey *key = &growing->keys[growing->pending];
+	Pending    *pending = &growing->batch[growing->pending];
+
+	key->event_id = *DatumGetUUIDP(row->tts_values[ROW_EVENT_ID]);
+	key->tenant = pending->tenant = DatumGetInt32(row->tts_values[ROW_TENANT]);
+	key->index = growing->pending++;
+	pending->position = growing->last_position = DatumGetInt64(row->tts_values[ROW_POSITION]);
+	pending->stream = DatumGetInt64(row->tts_values[ROW_STREAM]);
+	pending->event_type = DatumGetInt32(row->tts_values[ROW_EVENT_TYPE]);
+	pending->fault = "event is missing";	/* until it is found */
+	growing->taken++;
+	if (growing->pending == BATCH)
+		finish_batch(growing);
 	return true;
 }
 
@@ -212,6 +274,8 @@ begin(Growing *growing)
 	PreventCommandDuringRecovery("grow_trees()");
 	memset(growing, 0, sizeof(*growing));
 	growing->memory = AllocSetContextCreate(CurrentMemoryContext, "atp growing trees", ALLOCSET_DEFAULT_SIZES);
+	growing->batch = MemoryContextAlloc(growing->memory, BATCH * sizeof(Pending));
+	growing->keys = MemoryContextAlloc(growing->memory, BATCH * sizeof(AtpFetchKey));
 	control.hcxt = growing->memory;
 	growing->trees = hash_create("atp growing trees", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	if (known_streams == NULL)
@@ -222,7 +286,7 @@ begin(Growing *growing)
 	growing->known = known_streams;
 }
 
-/* Nested loops by index whatever the statistics say: rows are few, and a hash of the whole store is never worth it. */
+/* By index whatever the statistics say: the rows of a run are few among those of the log. */
 static void
 scan_log(AtpScan *scan, Datum *arguments, Growing *growing)
 {
@@ -230,6 +294,7 @@ scan_log(AtpScan *scan, Datum *arguments, Growing *growing)
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	atp_scan(scan, arguments, take_row, growing);
+	finish_batch(growing);
 	PopActiveSnapshot();
 	atp_nested_end(level);
 	save_trees(growing);
@@ -293,7 +358,7 @@ int64
 atp_leaf_grow(int64 most)
 {
 	static AtpScan scan = {
-		LEAF_COLUMNS "WHERE l.log_position > $1 AND l.log_position <= $2 ORDER BY l.log_position", 2, {INT8OID, INT8OID}
+		LOG_COLUMNS "WHERE l.log_position > $1 AND l.log_position <= $2 ORDER BY l.log_position", 2, {INT8OID, INT8OID}
 	};
 	Growing		growing;
 	Datum		arguments[2];
@@ -312,37 +377,50 @@ atp_leaf_grow(int64 most)
 	return growing.taken;
 }
 
-/* What waits: nothing, something, or something that is late and of which no alarm has been raised. */
-typedef enum Waiting
+/* What waits to become a leaf. */
+typedef struct Waiting
 {
-	WAITING_NONE, WAITING, WAITING_LATE
+	int64		position;		/* of the oldest; 0: nothing */
+	double		age;			/* of it, in ms since it has its place in the log */
+	bool		alarmed;		/* an alarm has been raised since something was late */
 } Waiting;
 
 static Waiting
-look(int64 *position)
+look(void)
 {
 	static AtpQuery query = {
-		"SELECT l.log_position, l.published_at < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1)"
-		" AND s.alarmed_at IS NULL"
+		"SELECT l.log_position, 1000 * extract(epoch FROM pg_catalog.clock_timestamp() - l.published_at)::float8, s.alarmed_at IS NOT NULL"
 		" FROM atp_internal.log l LEFT JOIN atp_internal.leaf_state s ON true"
 		" WHERE l.log_position > coalesce((SELECT p.log_position FROM atp_internal.leaf_state p), 0)"
-		" ORDER BY l.log_position LIMIT 1", 1, {FLOAT8OID}
+		" ORDER BY l.log_position LIMIT 1"
 	};
-	Datum		argument = Float8GetDatum(setting_merge_delay / 1000.0);
-	Waiting		waiting = WAITING_NONE;
+	Waiting		waiting = {0};
 	bool		null;
 
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atp_query(&query, &argument, NULL, true, 1);
+	atp_query(&query, NULL, NULL, true, 1);
 	if (SPI_processed > 0)
 	{
-		*position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
-		waiting = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null)) ? WAITING_LATE : WAITING;
+		waiting.position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
+		waiting.age = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
+		waiting.alarmed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null));
 	}
 	PopActiveSnapshot();
 	SPI_finish();
 	return waiting;
+}
+
+AtpWork
+atp_leaf_look(void)
+{
+	Waiting		waiting;
+
+	if (!atp_worker_begin())
+		return ATP_WORK_GONE;
+	waiting = look();
+	CommitTransactionCommand();
+	return waiting.position != 0 ? ATP_WORK_DONE : ATP_WORK_NONE;
 }
 
 /* Where somebody holds the lock, which may be why it is late, no note can be made: then once a minute. */
@@ -370,17 +448,18 @@ raise_late(int64 position)
 AtpWork
 atp_leaf_work(void)
 {
+	int64		most = atp_aside_is_apart() ? SLICE : SMALL_SLICE;
 	Waiting		waiting;
-	int64		position;
 	int64		taken;
 
 	if (!atp_worker_begin())
 		return ATP_WORK_GONE;
-	waiting = look(&position);
-	if (waiting == WAITING_LATE)
-		raise_late(position);
+	waiting = look();
+	if (waiting.position != 0 && waiting.age > setting_merge_delay && !waiting.alarmed)
+		raise_late(waiting.position);
+	atp_aside_set_late(waiting.position != 0 && waiting.age > setting_merge_delay / 4.0);
 	CommitTransactionCommand();
-	if (waiting == WAITING_NONE)
+	if (waiting.position == 0)
 		return ATP_WORK_NONE;
 	if (!atp_worker_begin())
 		return ATP_WORK_GONE;
@@ -391,10 +470,10 @@ atp_leaf_work(void)
 		return ATP_WORK_LATER;
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
-	taken = atp_leaf_grow(SLICE);
+	taken = atp_leaf_grow(most);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	return taken == SLICE ? ATP_WORK_MORE : ATP_WORK_DONE;
+	return taken == most ? ATP_WORK_MORE : ATP_WORK_DONE;
 }
 
 static void
@@ -448,7 +527,7 @@ atp_leaf_resume(PG_FUNCTION_ARGS)
 		" WHERE tenant = $1 AND halted_position IS NOT NULL", 1, {INT4OID}
 	};
 	static AtpScan scan = {
-		LEAF_COLUMNS "WHERE l.tenant = $1 AND l.log_position > coalesce((SELECT r.last_position FROM atp_internal.tree r"
+		LOG_COLUMNS "WHERE l.tenant = $1 AND l.log_position > coalesce((SELECT r.last_position FROM atp_internal.tree r"
 		" WHERE r.tenant = $1), 0) AND l.log_position <= $2 ORDER BY l.log_position", 2, {INT4OID, INT8OID}
 	};
 	Growing		growing;

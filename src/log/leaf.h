@@ -1,5 +1,5 @@
 /*
- * The sequencer's second job: every event that has a place in the log becomes a leaf of its tenant's Merkle tree.
+ * The second job after a commit: every event that has a place in the log becomes a leaf of its tenant's Merkle tree.
  *
  * A leaf is recomputed from the stored event first, never copied: one flipped bit in a log that was signed cannot be taken
  * back. An event that does not hash to what was written stops its tenant's tree there, raises an alarm and is found by the
@@ -13,7 +13,7 @@
 #include "postgres.h"
 
 #include "log/predecessor.h"
-#include "pg/worker.h"
+#include "pg/job.h"
 #include "stream/chain.h"
 
 /*
@@ -29,9 +29,11 @@ extern const char *atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row
 extern int64 atp_leaf_grow(int64 most);
 
 /*
- * The worker's job: a slice in a transaction of its own; before it, in another, an alarm if the oldest event that waits has waited
- * longer than atp.merge_delay_max, so that it is raised also where growing fails.
+ * The job (of the process for long jobs, pg/aside) and the look that comes before it: a slice in a transaction of its own; before it, in
+ * another, an alarm if the oldest event that waits has waited longer than atp.merge_delay_max, so that it is raised also where growing
+ * fails. Past a quarter of that time there is a hurry.
  */
+extern AtpWork atp_leaf_look(void);
 extern AtpWork atp_leaf_work(void);
 
 extern void atp_leaf_init(void);

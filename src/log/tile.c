@@ -16,7 +16,8 @@
 PG_FUNCTION_INFO_V1(atp_tile_refuse_foreign);
 
 #define TILE_BYTES (ATP_TILE_WIDTH * ATP_HASH_SIZE)
-#define POSITION_BYTES 8
+#define POSITION_BYTES 8		/* of the first leaf */
+#define STEP_BYTES 9			/* at most, from one leaf to the next */
 #define TILES_KEPT 16
 
 typedef struct Tile				/* read from a tile or an edge */
@@ -74,31 +75,63 @@ column_int(int column)
 	return DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &null));
 }
 
-static int64
-get_i64(const uint8 *at)
-{
-	uint64		value = 0;
-
-	for (int i = 0; i < 8; i++)
-		value = value << 8 | at[i];
-	return (int64) value;
-}
-
-static void
-read_positions(const uint8 *bytes, size_t size, int64 *positions)
-{
-	for (size_t i = 0; i < size / POSITION_BYTES && i < ATP_TILE_WIDTH; i++)
-		positions[i] = get_i64(bytes + i * POSITION_BYTES);
-}
-
+/*
+ * Log positions of the leaves of a tile: the first in eight bytes, big-endian, then the steps to the next, seven bits a byte, lowest
+ * first, the eighth set where more follow. Most steps take one byte, where the positions would take eight, or an attempt to compress
+ * them that costs more than all the rest of a tile.
+ */
 static Datum
 positions_datum(const int64 *positions, int count)
 {
-	uint8		bytes[ATP_TILE_WIDTH * POSITION_BYTES];
+	uint8		bytes[POSITION_BYTES + ATP_TILE_WIDTH * STEP_BYTES];
+	uint8	   *at = bytes;
 
 	for (int i = 0; i < count; i++)
-		atp_put_i64(bytes + i * POSITION_BYTES, positions[i]);
-	return bytea_datum(bytes, (size_t) count * POSITION_BYTES);
+	{
+		if (i == 0)
+		{
+			atp_put_i64(at, positions[0]);
+			at += POSITION_BYTES;
+			continue;
+		}
+		for (uint64 step = (uint64) positions[i] - (uint64) positions[i - 1];; step >>= 7)
+		{
+			*at++ = (uint8) ((step & 0x7f) | (step > 0x7f ? 0x80 : 0));
+			if (step <= 0x7f)
+				break;
+		}
+	}
+	return bytea_datum(bytes, (size_t) (at - bytes));
+}
+
+/* Reads the positions of `count` leaves; false unless the bytes are those of just as many. */
+static bool
+read_positions(const uint8 *bytes, size_t size, int count, int64 *positions)
+{
+	const uint8 *end = bytes + size;
+	uint64		position = 0;
+
+	if (bytes == NULL || size < POSITION_BYTES)
+		return false;
+	for (int i = 0; i < POSITION_BYTES; i++)
+		position = position << 8 | *bytes++;
+	for (int i = 0; i < count; i++)
+	{
+		if (i > 0)
+		{
+			int			shift = 0;
+
+			do
+			{
+				if (bytes == end || shift >= STEP_BYTES * 7)
+					return false;
+				position += (uint64) (*bytes & 0x7f) << shift;
+				shift += 7;
+			} while ((*bytes++ & 0x80) != 0);
+		}
+		positions[i] = (int64) position;
+	}
+	return bytes == end;
 }
 
 /* Complete nodes at the height of a tile level. */
@@ -136,9 +169,8 @@ load_edges(AtpTree *tree)
 		if (level == 0 && tree->tenant != ATP_ROOT_LOG)
 		{
 			bytes = column_bytes(2, &size);
-			if (bytes == NULL || size != count * POSITION_BYTES)
+			if (!read_positions(bytes, size, (int) count, tree->positions))
 				return "the edge of the tree has other log positions";
-			read_positions(bytes, size, tree->positions);
 		}
 		SPI_freetuptable(SPI_tuptable);
 	}
@@ -357,9 +389,7 @@ fill_tile(Tile *tile, int expected)
 			tile->count = expected;
 		}
 		bytes = column_bytes(2, &size);
-		tile->has_positions = bytes != NULL && size == (size_t) expected * POSITION_BYTES;
-		if (tile->has_positions)
-			read_positions(bytes, size, tile->positions);
+		tile->has_positions = read_positions(bytes, size, expected, tile->positions);
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

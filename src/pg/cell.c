@@ -34,6 +34,25 @@ atp_cell_drop(const char *name)
 	run("DROP SEQUENCE atp_internal.%s", name);
 }
 
+void
+atp_cell_drop_all(void)
+{
+	static AtpQuery query = {
+		"SELECT pg_catalog.string_agg(c.oid::pg_catalog.regclass::text, ', ') FROM pg_catalog.pg_class c"
+		" WHERE c.relnamespace = 'atp_internal'::pg_catalog.regnamespace AND c.relkind = 'S'"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
+		"  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))"
+	};
+	char	   *names;
+
+	SPI_connect();
+	(void) atp_query(&query, NULL, NULL, true, 1);
+	names = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (names != NULL)
+		atp_query_text(psprintf("DROP SEQUENCE %s", names));
+	SPI_finish();
+}
+
 Oid
 atp_cell_oid(const char *name)
 {

@@ -20,6 +20,12 @@ typedef void (*AtpCellChange) (int64 *values, void *context);
 extern void atp_cell_create(const char *name);
 extern void atp_cell_drop(const char *name);
 
+/*
+ * Drops all cells of the database. They are made after the extension and are no members of it, so that a dump carries them; DROP
+ * EXTENSION would find them in its way.
+ */
+extern void atp_cell_drop_all(void);
+
 /* The cell of a name. Raises undefined_object. */
 extern Oid	atp_cell_oid(const char *name);
 

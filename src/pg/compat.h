@@ -7,8 +7,10 @@
 #include "access/amapi.h"
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
@@ -31,6 +33,17 @@ atp_compat_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int
 	return index_beginscan(heap, index, snapshot, NULL, key_count, 0);
 #else
 	return index_beginscan(heap, index, snapshot, key_count, 0);
+#endif
+}
+
+/* Whether the current user owns an extension. */
+static inline bool
+atp_compat_owns_extension(Oid extension)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(ExtensionRelationId, extension, GetUserId());
+#else
+	return pg_extension_ownercheck(extension, GetUserId());
 #endif
 }
 

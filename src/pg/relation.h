@@ -71,8 +71,18 @@ extern void atp_relation_on_change(AtpRelationCallback callback);
 extern bool atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot,
 							   TupleTableSlot *slot);
 
-/* Reads into the caches of this backend what inserting into a relation takes. */
-extern void atp_relation_prepare(Relation relation);
+/* The indexes of a table, all of them open for insertion at some time of this transaction. */
+typedef struct AtpIndexes
+{
+	bool		simple;			/* none has an expression, an exclusion constraint, or a predicate but "column IS NOT NULL" */
+	int			count;
+	Oid		   *oids;
+	struct IndexInfo **infos;
+	AttrNumber *required;		/* the column that has to be there for a row to be entered; InvalidAttrNumber: none */
+} AtpIndexes;
+
+/* Valid until the next call for any table, or the next invalidation that is accepted. */
+extern const AtpIndexes *atp_relation_indexes(Relation relation);
 
 /* Enters the row in `slot`, which has just been inserted (or moved off its page by an update), into every index. */
 extern void atp_relation_index_insert(Relation relation, TupleTableSlot *slot);

@@ -16,8 +16,6 @@
  */
 #include "pg/worker.h"
 
-#include <time.h>
-
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -52,29 +50,13 @@
 #define LINGER 1500				/* ms between giving up the lock and the last look, > LOOK_INTERVAL */
 #define POLL_INTERVAL 1000		/* ms between rounds of an idle worker */
 #define MAX_THROTTLE 50			/* ms that an append is slowed down by at most */
-#define MAX_JOBS 16
-#define MAX_BACKOFF 30000
-#define SAME_ERROR_INTERVAL 60000	/* ms for which a repeated error is not logged again */
 
 static int	worker_idle_timeout = 60;
 static bool worker_enabled = true;
 static double worker_delay = 1.0;
 static int	worker_max_lag = 10000;
 
-typedef struct Job
-{
-	const char *name;
-	int			period;
-	AtpWorkerJob run;
-	AtpWork		last;			/* what the last call returned */
-	int64		due;			/* not called before */
-	int			backoff;		/* ms added by errors; 0: the last call succeeded */
-	int			logged_code;	/* SQLSTATE of the error that was logged last */
-	int64		logged_at;
-} Job;
-
-static Job	jobs[MAX_JOBS];
-static int	job_count = 0;
+static AtpJobs jobs;
 
 /* What this backend knows of its database's worker. */
 static struct
@@ -93,16 +75,6 @@ static bool serving = false;	/* this process is a worker in its main loop */
 PGDLLEXPORT void atp_worker_main(Datum database);
 PGDLLEXPORT void atp_launcher_main(Datum unused);
 
-/* Milliseconds of a clock that is never set back; starts above any interval used here. */
-static int64
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000 + INT64CONST(1000000);
-}
-
 void
 atp_lock_tag(LOCKTAG *tag, AtpLock which)
 {
@@ -112,25 +84,37 @@ atp_lock_tag(LOCKTAG *tag, AtpLock which)
 void
 atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run)
 {
-	if (job_count == MAX_JOBS)
-		elog(ERROR, "too many worker jobs");
-	jobs[job_count].name = name;
-	jobs[job_count].period = period_ms;
-	jobs[job_count].run = run;
-	job_count++;
+	atp_job_add(&jobs, name, period_ms, run);
 }
 
-/* ==== For those who need a worker ==== */
-
-/* Says whether anybody holds a lock of this database now. */
-static bool
-lock_is_held(AtpLock which)
+bool
+atp_lock_is_held(AtpLock which)
 {
 	LOCKTAG		tag;
 
 	atp_lock_tag(&tag, which);
 	return LockWaiterCount(&tag) > 0;	/* holders count, too */
 }
+
+bool
+atp_lock_take(AtpLock which)
+{
+	LOCKTAG		tag;
+
+	atp_lock_tag(&tag, which);
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+atp_lock_release(AtpLock which)
+{
+	LOCKTAG		tag;
+
+	atp_lock_tag(&tag, which);
+	LockRelease(&tag, ExclusiveLock, true);
+}
+
+/* ==== For those who need a worker ==== */
 
 /* A process that has ended has disowned its latch. */
 static bool
@@ -139,28 +123,30 @@ known_is_current(void)
 	return known.proc != NULL && known.proc->procLatch.owner_pid == known.pid && known.proc->databaseId == MyDatabaseId;
 }
 
-/* Searches the server's processes for the worker's latch. Reads shared memory without a lock: a mistake costs a wake-up. */
-static void
-search_worker(int64 now)
+/* Reads shared memory without a lock: a mistake costs a wake-up. */
+PGPROC *
+atp_worker_find_process(const char *wanted, int *pid)
 {
-	known.proc = NULL;
-	known.searched_at = now;
 	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
 	{
 		PGPROC	   *proc = &ProcGlobal->allProcs[i];
-		int			pid = proc->procLatch.owner_pid;
 		const char *type;
 
-		if (pid == 0 || pid == MyProcPid || proc->databaseId != MyDatabaseId)
+		*pid = proc->procLatch.owner_pid;
+		if (*pid == 0 || *pid == MyProcPid || proc->databaseId != MyDatabaseId)
 			continue;
-		type = GetBackgroundWorkerTypeByPid(pid);
-		if (type != NULL && strcmp(type, WORKER_TYPE) == 0)
-		{
-			known.proc = proc;
-			known.pid = pid;
-			return;
-		}
+		type = GetBackgroundWorkerTypeByPid(*pid);
+		if (type != NULL && strcmp(type, wanted) == 0)
+			return proc;
 	}
+	return NULL;
+}
+
+static void
+search_worker(int64 now)
+{
+	known.searched_at = now;
+	known.proc = atp_worker_find_process(WORKER_TYPE, &known.pid);
 }
 
 /* Asks the postmaster for a worker of a database; false when no slot is free. */
@@ -186,12 +172,12 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 static bool
 look_for_worker(int64 now)
 {
-	if (lock_is_held(ATP_LOCK_WORKER))
+	if (atp_lock_is_held(ATP_LOCK_WORKER))
 	{
 		if (!known_is_current())
 			search_worker(now);
 		known.looked_at = now;
-		known.throttle = lock_is_held(ATP_LOCK_BEHIND) ? Min(Max(known.throttle * 2, 1), MAX_THROTTLE) : known.throttle / 2;
+		known.throttle = atp_lock_is_held(ATP_LOCK_BEHIND) ? Min(Max(known.throttle * 2, 1), MAX_THROTTLE) : known.throttle / 2;
 		return true;
 	}
 	known.proc = NULL;
@@ -210,9 +196,21 @@ look_for_worker(int64 now)
 }
 
 bool
+atp_worker_is_enabled(void)
+{
+	return worker_enabled;
+}
+
+int64
+atp_worker_idle_ms(void)
+{
+	return worker_idle_timeout * INT64CONST(1000);
+}
+
+bool
 atp_worker_require(void)
 {
-	int64		now = now_ms();
+	int64		now = atp_job_clock();
 
 	if (known_is_current() && now - known.looked_at < LOOK_INTERVAL)
 		return true;
@@ -228,7 +226,7 @@ atp_worker_wake(void)
 {
 	if (!known_is_current())
 	{
-		int64		now = now_ms();
+		int64		now = atp_job_clock();
 
 		if (now - known.started_at < LOOK_INTERVAL || now - known.searched_at >= LOOK_INTERVAL)
 			search_worker(now);
@@ -247,41 +245,20 @@ atp_worker_throttle(void)
 	}
 }
 
-/* ==== The worker: locks, transactions ==== */
-
-/* Takes the lock that makes this process the worker; false when another has it. */
-static bool
-take_worker_lock(void)
-{
-	LOCKTAG		tag;
-
-	atp_lock_tag(&tag, ATP_LOCK_WORKER);
-	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-static void
-release_worker_lock(void)
-{
-	LOCKTAG		tag;
-
-	atp_lock_tag(&tag, ATP_LOCK_WORKER);
-	LockRelease(&tag, ExclusiveLock, true);
-}
+/* ==== The worker: transactions, others' wishes ==== */
 
 void
 atp_worker_report_lag(int64 ms)
 {
 	static bool behind = false;
-	LOCKTAG		tag;
 
 	if (!serving)
 		return;
-	atp_lock_tag(&tag, ATP_LOCK_BEHIND);
 	if (!behind && worker_max_lag > 0 && ms > worker_max_lag)
-		behind = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+		behind = atp_lock_take(ATP_LOCK_BEHIND);
 	else if (behind && (worker_max_lag == 0 || ms <= worker_max_lag / 2))
 	{
-		LockRelease(&tag, ExclusiveLock, true);
+		atp_lock_release(ATP_LOCK_BEHIND);
 		behind = false;
 	}
 }
@@ -337,90 +314,14 @@ writers_in_progress(void)
 
 /* ==== The worker: jobs ==== */
 
-/* Reports the error that a job raised, not the same one more than once a minute, ends its transaction, and puts the job off. */
-static void
-recover_from_error(Job *job, MemoryContext context)
-{
-	ErrorData  *error;
-	int64		now = now_ms();
-
-	HOLD_INTERRUPTS();
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	if (error->sqlerrcode != job->logged_code || now - job->logged_at >= SAME_ERROR_INTERVAL)
-	{
-		EmitErrorReport();
-		job->logged_code = error->sqlerrcode;
-		job->logged_at = now;
-	}
-	AbortCurrentTransaction();
-	MemoryContextSwitchTo(context);
-	FlushErrorState();
-	atp_worker_report_lag(0);	/* slower appends do not mend an error */
-	RESUME_INTERRUPTS();
-	job->backoff = Min(Max(job->backoff * 2, 1000), MAX_BACKOFF);
-	job->due = now + job->backoff;
-}
-
-static AtpWork
-run_job(Job *job, MemoryContext context)
-{
-	volatile AtpWork work = ATP_WORK_LATER; /* after an error the job has to be tried again */
-
-	job->due = now_ms() + job->period;
-	PG_TRY();
-	{
-		work = job->run();
-		job->backoff = 0;
-		if (work == ATP_WORK_MORE)
-			job->due = 0;
-	}
-	PG_CATCH();
-	{
-		recover_from_error(job, context);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	MemoryContextReset(context);
-	job->last = work;
-	return work;
-}
-
-/* Runs every job that is due. Returns the most urgent result; of jobs that were not due, the wish to stay. */
 static AtpWork
 run_jobs(MemoryContext context)
 {
-	AtpWork		result = ATP_WORK_NONE;
-	int64		now = now_ms();
+	AtpWork		result = atp_job_run(&jobs, context);
 
-	for (int i = 0; i < job_count && result != ATP_WORK_GONE; i++)
-	{
-		AtpWork		work = jobs[i].last == ATP_WORK_LATER ? ATP_WORK_LATER : ATP_WORK_NONE;
-
-		if (now >= jobs[i].due)
-			work = run_job(&jobs[i], context);
-		result = Max(result, work);
-	}
+	if (jobs.failed)
+		atp_worker_report_lag(0);	/* slower appends do not mend an error */
 	return result;
-}
-
-static void
-attend_to_signals(void)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-}
-
-static bool
-wait_for_latch(long ms)
-{
-	int			events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms, PG_WAIT_EXTENSION);
-
-	return (events & WL_LATCH_SET) != 0;
 }
 
 /*
@@ -430,12 +331,12 @@ wait_for_latch(long ms)
 static bool
 may_leave(MemoryContext context, bool wanted)
 {
-	release_worker_lock();
-	for (int64 until = now_ms() + LINGER; now_ms() < until;)
+	atp_lock_release(ATP_LOCK_WORKER);
+	for (int64 until = atp_job_clock() + LINGER; atp_job_clock() < until;)
 	{
-		if (wait_for_latch(100))
-			return !take_worker_lock();
-		attend_to_signals();
+		if (atp_job_wait(100))
+			return !atp_lock_take(ATP_LOCK_WORKER);
+		atp_job_attend_to_signals();
 	}
 	if (!writers_in_progress())
 	{
@@ -444,20 +345,7 @@ may_leave(MemoryContext context, bool wanted)
 		if (work == ATP_WORK_NONE || work == ATP_WORK_DONE || (wanted && work != ATP_WORK_MORE))
 			return true;
 	}
-	return !take_worker_lock();
-}
-
-/* How long an idle worker sleeps: until the next job is due, those aside that run at each round anyway. */
-static long
-time_to_next_job(void)
-{
-	int64		now = now_ms();
-	int64		wait = POLL_INTERVAL;
-
-	for (int i = 0; i < job_count; i++)
-		if (jobs[i].period > 0)
-			wait = Min(wait, Max(jobs[i].due - now, 1));
-	return (long) wait;
+	return !atp_lock_take(ATP_LOCK_WORKER);
 }
 
 /*
@@ -471,7 +359,7 @@ pause_between_rounds(bool busy)
 
 	if (busy)
 		INSTR_TIME_SET_CURRENT(last_end);
-	(void) wait_for_latch(time_to_next_job());
+	(void) atp_job_wait(atp_job_time_to_next(&jobs, POLL_INTERVAL));
 	if (!INSTR_TIME_IS_ZERO(last_end))
 	{
 		instr_time	since;
@@ -488,19 +376,6 @@ pause_between_rounds(bool busy)
 
 /* ==== The worker: life ==== */
 
-static void
-set_up_session(void)
-{
-	static const char *const settings[][2] = {
-		{"search_path", "pg_catalog, pg_temp"}, {"statement_timeout", "0"}, {"lock_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"}, {"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"}, {"session_replication_role", "origin"}, {"jit", "off"},
-	};
-
-	for (int i = 0; i < lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-}
-
 /* Registered before the session is set up, so it runs after the session's transaction and locks are gone. */
 static void
 start_successor(int code, Datum database)
@@ -512,7 +387,7 @@ start_successor(int code, Datum database)
 static void
 serve(MemoryContext context)
 {
-	int64		busy_at = now_ms();
+	int64		busy_at = atp_job_clock();
 	int64		probed_at = busy_at;
 
 	for (;;)
@@ -520,18 +395,18 @@ serve(MemoryContext context)
 		AtpWork		work;
 		bool		wanted;
 
-		attend_to_signals();
+		atp_job_attend_to_signals();
 		work = run_jobs(context);
 		if (work == ATP_WORK_GONE || !worker_enabled)
 			return;
 		if (work != ATP_WORK_NONE)
-			busy_at = now_ms();
-		if (now_ms() - probed_at >= POLL_INTERVAL)
+			busy_at = atp_job_clock();
+		if (atp_job_clock() - probed_at >= POLL_INTERVAL)
 		{
 			wanted = atp_worker_database_is_wanted();
-			if ((wanted || now_ms() - busy_at >= worker_idle_timeout * INT64CONST(1000)) && may_leave(context, wanted))
+			if ((wanted || atp_job_clock() - busy_at >= atp_worker_idle_ms()) && may_leave(context, wanted))
 				return;
-			probed_at = now_ms();
+			probed_at = atp_job_clock();
 		}
 		if (work != ATP_WORK_MORE)
 		{
@@ -546,13 +421,9 @@ atp_worker_main(Datum database)
 {
 	MemoryContext context;
 
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
 	before_shmem_exit(start_successor, database);
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(database), InvalidOid, 0);
-	set_up_session();
-	if (!worker_enabled || !take_worker_lock())
+	atp_job_connect(DatumGetObjectId(database));
+	if (!worker_enabled || !atp_lock_take(ATP_LOCK_WORKER))
 		return;
 	context = AllocSetContextCreate(TopMemoryContext, "atp worker", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
@@ -621,9 +492,9 @@ atp_launcher_main(Datum unused)
 
 		while (worker_enabled && !start_worker(lfirst_oid(cell), &handle))
 		{
-			(void) wait_for_latch(1000);
+			(void) atp_job_wait(1000);
 			ResetLatch(MyLatch);
-			attend_to_signals();
+			atp_job_attend_to_signals();
 		}
 		if (worker_enabled)
 			(void) WaitForBackgroundWorkerStartup(handle, &pid);
@@ -632,7 +503,7 @@ atp_launcher_main(Datum unused)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH, -1, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		attend_to_signals();
+		atp_job_attend_to_signals();
 	}
 }
 
@@ -680,12 +551,12 @@ atp_worker_status(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!known_is_current())
-		search_worker(now_ms());
-	values[0] = BoolGetDatum(lock_is_held(ATP_LOCK_WORKER));
+		search_worker(atp_job_clock());
+	values[0] = BoolGetDatum(atp_lock_is_held(ATP_LOCK_WORKER));
 	values[1] = Int32GetDatum(known.pid);
 	nulls[1] = !known_is_current();
 	values[2] = BoolGetDatum(preloaded != NULL && strstr(preloaded, "atp") != NULL);
 	values[3] = BoolGetDatum(worker_enabled);
-	values[4] = BoolGetDatum(lock_is_held(ATP_LOCK_BEHIND));
+	values[4] = BoolGetDatum(atp_lock_is_held(ATP_LOCK_BEHIND));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

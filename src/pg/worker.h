@@ -13,23 +13,11 @@
 #include "postgres.h"
 
 #include "storage/lock.h"
+#include "storage/proc.h"
 
-typedef enum AtpWork			/* what a job did, in order of urgency */
-{
-	ATP_WORK_NONE,				/* nothing was to be done */
-	ATP_WORK_LATER,				/* nothing now, but something is due later: the worker stays although it is idle */
-	ATP_WORK_DONE,				/* something was done, nothing is left as far as one knows */
-	ATP_WORK_MORE,				/* something was done and more waits: call again at once */
-	ATP_WORK_GONE				/* the extension is not there: the worker leaves */
-} AtpWork;
+#include "pg/job.h"
 
-/*
- * A job is called outside of a transaction; it begins one with atp_worker_begin and commits it itself. It is called every
- * `period_ms` while there is a worker; 0: whenever somebody has woken the worker, and at least once a second.
- * An error ends its transaction, is logged, and delays the next call of this job. Jobs take turns, so one call shall take no longer
- * than an event may wait for its place in the log: do a part, and return ATP_WORK_MORE.
- */
-typedef AtpWork (*AtpWorkerJob) (void);
+/* Jobs take turns, so one call shall take no longer than an event may wait for its place in the log. A period of 0: at each wake-up. */
 extern void atp_worker_add_job(const char *name, int period_ms, AtpWorkerJob run);
 
 /*
@@ -64,10 +52,21 @@ typedef enum AtpLock
 {
 	ATP_LOCK_WORKER,			/* held by the worker for its life */
 	ATP_LOCK_TICK,				/* held to the end of the transaction by whoever places events in the log */
-	ATP_LOCK_BEHIND				/* held by the worker while appends have to be slowed down */
+	ATP_LOCK_BEHIND,			/* held by the worker while appends have to be slowed down */
+	ATP_LOCK_ASIDE				/* held by whoever runs the jobs of pg/aside: their process for its life, or the worker in its place */
 } AtpLock;
 
 extern void atp_lock_tag(LOCKTAG *tag, AtpLock which);
+extern bool atp_lock_is_held(AtpLock which);	/* by anybody, now */
+extern bool atp_lock_take(AtpLock which);	/* for the session; false: another has it */
+extern void atp_lock_release(AtpLock which);
+
+/* The process of a type of background worker in this database, and its id; NULL: there is none, or it is this one. */
+extern PGPROC *atp_worker_find_process(const char *type, int *pid);
+
+/* Settings: atp.worker_enabled, atp.worker_idle_timeout. */
+extern bool atp_worker_is_enabled(void);
+extern int64 atp_worker_idle_ms(void);
 
 extern void atp_worker_init(void);
 

@@ -187,58 +187,25 @@ Raises: TP210 (not a CloudEvents document; DETAIL says what and where), and as a
 REVOKE ALL ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) TO atp_writer;
 
-CREATE FUNCTION atp_internal.cloudevent_extensions(metadata jsonb) RETURNS jsonb
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT pg_catalog.jsonb_object_agg(x.name, x.value ORDER BY x.key DESC)
-		FROM (SELECT m.key, m.value, pg_catalog.regexp_replace(pg_catalog.lower(m.key), '[^a-z0-9]', '', 'g') AS name
-			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata - '$stream') AS m) x
-		WHERE x.key <> 'cloudevent' AND x.name <> '' AND atp_internal.cloudevent_check(x.name, x.value) IS NULL
-			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
-END;
-COMMENT ON FUNCTION atp_internal.cloudevent_extensions(jsonb) IS
-'Return metadata as extension attributes.
-Names are in lower case, letters and digits only.
-Members whose value no attribute can have (objects, arrays, fractions, null) are left out.';
-REVOKE ALL ON FUNCTION atp_internal.cloudevent_extensions(jsonb) FROM PUBLIC;
+CREATE FUNCTION atp_internal.cloudevent_document(event_id uuid, tenant text, stream text, stream_version bigint, event_type text, schema_version int,
+		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json) RETURNS jsonb
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_cloudevent_document_sql';
+COMMENT ON FUNCTION atp_internal.cloudevent_document(uuid, text, text, bigint, text, int, timestamptz, timestamptz, json, json) IS
+'Return the CloudEvents document of an event.
+Only payload and metadata may be NULL: erased.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_document(uuid, text, text, bigint, text, int, timestamptz, timestamptz, json, json) FROM PUBLIC;
 
 CREATE FUNCTION atp.get_cloudevent(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	e atp.stored_event := atp.get_event(get_cloudevent.event_id, get_cloudevent.tenant);
-	metadata jsonb;
-	original jsonb;
-	payload jsonb;
-	document jsonb;
-	happened constant text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
 BEGIN
 	IF e.event_id IS NULL THEN
 		RETURN NULL;
 	END IF;
-	metadata := coalesce(e.metadata::jsonb, '{}');
-	original := CASE WHEN jsonb_typeof(metadata -> 'cloudevent') = 'object' THEN metadata -> 'cloudevent' ELSE '{}' END;
-	payload := e.payload::jsonb;
-	document := coalesce(atp_internal.cloudevent_extensions(metadata), '{}') || jsonb_build_object('specversion', '1.0',
-		'id', atp.ulid_from_uuid(e.event_id),
-		'source', format('/tenants/%s/%s', e.tenant, split_part(e.stream, '-', 1)),
-		'type', e.event_type,
-		'subject', e.stream,
-		'datacontenttype', 'application/json',
-		'tenant', e.tenant,
-		'streamversion', CASE WHEN e.stream_version < 2147483648 THEN to_jsonb(e.stream_version) ELSE to_jsonb(e.stream_version::text) END,
-		'recordedtime', to_char(e.recorded_at AT TIME ZONE 'UTC', happened));
-	IF e.occurred_at >= '0001-01-01 00:00:00+00' AND e.occurred_at < '10000-01-01 00:00:00+00' THEN
-		document := document || jsonb_build_object('time', to_char(e.occurred_at AT TIME ZONE 'UTC', happened));
-	END IF;
-	IF e.schema_version > 0 THEN
-		document := document || jsonb_build_object('schemaversion', e.schema_version,
-			'dataschema', format('urn:atp:schema:%s:%s', e.event_type, e.schema_version));
-	END IF;
-	document := jsonb_strip_nulls(document || (original - 'data'));
-	RETURN document || CASE WHEN payload IS NULL OR original ->> 'data' = 'none' THEN '{}'
-		WHEN original ->> 'data' IN ('data', 'data_base64') THEN payload
-		ELSE jsonb_build_object('data', payload) END;
+	RETURN atp_internal.cloudevent_document(e.event_id, e.tenant, e.stream, e.stream_version, e.event_type, e.schema_version,
+		e.occurred_at, e.recorded_at, e.payload, e.metadata);
 END $$;
 COMMENT ON FUNCTION atp.get_cloudevent(uuid, text) IS
 'Return an event as a CloudEvents 1.0 document; NULL where there is none.

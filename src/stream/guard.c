@@ -3,6 +3,7 @@
 
 #include "catalog/pg_proc.h"
 #include "commands/event_trigger.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -13,6 +14,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "pg/cell.h"
+#include "pg/compat.h"
 #include "pg/errors.h"
 #include "pg/query.h"
 #include "stream/guard/hook.h"
@@ -73,6 +76,32 @@ event_data(FunctionCallInfo fcinfo)
 	return (EventTriggerData *) fcinfo->context;
 }
 
+static bool
+drops_extension(Node *statement)
+{
+	ListCell   *cell;
+
+	if (!IsA(statement, DropStmt) || ((DropStmt *) statement)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(cell, ((DropStmt *) statement)->objects)
+		if (strcmp(strVal(lfirst(cell)), "atp") == 0)
+			return true;
+	return false;
+}
+
+/* The extension is about to be dropped: so are the cells. Whoever may not drop it will be told by the command. */
+static void
+drop_cells(void)
+{
+	AtpIdentity before;
+
+	if (!atp_compat_owns_extension(get_extension_oid("atp", false)))
+		return;
+	atp_owner_begin(&before);
+	atp_cell_drop_all();
+	atp_owner_end(&before);
+}
+
 /* guard_command_start() */
 Datum
 atp_guard_command_start(PG_FUNCTION_ARGS)
@@ -81,6 +110,8 @@ atp_guard_command_start(PG_FUNCTION_ARGS)
 
 	if (atp_guard_stands())
 		atp_guard_judge_statement(data->parsetree);
+	if (drops_extension(data->parsetree))
+		drop_cells();
 	PG_RETURN_NULL();
 }
 

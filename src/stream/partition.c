@@ -279,7 +279,7 @@ atp_partition_prepare(const pg_uuid_t *event_id)
 		atp_partition_contains(&last.range, event_id))
 		return;
 	leaf = atp_partition_open(event_id, &range);
-	atp_relation_prepare(leaf);
+	(void) atp_relation_indexes(leaf);
 	table_close(leaf, NoLock);
 	prepared.leaf = last.leaf;
 	prepared.generation = last.generation;

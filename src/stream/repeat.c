@@ -45,10 +45,11 @@ static int	setting_window = 7 * 24 * 60 * 60;
 	" FROM atp_internal.event e "
 
 static AtpQuery compare_by_id = {
-	COMPARE "WHERE e.event_id = $1", 7, {UUIDOID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID}
+	COMPARE "WHERE e.event_id = $1 AND e.tenant = $8", 8, {UUIDOID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID, INT4OID}
 };
 static AtpQuery compare_by_version = {
-	COMPARE "WHERE e.stream = $2 AND e.stream_version = $1", 7, {INT8OID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID}
+	COMPARE "WHERE e.stream = $2 AND e.stream_version = $1 AND e.tenant = $8", 8,
+	{INT8OID, INT8OID, INT4OID, TEXTOID, TIMESTAMPTZOID, JSONBOID, BOOLOID, INT4OID}
 };
 
 static void
@@ -61,10 +62,11 @@ refuse(const char *what, const char *detail)
 
 /* Compares one event with the stored one that `query` finds; fills its receipt. SPI is connected. */
 static void
-compare(AtpQuery *query, Datum which, const AtpHead *head, const AtpContent *content, const char *what, AtpReceipt *receipt)
+compare(AtpQuery *query, Datum which, int32 tenant, const AtpHead *head, const AtpContent *content, const char *what,
+		AtpReceipt *receipt)
 {
-	Datum		arguments[7];
-	char		nulls[7] = {' ', ' ', ' ', ' ', ' ', ' ', ' '};
+	Datum		arguments[8];
+	char		nulls[8] = {' ', ' ', ' ', ' ', ' ', ' ', ' ', ' '};
 	HeapTuple	row;
 	TupleDesc	shape;
 	bool		null;
@@ -77,6 +79,7 @@ compare(AtpQuery *query, Datum which, const AtpHead *head, const AtpContent *con
 	arguments[4] = TimestampTzGetDatum(content->occurred_at);
 	arguments[5] = content->metadata != NULL ? JsonbPGetDatum(content->metadata) : (Datum) 0;
 	arguments[6] = BoolGetDatum(content->stamped);
+	arguments[7] = Int32GetDatum(tenant);
 	if (!content->has_occurred_at)
 		nulls[4] = 'n';
 	if (content->metadata == NULL)
@@ -128,10 +131,10 @@ find_key(const AtpHead *head, int32 tenant, const char *key, int64 *first_versio
 }
 
 static bool
-id_exists(const pg_uuid_t *event_id)
+id_exists(const pg_uuid_t *event_id, int32 tenant)
 {
 	Relation	leaf = atp_partition_open_existing(event_id);
-	ScanKeyData key;
+	ScanKeyData keys[2];
 	SysScanDesc scan;
 	Oid			index;
 	bool		found;
@@ -139,8 +142,9 @@ id_exists(const pg_uuid_t *event_id)
 	if (leaf == NULL)
 		return false;
 	index = atp_relation_find_index(leaf, ATP_EVENT_ID, true);
-	ScanKeyInit(&key, ATP_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
-	scan = systable_beginscan(leaf, index, OidIsValid(index), SnapshotSelf, 1, &key);
+	ScanKeyInit(&keys[0], ATP_EVENT_ID, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(event_id));
+	ScanKeyInit(&keys[1], ATP_EVENT_TENANT, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(tenant));
+	scan = systable_beginscan(leaf, index, OidIsValid(index), SnapshotSelf, 2, keys);
 	found = HeapTupleIsValid(systable_getnext(scan));
 	systable_endscan(scan);
 	table_close(leaf, NoLock);
@@ -161,18 +165,18 @@ find_by_key(const AtpTenant *tenant, const AtpHead *head, const char *key, const
 		refuse("idempotency key", psprintf("It stands for %d events, and %d are given.", event_count, count));
 	SPI_connect();
 	for (int i = 0; i < count; i++)
-		compare(&compare_by_version, Int64GetDatum(first_version + i), head, &contents[i], "idempotency key", &receipts[i]);
+		compare(&compare_by_version, Int64GetDatum(first_version + i), tenant->tenant, head, &contents[i], "idempotency key", &receipts[i]);
 	SPI_finish();
 	return true;
 }
 
 static bool
-find_by_id(const AtpHead *head, const AtpContent *contents, int count, AtpReceipt *receipts)
+find_by_id(const AtpTenant *tenant, const AtpHead *head, const AtpContent *contents, int count, AtpReceipt *receipts)
 {
 	int			found = 0;
 
 	for (int i = 0; i < count; i++)
-		if (contents[i].event_id != NULL && id_exists(contents[i].event_id))
+		if (contents[i].event_id != NULL && id_exists(contents[i].event_id, tenant->tenant))
 			found++;
 	if (found == 0)
 		return false;
@@ -180,7 +184,7 @@ find_by_id(const AtpHead *head, const AtpContent *contents, int count, AtpReceip
 		refuse("event id", psprintf("%d of the %d events of the batch are stored already.", found, count));
 	SPI_connect();
 	for (int i = 0; i < count; i++)
-		compare(&compare_by_id, UUIDPGetDatum(contents[i].event_id), head, &contents[i], "event id", &receipts[i]);
+		compare(&compare_by_id, UUIDPGetDatum(contents[i].event_id), tenant->tenant, head, &contents[i], "event id", &receipts[i]);
 	SPI_finish();
 	return true;
 }
@@ -191,7 +195,7 @@ atp_repeat_find(const AtpTenant *tenant, const AtpHead *head, const char *key, c
 {
 	if (key != NULL && find_by_key(tenant, head, key, contents, count, receipts))
 		return true;
-	return find_by_id(head, contents, count, receipts);
+	return find_by_id(tenant, head, contents, count, receipts);
 }
 
 void

@@ -554,6 +554,12 @@ atp_stream_pending(int64 stream)
 	return entry == NULL ? NULL : entry->head;
 }
 
+bool
+atp_stream_has_pending(void)
+{
+	return memory != NULL && hash_get_num_entries(pending) > 0;
+}
+
 /* Writes every head whose row is behind; the transaction is about to commit or to be prepared. */
 static void
 flush_all(void)
@@ -561,7 +567,7 @@ flush_all(void)
 	HASH_SEQ_STATUS walk;
 	PendingEntry *entry;
 
-	if (memory == NULL || hash_get_num_entries(pending) == 0)
+	if (!atp_stream_has_pending())
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	hash_seq_init(&walk, pending);

@@ -77,6 +77,7 @@ extern bool atp_stream_publish(AtpHead *head, int64 *turn);
 
 /* The head of a stream (surrogate key) that this transaction has changed and not yet written; NULL: the row is right. */
 extern const AtpHead *atp_stream_pending(int64 stream);
+extern bool atp_stream_has_pending(void);	/* there is one */
 
 extern void atp_stream_init(void);
 

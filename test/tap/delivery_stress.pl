@@ -1,6 +1,7 @@
 # Delivery under fire: 24 consumers of one subscription, 64 subscriptions of one log, writers, poison; consumers, backends, the worker and
-# the server are killed (kill -9) at seeded moments. Afterwards every event must have been handled once or be a dead letter, per
-# key in order, with no attempt over the maximum and nothing stuck. ATP_SEED repeats a run; ATP_LONG makes it long.
+# the server are killed (kill -9) at seeded moments, and options are changed meanwhile: the number of partitions, pauses, durations of leases.
+# Afterwards every event must have been handled once or be a dead letter, per key in order, with no attempt over the maximum and
+# nothing stuck. ATP_SEED repeats a run; ATP_LONG makes it long.
 use strict;
 use warnings;
 
@@ -160,9 +161,9 @@ sub start_consumers
 run_again("producer $_", $end, sub { "CALL produce($_[1], $_[0])" }) for 1 .. 3;
 start_consumers($end, 'true');
 
-# The killer: clients, backends, the worker, the whole server.
+# The killer: clients, backends, the worker, the whole server. In between somebody changes the subscriptions.
 my %killed;
-my @victims = qw(client backend client worker client server);
+my @victims = qw(client options backend client worker options client server);
 for (my $turn = int rand @victims; time() < $end - 1; $turn++)
 {
 	my $victim = $victims[ $turn % @victims ];
@@ -171,6 +172,15 @@ for (my $turn = int rand @victims; time() < $end - 1; $turn++)
 	{
 		my @clients = split /\s+/, `pgrep -P @{[join(',', keys %children)]} psql`;
 		kill 'KILL', $clients[ rand @clients ] if @clients;
+	}
+	elsif ($victim eq 'options')
+	{
+		my ($partitions, $other, $lock) = (1 + int rand 40, 1 + int rand 63, 0.5 + rand);
+		my $rc = $node->psql('postgres', qq{SET statement_timeout = '3 s';
+			SELECT atp.alter_subscription('many', partitions => $partitions);
+			SELECT atp.alter_subscription('s$other', partitions => 1 + $partitions % 5, lock_duration => '$lock s');
+			SELECT atp.pause_subscription('s$other'); SELECT pg_sleep(0.2); SELECT atp.resume_subscription('s$other')}, on_error_stop => 0);
+		next if $rc != 0;
 	}
 	elsif ($victim eq 'server')
 	{
@@ -192,14 +202,16 @@ while ((my $pid = wait) > 0) { delete $children{$pid} }
 sleep 1;
 $node->poll_query_until('postgres', 'SELECT true');
 
-# Quiet: whatever is left is delivered.
-my $quiet = time() + 90;
-my $left = 'unknown';
-while (time() < $quiet && $left ne '0')
+# Quiet: whatever is left is delivered, for as long as that makes progress. A pause may have lost the connection that was to end it.
+$node->safe_psql('postgres', q{SELECT atp.resume_subscription(subscription) FROM atp.subscriptions WHERE state = 'paused'});
+my ($left, $least, $idle) = ('unknown', undef, 0);
+while ($left ne '0' && $idle < 8)
 {
 	start_consumers(time() + 4, 'false');
 	while ((my $pid = wait) > 0) { delete $children{$pid} }
 	$left = $node->safe_psql('postgres', 'SELECT sum(lag_events + retries) FROM atp.subscription_status');
+	$idle = defined $least && $left >= $least ? $idle + 1 : 0;
+	$least = $left if $idle == 0;
 }
 open STDERR, '>&', $stderr or die;
 note 'killed: ' . join(', ', map { "$_ $killed{$_}" } sort keys %killed);

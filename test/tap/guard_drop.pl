@@ -27,6 +27,19 @@ foreach my $command ('DROP EXTENSION atp', 'DROP SCHEMA atp CASCADE', 'DROP EXTE
 	is( $node->safe_psql('postgres', q{SELECT count(*) FROM pg_namespace WHERE nspname = 'atp_internal'}), 0, 'nothing is left');
 }
 
+# What is made at run time and is no member goes along; whoever may not drop the extension drops nothing.
+my $guards = q{SELECT atp.create_breaker('mail', minimum_throughput => 2); SELECT atp.create_rate_limit('calls', 0.001, burst => 3)};
+my $cells = q{SELECT count(*) FROM pg_class WHERE relkind = 'S' AND relname ~ '^(breaker|rate_limit)_[0-9]'};
+$node->safe_psql('postgres', "CREATE EXTENSION atp; $guards; CREATE ROLE nobody");
+is($node->safe_psql('postgres', $cells), 4, 'four sequences');
+is(sqlstate('postgres', 'SET ROLE nobody; DROP EXTENSION atp'), '42501', 'DROP EXTENSION by somebody else');
+is(sqlstate('postgres', 'DROP EXTENSION IF EXISTS nothing_such'), '', 'another extension');
+is(sqlstate('postgres', 'BEGIN; DROP EXTENSION atp; ROLLBACK'), '', 'taken back');
+is(sqlstate('postgres', q{CREATE VIEW mine AS SELECT * FROM atp.breaker_status; DROP EXTENSION atp}), '2BP01', 'something of the user depends on it');
+is($node->safe_psql('postgres', "$cells; SELECT atp.acquire_permit('mail')"), "4\nclosed", 'they are there');
+is(sqlstate('postgres', 'DROP VIEW mine; DROP EXTENSION atp'), '', 'with a breaker and a rate limit: DROP EXTENSION atp');
+is($node->safe_psql('postgres', $cells), 0, 'nothing is left of them');
+
 # The events commit while DROP EXTENSION waits for their transaction.
 $node->safe_psql('postgres', 'CREATE EXTENSION atp');
 $node->safe_psql('postgres', q{BEGIN; SELECT atp.append_event('Order-1', 'OrderPlaced', '{}'); PREPARE TRANSACTION 'order'});
@@ -54,6 +67,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE store');
 $node->safe_psql('store', q{CREATE EXTENSION atp; SELECT atp.onboard_tenant('acme');
 	SELECT atp.append_event('Order-' || i % 3, 'OrderPlaced', jsonb_build_object('n', i), tenant => CASE i % 2 WHEN 0 THEN 'acme' END) FROM generate_series(1, 30) AS i});
 $node->poll_query_until('store', 'SELECT count(*) >= 30 FROM atp_internal.log');
+$node->safe_psql('store', "$guards; SELECT atp.isolate_breaker('mail'); SELECT atp.acquire_tokens('calls', 3)");
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump';
 $node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, '-d', $node->connstr('store') ], 'a dump');
 my $manifest = $node->safe_psql('store', 'SELECT atp.self_manifest_hash()');
@@ -71,6 +85,10 @@ foreach my $way ([ '--single-transaction' ], [], [ '--no-owner', '--single-trans
 			AND level <> 'ok'}), '', "$label: the guard stands as before");
 	is($node->safe_psql($name, 'SELECT atp.self_manifest_hash()'), $manifest, "$label: and everything is as it was");
 	is(sqlstate($name, 'DROP EXTENSION atp'), 'TP109', "$label: and guards");
+	is($node->safe_psql($name, q{SELECT state FROM atp.breaker_status}), 'isolated', "$label: a breaker keeps its state");
+	is(sqlstate($name, q{SELECT atp.acquire_tokens('calls')}), 'TP362', "$label: a rate limit, too");
+	is(sqlstate($name, q{SELECT atp.close_breaker('mail'); SELECT atp.acquire_permit('mail')}), '', "$label: and they go on");
+	is(sqlstate($name, q{BEGIN; SET LOCAL atp.allow_drop = on; DROP EXTENSION atp; ROLLBACK}), '', "$label: the extension can be dropped");
 	$node->safe_psql($name, 'SELECT atp.resequence()');
 	is( $node->safe_psql($name, q{SELECT (atp.append_event('Order-1', 'OrderPaid', '{}')).stream_version}), 6, "$label: appending goes on");
 }
