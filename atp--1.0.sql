@@ -336,6 +336,15 @@ COMMENT ON FUNCTION atp_internal.worker_status() IS
 alive: whether there is one; pid: its process, NULL where unknown; preloaded: whether the library is; enabled: the setting; behind: whether it slows appends down, see atp.worker_max_lag. alive is false on a standby, which has no worker.';
 REVOKE ALL ON FUNCTION atp_internal.worker_status() FROM PUBLIC;
 
+-- ==== src/pg/aside.sql ====
+-- The process for long jobs, as far as SQL can see it.
+CREATE FUNCTION atp_internal.aside_status(OUT active boolean, OUT pid int) RETURNS record
+	LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'atp_aside_status';
+COMMENT ON FUNCTION atp_internal.aside_status() IS
+'Describe this database''s process for trees and checkpoints.
+active: whether anybody does that work now; pid: the process, NULL where it is the worker itself, for want of a slot, or nobody: the worker starts one when there is something to do.';
+REVOKE ALL ON FUNCTION atp_internal.aside_status() FROM PUBLIC;
+
 -- ==== src/record/tenant.sql ====
 -- Tenants: the unit of isolation, each with a log identity of its own (log_uid goes into every hashed record).
 CREATE TABLE atp_internal.tenant (
@@ -2984,9 +2993,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "export",
 		"description": "Somebody asked for an export of events.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["atp.request_export"],
+		"emitted": "when it happens",
+		"producers": ["atp.request_export", "atp.export_bundle"],
 		"consumers": ["the exporting program", "approvers"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3010,7 +3018,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"],
 			"additionalProperties": false
 		},
-		"rules": ["First event of the export's own stream.", "An export that needs approval waits for it."],
+		"rules": ["First event of the export's own stream."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -3043,9 +3051,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "export",
 		"description": "The export began; the range that it covers is fixed.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the exporting program"],
+		"emitted": "when it happens",
+		"producers": ["atp.export_bundle"],
 		"consumers": ["who asked"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3073,7 +3080,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"],
 			"additionalProperties": false
 		},
-		"rules": ["What is appended later is not part of it."],
+		"rules": ["What is appended later is not part of it.", "Committed before the first line leaves the database, whatever becomes of the transaction that exports."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -3111,16 +3118,15 @@ SELECT atp_internal.seed_catalog($catalog$
 		"key": 62,
 		"kind": "integration",
 		"category": "export",
-		"description": "The export was written and verified.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the exporting program"],
+		"description": "The export was made to its end.",
+		"emitted": "when it happens",
+		"producers": ["atp.export_bundle"],
 		"consumers": ["who asked", "delivery"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportCompleted:1",
 			"title": "ExportCompleted",
-			"description": "The export was written and verified.",
+			"description": "The export was made to its end.",
 			"type": "object",
 			"properties": {
 				"ExportId": {
@@ -3143,7 +3149,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"],
 			"additionalProperties": false
 		},
-		"rules": ["Written after it has been read back and verified."],
+		"rules": ["Written with the last line, in the transaction of the export; Digest is over all lines, each with its new line."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -3176,9 +3182,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "export",
 		"description": "The export could not be written.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the exporting program"],
+		"emitted": "when it happens",
+		"producers": ["atp.export_bundle", "atp.fail_export", "the worker"],
 		"consumers": ["who asked", "platform operators"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3206,7 +3211,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"],
 			"additionalProperties": false
 		},
-		"rules": ["Nothing of a failed export is delivered."],
+		"rules": ["Recorded at once where the export raises, within seconds where it was not read to its end, was cancelled, or its transaction, session or server ended.", "Lines may have left the database before: the end line is missing, and atp-verify says so."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -4723,58 +4728,25 @@ Raises: TP210 (not a CloudEvents document; DETAIL says what and where), and as a
 REVOKE ALL ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.append_cloudevent(jsonb, text, text, bigint, text) TO atp_writer;
 
-CREATE FUNCTION atp_internal.cloudevent_extensions(metadata jsonb) RETURNS jsonb
-	LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-	SELECT pg_catalog.jsonb_object_agg(x.name, x.value ORDER BY x.key DESC)
-		FROM (SELECT m.key, m.value, pg_catalog.regexp_replace(pg_catalog.lower(m.key), '[^a-z0-9]', '', 'g') AS name
-			FROM pg_catalog.jsonb_each(cloudevent_extensions.metadata - '$stream') AS m) x
-		WHERE x.key <> 'cloudevent' AND x.name <> '' AND atp_internal.cloudevent_check(x.name, x.value) IS NULL
-			AND x.name <> ALL ('{specversion,id,source,type,subject,time,datacontenttype,dataschema,data,tenant,streamversion,schemaversion,recordedtime}');
-END;
-COMMENT ON FUNCTION atp_internal.cloudevent_extensions(jsonb) IS
-'Return metadata as extension attributes.
-Names are in lower case, letters and digits only.
-Members whose value no attribute can have (objects, arrays, fractions, null) are left out.';
-REVOKE ALL ON FUNCTION atp_internal.cloudevent_extensions(jsonb) FROM PUBLIC;
+CREATE FUNCTION atp_internal.cloudevent_document(event_id uuid, tenant text, stream text, stream_version bigint, event_type text, schema_version int,
+		occurred_at timestamptz, recorded_at timestamptz, payload json, metadata json) RETURNS jsonb
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'atp_cloudevent_document_sql';
+COMMENT ON FUNCTION atp_internal.cloudevent_document(uuid, text, text, bigint, text, int, timestamptz, timestamptz, json, json) IS
+'Return the CloudEvents document of an event.
+Only payload and metadata may be NULL: erased.';
+REVOKE ALL ON FUNCTION atp_internal.cloudevent_document(uuid, text, text, bigint, text, int, timestamptz, timestamptz, json, json) FROM PUBLIC;
 
 CREATE FUNCTION atp.get_cloudevent(event_id uuid, tenant text DEFAULT NULL) RETURNS jsonb
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
 	e atp.stored_event := atp.get_event(get_cloudevent.event_id, get_cloudevent.tenant);
-	metadata jsonb;
-	original jsonb;
-	payload jsonb;
-	document jsonb;
-	happened constant text := 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
 BEGIN
 	IF e.event_id IS NULL THEN
 		RETURN NULL;
 	END IF;
-	metadata := coalesce(e.metadata::jsonb, '{}');
-	original := CASE WHEN jsonb_typeof(metadata -> 'cloudevent') = 'object' THEN metadata -> 'cloudevent' ELSE '{}' END;
-	payload := e.payload::jsonb;
-	document := coalesce(atp_internal.cloudevent_extensions(metadata), '{}') || jsonb_build_object('specversion', '1.0',
-		'id', atp.ulid_from_uuid(e.event_id),
-		'source', format('/tenants/%s/%s', e.tenant, split_part(e.stream, '-', 1)),
-		'type', e.event_type,
-		'subject', e.stream,
-		'datacontenttype', 'application/json',
-		'tenant', e.tenant,
-		'streamversion', CASE WHEN e.stream_version < 2147483648 THEN to_jsonb(e.stream_version) ELSE to_jsonb(e.stream_version::text) END,
-		'recordedtime', to_char(e.recorded_at AT TIME ZONE 'UTC', happened));
-	IF e.occurred_at >= '0001-01-01 00:00:00+00' AND e.occurred_at < '10000-01-01 00:00:00+00' THEN
-		document := document || jsonb_build_object('time', to_char(e.occurred_at AT TIME ZONE 'UTC', happened));
-	END IF;
-	IF e.schema_version > 0 THEN
-		document := document || jsonb_build_object('schemaversion', e.schema_version,
-			'dataschema', format('urn:atp:schema:%s:%s', e.event_type, e.schema_version));
-	END IF;
-	document := jsonb_strip_nulls(document || (original - 'data'));
-	RETURN document || CASE WHEN payload IS NULL OR original ->> 'data' = 'none' THEN '{}'
-		WHEN original ->> 'data' IN ('data', 'data_base64') THEN payload
-		ELSE jsonb_build_object('data', payload) END;
+	RETURN atp_internal.cloudevent_document(e.event_id, e.tenant, e.stream, e.stream_version, e.event_type, e.schema_version,
+		e.occurred_at, e.recorded_at, e.payload, e.metadata);
 END $$;
 COMMENT ON FUNCTION atp.get_cloudevent(uuid, text) IS
 'Return an event as a CloudEvents 1.0 document; NULL where there is none.
@@ -5965,6 +5937,12 @@ COMMENT ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, tim
 The most sensitive of the class in its schema (keyword x-classification) and those of the policies in force when it was recorded; internal where none says anything.';
 REVOKE ALL ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.rendered_event_types() RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN ARRAY['EventStreamCreated', 'EventAddedToStream', 'EventClassified', 'RetentionPolicyApplied'];
+COMMENT ON FUNCTION atp_internal.rendered_event_types() IS 'List the event types that are rendered from the log and never stored.';
+REVOKE ALL ON FUNCTION atp_internal.rendered_event_types() FROM PUBLIC;
+
 CREATE FUNCTION atp.read_platform_events(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, event_types text[] DEFAULT NULL,
 		tenant text DEFAULT NULL)
 	RETURNS TABLE (log_position bigint, event_type text, event_id uuid, stream text, occurred_at timestamptz, payload jsonb, stored boolean)
@@ -6048,12 +6026,13 @@ COMMENT ON COLUMN atp_internal.audit_event_projection.action IS 'Did what, as at
 COMMENT ON COLUMN atp_internal.audit_event_projection.resource IS 'To what, as atp.search_text() has it.';
 COMMENT ON COLUMN atp_internal.audit_event_projection.correlation_id IS 'In the course of what, as atp.search_text() has it.';
 -- An index a question. Those that end in log_position give the latest first without a sort. text_pattern_ops compares bytes, which is
--- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others.
-CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position);
-CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position);
-CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position);
+-- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others. A member that
+-- an event does not have is not entered: no question asks for it.
+CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position) WHERE actor IS NOT NULL;
+CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position) WHERE action IS NOT NULL;
+CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position) WHERE resource IS NOT NULL;
 CREATE INDEX audit_event_projection_event_type ON atp_internal.audit_event_projection (tenant, event_type, log_position);
-CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position) WHERE correlation_id IS NOT NULL;
 CREATE INDEX audit_event_projection_occurred_at ON atp_internal.audit_event_projection (tenant, occurred_at);
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.audit_event_projection', '');
 ALTER TABLE atp_internal.audit_event_projection ENABLE ROW LEVEL SECURITY;
@@ -6162,7 +6141,7 @@ Up to 255 bytes: itself. A longer one is cut to 236 bytes, at a character, and a
 GRANT EXECUTE ON FUNCTION atp.search_text(text) TO PUBLIC;
 
 -- ==== src/log/verifylog.sql ====
--- Verification of the log and of everything.
+-- Verification of the log.
 CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_log';
 COMMENT ON FUNCTION atp.verify_log() IS
@@ -6171,14 +6150,17 @@ Covers the log of all tenants under one snapshot. checked counts positions up to
 REVOKE ALL ON FUNCTION atp.verify_log() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_log() TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+-- ==== src/log/verifyall.sql ====
+-- Verification of everything.
+CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, workers int DEFAULT NULL, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
 		OUT first_fault_stream text, OUT first_fault_version bigint, OUT first_fault_position bigint, OUT fault text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_all';
-COMMENT ON FUNCTION atp.verify_all(boolean) IS
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifyall_all';
+COMMENT ON FUNCTION atp.verify_all(boolean, int) IS
 'Verify every event of all tenants: hashes, links, versions, heads, and the log.
-Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
-REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+Every hash is recomputed from the stored columns, under one snapshot, from the tables as they lie on disk. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON and that the indexes by which events are read find all of them. workers is how many parallel workers share the work, as far as max_parallel_workers has them free; NULL: by the size of the store, up to max_parallel_maintenance_workers; 0: none. None are taken while this transaction holds appended heads that are not yet written. The verdict does not depend on their number. Memory of all together is bounded by maintenance_work_mem.
+Raises: 22023 (workers).';
+REVOKE ALL ON FUNCTION atp.verify_all(boolean, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_all(boolean, int) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
@@ -6234,7 +6216,7 @@ COMMENT ON TABLE atp_internal.tree_edge IS 'The unfinished tile at the right of 
 COMMENT ON COLUMN atp_internal.tree_edge.tenant IS 'Surrogate key of the tenant; 0: the root log.';
 COMMENT ON COLUMN atp_internal.tree_edge.level IS 'Level of the tile: its nodes stand 8 times as high in the tree.';
 COMMENT ON COLUMN atp_internal.tree_edge.hashes IS 'The nodes that are complete, 32 bytes each.';
-COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+COMMENT ON COLUMN atp_internal.tree_edge.positions IS 'Level 0: log positions of the leaves: 8 bytes, big-endian, of the first; then the steps, 7 bits a byte, lowest first.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_edge', '');
 
 CREATE TABLE atp_internal.tree_tile (
@@ -6246,10 +6228,8 @@ CREATE TABLE atp_internal.tree_tile (
 	positions bytea,
 	CONSTRAINT tree_tile_pk PRIMARY KEY (tenant, level, tile)
 );
--- Hashes do not compress: the attempt would cost more than all the rest of a tile. (An edge is rewritten with each run, and is out of line.)
-ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
-ALTER TABLE atp_internal.tree_edge ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
-ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
+-- Hashes do not compress: the attempt would cost more than all the rest of a tile.
+ALTER TABLE atp_internal.tree_tile ALTER COLUMN hashes SET STORAGE EXTERNAL, ALTER COLUMN positions SET STORAGE EXTERNAL;
 CREATE INDEX tree_tile_first_position ON atp_internal.tree_tile (tenant, first_position) WHERE level = 0;
 COMMENT ON TABLE atp_internal.tree_tile IS 'Full tiles: 256 nodes of a tree, C2SP tlog-tiles. Insert-only.';
 COMMENT ON COLUMN atp_internal.tree_tile.tenant IS 'Surrogate key of the tenant; 0: the root log.';
@@ -6257,7 +6237,7 @@ COMMENT ON COLUMN atp_internal.tree_tile.level IS 'Level of the tile: its nodes 
 COMMENT ON COLUMN atp_internal.tree_tile.tile IS 'Number of the tile on its level, from 0.';
 COMMENT ON COLUMN atp_internal.tree_tile.first_position IS 'Level 0: log position of the first leaf.';
 COMMENT ON COLUMN atp_internal.tree_tile.hashes IS '256 hashes of 32 bytes.';
-COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves, 8 bytes each, big-endian.';
+COMMENT ON COLUMN atp_internal.tree_tile.positions IS 'Level 0: log positions of the leaves: 8 bytes, big-endian, of the first; then the steps, 7 bits a byte, lowest first.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.tree_tile', '');
 
 DO $$
@@ -7122,7 +7102,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.drop_breaker(text, text) IS
 'Drop a circuit breaker.
-Raises: TP202, TP360 (no such breaker).';
+Raises: TP202, TP360 (no such breaker), 23503 (a subscription has it).';
 REVOKE ALL ON FUNCTION atp.drop_breaker(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_breaker(text, text) TO atp_admin;
 
@@ -7237,6 +7217,21 @@ ALTER TABLE atp_internal.bulkhead ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.bulkhead FORCE ROW LEVEL SECURITY;
 CREATE POLICY bulkhead_tenant ON atp_internal.bulkhead USING (atp_internal.tenant_is_visible(tenant));
 
+CREATE TABLE atp_internal.tenant_limit (
+	tenant int CONSTRAINT tenant_limit_pk PRIMARY KEY,
+	max_in_flight int CONSTRAINT tenant_limit_max_in_flight_range CHECK (max_in_flight >= 1),
+	rate_limit text,
+	CONSTRAINT tenant_limit_rate_limit_exists FOREIGN KEY (rate_limit, tenant) REFERENCES atp_internal.rate_limit (rate_limit, tenant)
+);
+COMMENT ON TABLE atp_internal.tenant_limit IS 'Limits of what the subscriptions of a tenant deliver together.';
+COMMENT ON COLUMN atp_internal.tenant_limit.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.tenant_limit.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
+COMMENT ON COLUMN atp_internal.tenant_limit.rate_limit IS 'The rate limit that every claim takes its tokens of; NULL: none.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.tenant_limit', '');
+ALTER TABLE atp_internal.tenant_limit ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.tenant_limit FORCE ROW LEVEL SECURITY;
+CREATE POLICY tenant_limit_tenant ON atp_internal.tenant_limit USING (atp_internal.tenant_is_visible(tenant));
+
 CREATE FUNCTION atp_internal.make_rate_limit_cell(rate_limit_key bigint) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_make_cell';
 COMMENT ON FUNCTION atp_internal.make_rate_limit_cell(bigint) IS 'Make the sequence that holds the bucket of a rate limit.';
@@ -7296,7 +7291,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.drop_rate_limit(text, text) IS
 'Drop a rate limit.
-Raises: TP202, TP364 (no such limit).';
+Raises: TP202, TP364 (no such limit), 23503 (a subscription or its tenant has it).';
 REVOKE ALL ON FUNCTION atp.drop_rate_limit(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.drop_rate_limit(text, text) TO atp_admin;
 
@@ -7360,6 +7355,40 @@ Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
+CREATE FUNCTION atp.set_delivery_limits(max_in_flight int, rate_limit text, tenant text DEFAULT NULL) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	owner_key int := atp_internal.open_tenant(set_delivery_limits.tenant);
+BEGIN
+	IF rate_limit IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.rate_limit r WHERE r.rate_limit = set_delivery_limits.rate_limit AND r.tenant = owner_key) THEN
+		RAISE EXCEPTION 'rate limit "%" does not exist', rate_limit USING ERRCODE = 'TP364';
+	END IF;
+	INSERT INTO atp_internal.tenant_limit AS l (tenant, max_in_flight, rate_limit) VALUES (owner_key, max_in_flight, rate_limit)
+		ON CONFLICT ON CONSTRAINT tenant_limit_pk DO UPDATE SET max_in_flight = excluded.max_in_flight, rate_limit = excluded.rate_limit;
+END $$;
+COMMENT ON FUNCTION atp.set_delivery_limits(int, text, text) IS
+'Set what the subscriptions of a tenant may deliver together.
+max_in_flight: events leased at a time, over all of them; rate_limit: a rate limit of the tenant, of which every event claimed takes a token. NULL takes a limit away. Claims that would pass a limit give fewer events, or none; atp.subscription_status says so. With max_in_flight the claims of a tenant take turns, until their transactions end. tenant NULL means that of the setting atp.tenant.
+Raises: TP202, TP364 (no such rate limit), 23514 (out of range).';
+REVOKE ALL ON FUNCTION atp.set_delivery_limits(int, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.set_delivery_limits(int, text, text) TO atp_admin;
+
+CREATE FUNCTION atp.get_delivery_limits(tenant text DEFAULT NULL, OUT max_in_flight int, OUT rate_limit text)
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	owner_key int := atp_internal.open_tenant(get_delivery_limits.tenant);
+BEGIN
+	SELECT l.max_in_flight, l.rate_limit INTO max_in_flight, rate_limit FROM atp_internal.tenant_limit l WHERE l.tenant = owner_key;
+END $$;
+COMMENT ON FUNCTION atp.get_delivery_limits(text) IS
+'Return what the subscriptions of a tenant may deliver together.
+NULL where nothing is limited.
+Raises: TP202.';
+REVOKE ALL ON FUNCTION atp.get_delivery_limits(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.get_delivery_limits(text) TO atp_reader, atp_auditor, atp_admin;
+
 -- ==== src/delivery/subscription.sql ====
 -- Subscriptions: what each wants and how it is served. Where each stands is in subscription_cursor.
 CREATE TABLE atp_internal.subscription (
@@ -7376,6 +7405,7 @@ CREATE TABLE atp_internal.subscription (
 	ordering text NOT NULL CONSTRAINT subscription_ordering_known CHECK (ordering IN ('key', 'none')),
 	partitions int NOT NULL CONSTRAINT subscription_partitions_fit CHECK (partitions BETWEEN 1 AND 64),
 	next_partitions int CONSTRAINT subscription_next_partitions_fit CHECK (next_partitions BETWEEN 1 AND 64),
+	next_order_key text,
 	drain_to bigint,
 	lock_duration interval NOT NULL,
 	max_attempts int NOT NULL,
@@ -7383,10 +7413,14 @@ CREATE TABLE atp_internal.subscription (
 	time_to_live interval,
 	max_in_flight int,
 	notify boolean NOT NULL,
+	breaker text,
+	rate_limit text,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	changed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	CONSTRAINT subscription_pk PRIMARY KEY (subscription, tenant),
-	CONSTRAINT subscription_name_unique UNIQUE (name, tenant)
+	CONSTRAINT subscription_name_unique UNIQUE (name, tenant),
+	CONSTRAINT subscription_breaker_exists FOREIGN KEY (breaker, tenant) REFERENCES atp_internal.breaker (breaker, tenant),
+	CONSTRAINT subscription_rate_limit_exists FOREIGN KEY (rate_limit, tenant) REFERENCES atp_internal.rate_limit (rate_limit, tenant)
 );
 COMMENT ON TABLE atp_internal.subscription IS 'Subscriptions. Every change tells every backend that its cache is stale.';
 COMMENT ON COLUMN atp_internal.subscription.subscription IS 'Surrogate key, used inside only.';
@@ -7402,13 +7436,16 @@ COMMENT ON COLUMN atp_internal.subscription.order_key IS 'stream, none, or metad
 COMMENT ON COLUMN atp_internal.subscription.ordering IS 'key: events of a key wait behind a failed one; none: they pass it.';
 COMMENT ON COLUMN atp_internal.subscription.partitions IS 'Into how many partitions the order key is cut.';
 COMMENT ON COLUMN atp_internal.subscription.next_partitions IS 'How many there will be once all cursors stand at drain_to; NULL: no change is under way.';
-COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions changes.';
+COMMENT ON COLUMN atp_internal.subscription.next_order_key IS 'The order key from then on; NULL: the same.';
+COMMENT ON COLUMN atp_internal.subscription.drain_to IS 'Log position at which the number of partitions, or the order key, changes.';
 COMMENT ON COLUMN atp_internal.subscription.lock_duration IS 'For how long a lease is valid.';
 COMMENT ON COLUMN atp_internal.subscription.max_attempts IS 'After how many attempts an event becomes a dead letter.';
 COMMENT ON COLUMN atp_internal.subscription.backoff IS 'Delay between attempts: {initial, maximum, factor, jitter}.';
 COMMENT ON COLUMN atp_internal.subscription.time_to_live IS 'An event recorded longer ago becomes a dead letter; NULL: never.';
 COMMENT ON COLUMN atp_internal.subscription.max_in_flight IS 'How many events may be leased at a time; NULL: any number.';
 COMMENT ON COLUMN atp_internal.subscription.notify IS 'Whether new events are announced by NOTIFY.';
+COMMENT ON COLUMN atp_internal.subscription.breaker IS 'The circuit breaker that claims ask and that acks and nacks report to; NULL: none.';
+COMMENT ON COLUMN atp_internal.subscription.rate_limit IS 'The rate limit that claims take their tokens of; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription.created_at IS 'When it was made.';
 COMMENT ON COLUMN atp_internal.subscription.changed_at IS 'When it was last changed.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription', '');
@@ -7424,6 +7461,10 @@ REVOKE ALL ON FUNCTION atp_internal.subscription_changed() FROM PUBLIC;
 CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.subscription
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
 ALTER TABLE atp_internal.subscription ENABLE ALWAYS TRIGGER subscription_changed;
+-- What is cached of a subscription holds the limits of its tenant.
+CREATE TRIGGER subscription_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant_limit
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.subscription_changed();
+ALTER TABLE atp_internal.tenant_limit ENABLE ALWAYS TRIGGER subscription_changed;
 
 CREATE FUNCTION atp_internal.check_subscription(event_types text[], categories text[], streams text[], filter text, correlation jsonb,
 		order_key text, backoff jsonb) RETURNS void
@@ -7575,6 +7616,17 @@ ALTER TABLE atp_internal.dead_letter ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.dead_letter FORCE ROW LEVEL SECURITY;
 CREATE POLICY dead_letter_tenant ON atp_internal.dead_letter USING (atp_internal.tenant_is_visible(tenant));
 
+-- ==== src/delivery/admission.sql ====
+-- What holds the claims of a subscription back.
+CREATE FUNCTION atp_internal.claim_obstacle(subscription text, tenant text, OUT obstacle text, OUT retry_after interval)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_admission_obstacle';
+COMMENT ON FUNCTION atp_internal.claim_obstacle(text, text) IS
+'Say which breaker or limit keeps a claim from giving events now.
+NULLs where none does. retry_after is NULL where it is not known: a breaker isolated by hand, events in flight.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.claim_obstacle(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.claim_obstacle(text, text) TO atp_reader, atp_auditor, atp_admin;
+
 -- ==== src/delivery/lease.sql ====
 -- What can be done to a lease.
 CREATE FUNCTION atp.ack_events(subscription text, lease uuid, through_position bigint DEFAULT NULL, tenant text DEFAULT NULL) RETURNS bigint
@@ -7627,6 +7679,14 @@ Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreig
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
 
+CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
+COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS
+'Return the hash of an event''s order key and the partition that it is in.
+NULLs where the event is not stored any more.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.place_event(text, text, uuid) FROM PUBLIC;
+
 -- ==== src/delivery/claim.sql ====
 -- Claims and leases: what consumers call. The work is done in lease.c and claim.c.
 -- Cursors are made here, because a claim may find that the number of partitions can change.
@@ -7666,17 +7726,25 @@ BEGIN
 	END IF;
 	SELECT max(c.generation) + 1 INTO next_generation FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
 	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = s.subscription AND c.tenant = s.tenant;
-	-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
-	UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
-			ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
-		WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
-	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
-	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL, changed_at = clock_timestamp()
+	UPDATE atp_internal.subscription x SET partitions = s.next_partitions, next_partitions = NULL, drain_to = NULL,
+			order_key = coalesce(s.next_order_key, s.order_key), next_order_key = NULL, changed_at = clock_timestamp()
 		WHERE x.subscription = s.subscription AND x.tenant = s.tenant;
+	IF s.next_order_key IS NOT NULL THEN
+		UPDATE atp_internal.retry r SET key = coalesce(p.key, r.key), partition = coalesce(p.partition, 0)
+			FROM atp_internal.retry o JOIN atp_internal.tenant t ON t.tenant = o.tenant, LATERAL atp_internal.place_event(s.name, t.name, o.event_id) p
+			WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND o.subscription = s.subscription AND o.tenant = s.tenant
+				AND o.partition = r.partition AND o.log_position = r.log_position;
+	ELSE
+		-- The key's hash is unsigned there; positions are cut into stripes where there is no key.
+		UPDATE atp_internal.retry r SET partition = CASE WHEN s.order_key = 'none' THEN r.log_position / 64 % s.next_partitions
+				ELSE ((r.key::numeric + CASE WHEN r.key < 0 THEN 18446744073709551616 ELSE 0 END) % s.next_partitions) END
+			WHERE r.subscription = s.subscription AND r.tenant = s.tenant;
+	END IF;
+	PERFORM atp_internal.make_cursors(s.subscription, s.tenant, s.next_partitions, s.drain_to, next_generation);
 	RETURN true;
 END $$;
 COMMENT ON FUNCTION atp_internal.finish_partitioning(int) IS
-'Change the number of a subscription''s partitions if that is due.
+'Change a subscription''s number of partitions and order key if that is due.
 It is when a change was asked for and all of them have reached the position for it. Returns whether it did. Waits for transactions that claim or ack.';
 REVOKE ALL ON FUNCTION atp_internal.finish_partitioning(int) FROM PUBLIC;
 
@@ -7687,6 +7755,7 @@ CREATE FUNCTION atp.claim_events(
 	ack_lease uuid DEFAULT NULL,
 	ack_through bigint DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -7702,18 +7771,20 @@ CREATE FUNCTION atp.claim_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
-COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) IS
+COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused or the tenant suspended. attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
-Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count).';
-REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) TO atp_reader, atp_admin;
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
+Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
+REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) TO atp_reader, atp_admin;
 
 CREATE FUNCTION atp.claim_deferred_events(
 	subscription text,
 	log_positions bigint[],
 	consumer text DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -7729,12 +7800,12 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
-COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) IS
+COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) IS
 'Lease deferred events by their log positions, whether they are due or not.
 Returns those of one partition, in log order; call again for the rest. Positions that are not deferred are ignored.
 Raises: TP202, TP300 (no such subscription).';
-REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
+REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) TO atp_reader, atp_admin;
 
 -- ==== src/delivery/wait.sql ====
 -- Waiting for events.
@@ -7800,6 +7871,42 @@ COMMENT ON FUNCTION atp_internal.require_options(int, interval, int, text, inter
 'Refuse options that a subscription cannot have.
 Raises: TP306.';
 REVOKE ALL ON FUNCTION atp_internal.require_options(int, interval, int, text, interval, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_guards(tenant int, breaker text, rate_limit text) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+	IF require_guards.breaker IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.breaker b
+			WHERE b.breaker = require_guards.breaker AND b.tenant = require_guards.tenant) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP360', MESSAGE = format('circuit breaker "%s" does not exist', require_guards.breaker),
+			HINT = 'Make it with atp.create_breaker.';
+	ELSIF require_guards.rate_limit IS NOT NULL AND NOT EXISTS (SELECT FROM atp_internal.rate_limit r
+			WHERE r.rate_limit = require_guards.rate_limit AND r.tenant = require_guards.tenant) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP364', MESSAGE = format('rate limit "%s" does not exist', require_guards.rate_limit),
+			HINT = 'Make it with atp.create_rate_limit.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_guards(int, text, text) IS
+'Refuse a breaker or a rate limit that the tenant does not have.
+Raises: TP360, TP364.';
+REVOKE ALL ON FUNCTION atp_internal.require_guards(int, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_stored_types(event_types text[]) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	rendered text;
+BEGIN
+	SELECT t INTO rendered FROM unnest(atp_internal.rendered_event_types()) t WHERE t = ANY (require_stored_types.event_types);
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP301', MESSAGE = 'invalid filter', DETAIL = format('%s is rendered from the log, not stored in it.', rendered),
+			HINT = 'Subscribe to the events that it follows from; atp.read_platform_events renders it.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_stored_types(text[]) IS
+'Refuse an event type that is never in the log.
+Raises: TP301.';
+REVOKE ALL ON FUNCTION atp_internal.require_stored_types(text[]) FROM PUBLIC;
 
 -- Placed events are numbered without gaps and in time, so a time is found by halving.
 CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
@@ -7870,7 +7977,9 @@ CREATE FUNCTION atp.create_subscription(
 	time_to_live interval DEFAULT NULL,
 	max_in_flight int DEFAULT NULL,
 	notify boolean DEFAULT false,
-	tenant text DEFAULT NULL
+	tenant text DEFAULT NULL,
+	breaker text DEFAULT NULL,
+	rate_limit text DEFAULT NULL
 ) RETURNS bigint
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -7887,13 +7996,15 @@ BEGIN
 		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
 	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
 		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	PERFORM atp_internal.require_stored_types(create_subscription.event_types);
+	PERFORM atp_internal.require_guards(opened, create_subscription.breaker, create_subscription.rate_limit);
 	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
-			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify)
+			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify, breaker, rate_limit)
 		VALUES (opened, create_subscription.subscription, create_subscription.event_types, create_subscription.categories,
 			create_subscription.streams, create_subscription.filter, create_subscription.correlation, create_subscription.order_key,
 			create_subscription.ordering, create_subscription.partitions, create_subscription.lock_duration, create_subscription.max_attempts,
 			coalesce(create_subscription.backoff, '{}'), create_subscription.time_to_live, create_subscription.max_in_flight,
-			coalesce(create_subscription.notify, false))
+			coalesce(create_subscription.notify, false), create_subscription.breaker, create_subscription.rate_limit)
 		ON CONFLICT (name, tenant) DO NOTHING RETURNING s.subscription INTO made;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP305', MESSAGE = format('subscription "%s" exists', create_subscription.subscription);
@@ -7901,10 +8012,10 @@ BEGIN
 	PERFORM atp_internal.make_cursors(made, opened, create_subscription.partitions, start_position, 0);
 	RETURN start_position;
 END $$;
-COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text) IS
+COMMENT ON FUNCTION atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text) IS
 'Create a subscription, a durable cursor over the log.
-Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>.
-Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option).';
+Returns the log position it starts behind. event_types, categories, streams: names, where * stands for any characters; NULL any. filter: a jsonpath over the CloudEvents form ($.data.amount > 100), or a CloudEvents filter ({"prefix": {"type": "Order"}}; dialects exact, prefix, suffix, all, any, not). correlation: values of members of envelope and metadata. All that is given has to hold. order_key: stream, none, or metadata.NAME. ordering: key, events of a key wait behind a failed one; none, they pass it. partitions: into how many parts the key is cut, one lease each, at most 64. start_at: beginning, end, a log position, or a time. lock_duration: of a lease. max_attempts, backoff {initial, maximum, factor, jitter}: retries. time_to_live: since recorded_at. max_in_flight: events leased at a time. notify: announce new events on the channel atp_<subscription>. breaker: claims give nothing while it is open and one event as a probe when it is half-open; acks report successes to it, nacks that are not permanent and leases that expire failures, which stay though their transactions roll back. rate_limit: each event claimed takes a token of it. Several subscriptions may share a breaker or a rate limit; limits of all deliveries of a tenant: atp.set_delivery_limits.
+Raises: TP201 (name), TP202, TP301 (a rule does not parse), TP305 (it exists), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp.alter_subscription(
 	subscription text,
@@ -7922,21 +8033,24 @@ CREATE FUNCTION atp.alter_subscription(
 	max_in_flight int DEFAULT NULL,
 	notify boolean DEFAULT NULL,
 	clear text[] DEFAULT '{}',
-	tenant text DEFAULT NULL
+	tenant text DEFAULT NULL,
+	order_key text DEFAULT NULL,
+	breaker text DEFAULT NULL,
+	rate_limit text DEFAULT NULL
 ) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
 	SELECT c INTO unknown FROM unnest(alter_subscription.clear) c
-		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight');
+		WHERE c IS NULL OR c NOT IN ('event_types', 'categories', 'streams', 'filter', 'correlation', 'time_to_live', 'max_in_flight', 'breaker', 'rate_limit');
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = key FOR UPDATE;
+	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -7950,33 +8064,41 @@ BEGIN
 	new.time_to_live := coalesce(alter_subscription.time_to_live, new.time_to_live);
 	new.max_in_flight := coalesce(alter_subscription.max_in_flight, new.max_in_flight);
 	new.notify := coalesce(alter_subscription.notify, new.notify);
+	new.breaker := coalesce(alter_subscription.breaker, new.breaker);
+	new.rate_limit := coalesce(alter_subscription.rate_limit, new.rate_limit);
+	PERFORM atp_internal.require_stored_types(alter_subscription.event_types);
+	PERFORM atp_internal.require_guards(new.tenant, new.breaker, new.rate_limit);
 	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
 		new.time_to_live, new.max_in_flight);
-	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation, new.order_key, new.backoff);
-	IF alter_subscription.partitions IS NOT NULL THEN
+	PERFORM atp_internal.check_subscription(new.event_types, new.categories, new.streams, new.filter, new.correlation,
+		coalesce(alter_subscription.order_key, new.order_key), new.backoff);
+	IF alter_subscription.partitions IS NOT NULL OR alter_subscription.order_key IS NOT NULL THEN
 		-- No partition may have looked beyond drain_to: from there on the new ones read. Until all stand there the old ones go on.
-		PERFORM atp_internal.lock_cursors(key, new.partitions);
-		new.next_partitions := NULL;
+		PERFORM atp_internal.lock_cursors(chosen, new.partitions);
+		new.next_partitions := coalesce(alter_subscription.partitions, new.next_partitions, new.partitions);
+		new.next_order_key := nullif(coalesce(alter_subscription.order_key, new.next_order_key), new.order_key);
 		new.drain_to := NULL;
-		IF alter_subscription.partitions <> new.partitions THEN
-			new.next_partitions := alter_subscription.partitions;
+		IF new.next_partitions = new.partitions AND new.next_order_key IS NULL THEN
+			new.next_partitions := NULL;
+		ELSE
 			SELECT max(greatest(c.acked, c.scanned, c.lease_last)) INTO new.drain_to FROM atp_internal.subscription_cursor c
-				WHERE c.subscription = key AND c.tenant = new.tenant;
+				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
-			notify = new.notify, next_partitions = new.next_partitions, drain_to = new.drain_to, changed_at = clock_timestamp()
-		WHERE s.subscription = key;
-	IF alter_subscription.partitions IS NOT NULL THEN
-		PERFORM atp_internal.finish_partitioning(key);
+			notify = new.notify, breaker = new.breaker, rate_limit = new.rate_limit,
+			next_partitions = new.next_partitions, next_order_key = new.next_order_key, drain_to = new.drain_to, changed_at = clock_timestamp()
+		WHERE s.subscription = chosen;
+	IF new.next_partitions IS NOT NULL THEN
+		PERFORM atp_internal.finish_partitioning(chosen);
 	END IF;
 END $$;
-COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text) IS
+COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions takes place once every partition has reached the position up to which any of them had looked: keys stay in order, and consumers go on meanwhile. It waits for transactions that claim or ack. The order key cannot change.
-Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option).';
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -8013,29 +8135,29 @@ CREATE FUNCTION atp.seek_subscription(subscription text, log_position bigint DEF
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
+	chosen int := atp_internal.subscription_key(seek_subscription.subscription, seek_subscription.tenant);
 	s atp_internal.subscription;
 	target bigint;
 BEGIN
 	IF num_nonnulls(seek_subscription.log_position, seek_subscription.at) <> 1 OR seek_subscription.log_position < 0 THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'give either a log position, not negative, or a time';
 	END IF;
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
-	PERFORM atp_internal.lock_cursors(key, s.partitions);
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = chosen FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(chosen, s.partitions);
 	SELECT coalesce(max(l.log_position), 0) INTO target FROM atp_internal.log l;
 	target := least(target, coalesce(seek_subscription.log_position, atp_internal.position_before(seek_subscription.at)));
-	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.log_position > target;
-	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = key AND r.tenant = s.tenant AND r.lease IS NOT NULL;
+	DELETE FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.log_position > target;
+	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
 			retry_changes = c.retry_changes + 1,
-			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition),
+			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
-				WHERE r.subscription = key AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
-		WHERE c.subscription = key AND c.tenant = s.tenant;
+				WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition), 'infinity')
+		WHERE c.subscription = chosen AND c.tenant = s.tenant;
 	UPDATE atp_internal.subscription x SET changed_at = clock_timestamp(), drain_to = CASE WHEN x.next_partitions IS NULL THEN NULL ELSE target END
-		WHERE x.subscription = key;
-	PERFORM atp_internal.finish_partitioning(key);
+		WHERE x.subscription = chosen;
+	PERFORM atp_internal.finish_partitioning(chosen);
 	RETURN target;
 END $$;
 COMMENT ON FUNCTION atp.seek_subscription(text, bigint, timestamptz, text) IS
@@ -8047,15 +8169,15 @@ CREATE FUNCTION atp.drop_subscription(subscription text, tenant text DEFAULT NUL
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	key int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
+	chosen int := atp_internal.subscription_key(drop_subscription.subscription, drop_subscription.tenant);
 	s atp_internal.subscription;
 BEGIN
-	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = key FOR UPDATE;
-	PERFORM atp_internal.lock_cursors(key, s.partitions);
-	DELETE FROM atp_internal.retry r WHERE r.subscription = key AND r.tenant = s.tenant;
-	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = key AND d.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = key AND c.tenant = s.tenant;
-	DELETE FROM atp_internal.subscription x WHERE x.subscription = key AND x.tenant = s.tenant;
+	SELECT x.* INTO s FROM atp_internal.subscription x WHERE x.subscription = chosen FOR UPDATE;
+	PERFORM atp_internal.lock_cursors(chosen, s.partitions);
+	DELETE FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant;
+	DELETE FROM atp_internal.dead_letter d WHERE d.subscription = chosen AND d.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription_cursor c WHERE c.subscription = chosen AND c.tenant = s.tenant;
+	DELETE FROM atp_internal.subscription x WHERE x.subscription = chosen AND x.tenant = s.tenant;
 END $$;
 COMMENT ON FUNCTION atp.drop_subscription(text, text) IS
 'Remove a subscription with its cursors, retries and dead letters.
@@ -8063,18 +8185,18 @@ Its leases are void. The events stay. Waits for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription).';
 
 REVOKE ALL ON FUNCTION
-	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
-	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text),
-	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
+	atp.create_subscription(text, text[], text[], text[], text, jsonb, text, text, int, text, interval, int, jsonb, interval, int, boolean, text, text, text),
+	atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text), atp.pause_subscription(text, text), atp.resume_subscription(text, text),
 	atp.seek_subscription(text, bigint, timestamptz, text), atp.drop_subscription(text, text) TO atp_admin;
 
 CREATE VIEW atp.subscriptions AS
 	SELECT t.name AS tenant, s.name AS subscription, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key,
 		s.ordering, s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
-		s.created_at, s.changed_at
+		s.created_at, s.changed_at, s.breaker, s.rate_limit, s.next_order_key
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE s.tenant = atp_internal.current_tenant();
 COMMENT ON VIEW atp.subscriptions IS 'List the subscriptions of the current tenant, with their options.';
@@ -8098,6 +8220,9 @@ COMMENT ON COLUMN atp.subscriptions.max_in_flight IS 'How many events may be lea
 COMMENT ON COLUMN atp.subscriptions.notify IS 'Whether new events are announced by NOTIFY on atp_<subscription>.';
 COMMENT ON COLUMN atp.subscriptions.created_at IS 'When it was made.';
 COMMENT ON COLUMN atp.subscriptions.changed_at IS 'When it was last changed.';
+COMMENT ON COLUMN atp.subscriptions.breaker IS 'The circuit breaker that its claims honour; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.rate_limit IS 'The rate limit that its claims honour; NULL: none.';
+COMMENT ON COLUMN atp.subscriptions.next_order_key IS 'The order key when a change under way is done; NULL: it stays.';
 GRANT SELECT ON atp.subscriptions TO atp_reader, atp_auditor, atp_admin;
 
 CREATE FUNCTION atp.list_subscriptions(tenant text DEFAULT NULL) RETURNS SETOF atp.subscriptions
@@ -8108,7 +8233,7 @@ DECLARE
 BEGIN
 	RETURN QUERY SELECT t.name, s.name, s.state, s.event_types, s.categories, s.streams, s.filter, s.correlation, s.order_key, s.ordering,
 			s.partitions, s.next_partitions, s.lock_duration, s.max_attempts, s.backoff, s.time_to_live, s.max_in_flight, s.notify,
-			s.created_at, s.changed_at
+			s.created_at, s.changed_at, s.breaker, s.rate_limit, s.next_order_key
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant WHERE s.tenant = opened ORDER BY s.name;
 END $$;
 COMMENT ON FUNCTION atp.list_subscriptions(text) IS
@@ -8390,10 +8515,13 @@ CREATE VIEW atp.subscription_status AS
 		CASE WHEN s.state = 'paused' OR t.status <> 'active' THEN 'stopped' WHEN f.dead_letters > 0 OR f.retries_overdue > 0 THEN 'failing'
 			WHEN l.lagging THEN 'lagging' ELSE 'ok' END AS condition,
 		s.partitions, l.acked, l.lag_events, coalesce(extract(epoch FROM pg_catalog.clock_timestamp() - l.oldest_at), 0)::double precision AS lag_seconds,
-		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at
+		c.in_flight, c.consumers, f.retries, f.retries_due, f.dead_letters, l.oldest_at AS oldest_unacked_at,
+		CASE WHEN t.status <> 'active' THEN 'tenant suspended' WHEN s.state = 'paused' THEN 'paused' ELSE o.obstacle END AS held_by,
+		CASE WHEN t.status = 'active' AND s.state = 'active' THEN o.retry_after END AS retry_after
 	FROM atp_internal.subscription s
 		JOIN atp_internal.tenant t ON t.tenant = s.tenant,
 		LATERAL atp_internal.subscription_lag(s.name, t.name) l,
+		LATERAL atp_internal.claim_obstacle(s.name, t.name) o,
 		LATERAL (SELECT coalesce(sum(u.lease_count), 0)
 				+ (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant
 					AND r.lease_until > pg_catalog.clock_timestamp()) AS in_flight,
@@ -8421,6 +8549,8 @@ COMMENT ON COLUMN atp.subscription_status.retries IS 'Events that failed, wait b
 COMMENT ON COLUMN atp.subscription_status.retries_due IS 'Those of them that are due and not leased.';
 COMMENT ON COLUMN atp.subscription_status.dead_letters IS 'Dead letters that were not replayed.';
 COMMENT ON COLUMN atp.subscription_status.oldest_unacked_at IS 'When the oldest event not acked was placed in the log; NULL: there is none.';
+COMMENT ON COLUMN atp.subscription_status.held_by IS 'What keeps claims from giving any event now: paused, tenant suspended, breaker, rate limit, tenant''s rate limit, max_in_flight, tenant''s max_in_flight; NULL: nothing does.';
+COMMENT ON COLUMN atp.subscription_status.retry_after IS 'When that is over of itself; NULL: not known.';
 GRANT SELECT ON atp.subscription_status TO atp_reader, atp_auditor, atp_admin;
 
 -- ==== src/delivery/session.sql ====
@@ -9273,8 +9403,8 @@ Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (
 REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
 
--- ==== src/compliance/export.sql ====
--- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
+-- ==== src/compliance/exportrecord.sql ====
+-- Exports on record: requested, started, completed or failed.
 CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -9289,10 +9419,128 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.request_export(text, text) IS
 'Record that an export is asked for, and return its id for export_bundle.
-Committed before the export, it stands also where the export fails; see fail_export. purpose says in words what it is for. Records ExportRequested.
+purpose says in words what it is for. Records ExportRequested.
 Raises: TP202, 42501.';
 REVOKE ALL ON FUNCTION atp.request_export(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.request_export(text, text) TO atp_auditor, atp_admin;
+
+CREATE TABLE atp_internal.open_export (
+	tenant int NOT NULL,
+	export uuid NOT NULL,
+	started_at timestamptz NOT NULL,
+	held_by text NOT NULL,
+	CONSTRAINT open_export_pk PRIMARY KEY (tenant, export)
+);
+COMMENT ON TABLE atp_internal.open_export IS 'Exports that have begun and are not recorded as ended.';
+COMMENT ON COLUMN atp_internal.open_export.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.open_export.export IS 'Id of the export.';
+COMMENT ON COLUMN atp_internal.open_export.started_at IS 'When it began.';
+COMMENT ON COLUMN atp_internal.open_export.held_by IS 'Virtual id of the transaction that exports, as pg_locks shows it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.open_export', '');
+ALTER TABLE atp_internal.open_export ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.open_export FORCE ROW LEVEL SECURITY;
+CREATE POLICY open_export_tenant ON atp_internal.open_export USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.open_export
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.open_export ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.emit_export_event(tenant int, export uuid, event_type text, payload jsonb) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	SELECT atp_internal.emit_event(emit_export_event.tenant, 'atp.Export-' || emit_export_event.export, emit_export_event.event_type,
+		pg_catalog.jsonb_build_object('ExportId', emit_export_event.export,
+			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = emit_export_event.tenant)) || emit_export_event.payload);
+END;
+COMMENT ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) IS 'Append an event to the stream of an export.';
+REVOKE ALL ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.end_failed_export(tenant int, export uuid, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	failures bigint;
+	has_failed boolean;
+BEGIN
+	DELETE FROM atp_internal.open_export o WHERE o.tenant = end_failed_export.tenant AND o.export = end_failed_export.export;
+	SELECT count(*) FILTER (WHERE y.name = 'ExportFailed'), coalesce(bool_or(y.name = 'ExportFailed' AND e.stream_version = s.version), false)
+		INTO failures, has_failed
+		FROM atp_internal.stream s JOIN atp_internal.event e ON e.stream = s.stream AND e.tenant = s.tenant
+			JOIN atp_internal.event_type y ON y.event_type = e.event_type
+		WHERE s.tenant = end_failed_export.tenant AND s.name = 'atp.Export-' || end_failed_export.export;
+	IF NOT has_failed THEN
+		PERFORM atp_internal.emit_export_event(end_failed_export.tenant, end_failed_export.export, 'ExportFailed', jsonb_build_object(
+			'FailureReason', left(coalesce(nullif(end_failed_export.reason, ''), 'unknown'), 1024), 'Attempt', failures + 1,
+			'FailedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.end_failed_export(int, uuid, text) IS
+'Record that an export failed, unless that is the last thing recorded of it.
+Attempt counts the failures of the export.';
+REVOKE ALL ON FUNCTION atp_internal.end_failed_export(int, uuid, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.record_export(doing jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := (record_export.doing ->> 'tenant')::int;
+	id uuid := (record_export.doing ->> 'export')::uuid;
+BEGIN
+	IF record_export.doing ? 'requested' THEN
+		PERFORM atp_internal.emit_export_event(key, id, 'ExportRequested', record_export.doing -> 'requested');
+	END IF;
+	IF record_export.doing ? 'started' THEN
+		INSERT INTO atp_internal.open_export (tenant, export, started_at, held_by)
+			VALUES (key, id, clock_timestamp(), record_export.doing ->> 'held_by')
+			ON CONFLICT ON CONSTRAINT open_export_pk DO UPDATE SET started_at = excluded.started_at, held_by = excluded.held_by;
+		PERFORM atp_internal.emit_export_event(key, id, 'ExportStarted', record_export.doing -> 'started');
+	END IF;
+	IF record_export.doing ? 'completed' THEN
+		DELETE FROM atp_internal.open_export o WHERE o.tenant = key AND o.export = id;
+		PERFORM atp_internal.emit_export_event(key, id, 'ExportCompleted', record_export.doing -> 'completed');
+	END IF;
+	IF record_export.doing ? 'failed' THEN
+		PERFORM atp_internal.end_failed_export(key, id, record_export.doing ->> 'failed');
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.record_export(jsonb) IS
+'Record steps of an export: requested, started, completed, failed.
+doing has the members tenant (key), export, held_by, and for each step its payload, or for failed the reason. export_bundle calls it, mostly in a transaction of its own.';
+REVOKE ALL ON FUNCTION atp_internal.record_export(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sweep_exports() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	lost uuid[];
+	gone record;
+	swept bigint := 0;
+BEGIN
+	SELECT array_agg(o.export) INTO lost FROM atp_internal.open_export o
+		WHERE o.started_at < pg_postmaster_start_time()
+			OR NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.virtualxid = o.held_by);
+	-- What those transactions have committed is visible to the next statement: an export that was completed is not open there.
+	FOR gone IN SELECT o.tenant, o.export FROM atp_internal.open_export o WHERE o.export = ANY (lost) FOR UPDATE SKIP LOCKED LOOP
+		PERFORM atp_internal.end_failed_export(gone.tenant, gone.export, 'It was not read to its end, or its transaction was not committed.');
+		swept := swept + 1;
+	END LOOP;
+	RETURN swept;
+END $$;
+COMMENT ON FUNCTION atp_internal.sweep_exports() IS
+'Record as failed the exports whose transaction is gone.
+Returns how many; those that it completed are not open. The worker does it every few seconds, and so does run_verification.';
+REVOKE ALL ON FUNCTION atp_internal.sweep_exports() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_exports(age interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH lost AS (SELECT FROM atp_internal.open_export o WHERE o.started_at < clock_timestamp() - check_exports.age
+		AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.virtualxid = o.held_by))
+	SELECT 'exports', CASE WHEN count(*) > 0 THEN 'warning' ELSE 'ok' END,
+		CASE WHEN count(*) > 0 THEN format('%s exports broke off and are not recorded as failed yet.', count(*)) ELSE 'Exports are recorded to their end.' END,
+		CASE WHEN count(*) > 0 THEN 'See to it that the worker runs; SELECT * FROM atp.run_verification() records them too.' END
+	FROM lost;
+END;
+COMMENT ON FUNCTION atp_internal.check_exports(interval) IS 'Check that exports which broke off are recorded as failed.';
+REVOKE ALL ON FUNCTION atp_internal.check_exports(interval) FROM PUBLIC;
 
 CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -9303,20 +9551,17 @@ BEGIN
 	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
 	END IF;
-	PERFORM atp_internal.emit_event(key, 'atp.Export-' || fail_export.export, 'ExportFailed', jsonb_build_object('ExportId', fail_export.export,
-		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'FailureReason', fail_export.reason,
-		'Attempt', (SELECT count(*) + 1 FROM atp_internal.event e JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
-				JOIN atp_internal.event_type y ON y.event_type = e.event_type
-			WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export AND y.name = 'ExportFailed'),
-		'FailedAt', atp_internal.event_time(clock_timestamp())));
+	PERFORM atp_internal.end_failed_export(key, fail_export.export, fail_export.reason);
 END $$;
 COMMENT ON FUNCTION atp.fail_export(uuid, text, text) IS
-'Record that a requested export came to nothing.
-To be called by whoever ran export_bundle, after its transaction was rolled back. Records ExportFailed.
+'Record that an export failed, for a reason the database cannot know.
+For whoever could not keep or deliver what export_bundle gave. An export that breaks off in the database is recorded as failed without this. Records ExportFailed, unless that is the last event of the export.
 Raises: TP103 (no such export was requested), TP202, 42501.';
 REVOKE ALL ON FUNCTION atp.fail_export(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.fail_export(uuid, text, text) TO atp_auditor, atp_admin;
 
+-- ==== src/compliance/export.sql ====
+-- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
 CREATE FUNCTION atp.export_bundle(
 	stream text DEFAULT NULL,
 	event_type text DEFAULT NULL,
@@ -9334,7 +9579,7 @@ CREATE FUNCTION atp.export_bundle(
 COMMENT ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) IS
 'Export a tenant''s events under the newest signed checkpoint, as lines of JSON.
 Without arguments the whole log. stream, event_type, recorded_from (inclusive) and recorded_until (exclusive) filter. completeness says what is told of events that the filter leaves out: records (their records without content, so that it can be seen that they do not match), hashes (their leaf hashes only), proofs (nothing: each event comes with a proof of its own; for one stream out of a large log). first_leaf and max_leaves export a part of the log. known_size and known_tree_size are sizes from a known head of atp-verify: the bundle then proves growth from there. export is an id of request_export. In a target list rows come as they are made, in constant memory: COPY (SELECT atp.export_bundle()) TO ... WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'') writes them unchanged.
-Records ExportRequested, ExportStarted and ExportCompleted unless the transaction is read only.
+Records ExportRequested and ExportStarted before the first line leaves, in a transaction of its own: they stand where this one is rolled back or reads only. Records ExportCompleted with the last line, in this transaction, or ExportFailed: at once where the export raises, within seconds where it was not read to its end or its transaction ended without a commit. A standby records nothing.
 Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged), 22023, 42501.';
 REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
@@ -9796,7 +10041,7 @@ COMMENT ON COLUMN atp_internal.imported_event.stream_uid IS 'Identity of its str
 COMMENT ON COLUMN atp_internal.imported_event.schema_version IS 'Version of the schema it was validated against; 0: none.';
 COMMENT ON COLUMN atp_internal.imported_event.hash IS 'Chain link and Merkle leaf.';
 COMMENT ON COLUMN atp_internal.imported_event.event_type IS 'Name of the event type.';
-COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; proved where the bundle holds its first event.';
 COMMENT ON COLUMN atp_internal.imported_event.payload IS 'Canonical JSON text, as it was hashed.';
 COMMENT ON COLUMN atp_internal.imported_event.metadata IS 'Canonical JSON text, as it was hashed.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_event', '');
@@ -9808,14 +10053,62 @@ CREATE FUNCTION atp.import_bundle(bundle text, trusted_key text, origin text, OU
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_bundle';
 COMMENT ON FUNCTION atp.import_bundle(text, text, text) IS
 'Verify a bundle of another database and keep its events for reading.
-bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
+bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. A larger one comes line by line: see begin_import. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
 Raises: TP503 (malformed key), TP507 (the bundle does not verify; DETAIL says why and where), 25006.';
 REVOKE ALL ON FUNCTION atp.import_bundle(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.import_bundle(text, text, text) TO atp_admin;
 
+CREATE FUNCTION atp.begin_import(trusted_key text, origin text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_begin';
+COMMENT ON FUNCTION atp.begin_import(text, text) IS
+'Begin the import of a bundle of any size, and return the number it will have.
+In one transaction: begin_import, then the lines, in order, into the view atp.import_lines, then finish_import. From psql: \copy atp.import_lines FROM bundle.ndjson WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02''). Memory does not grow with the bundle. trusted_key and origin as for import_bundle. Without finish_import nothing of it can be read; a second call drops what was begun.
+Raises: TP503 (malformed key), 25006.';
+REVOKE ALL ON FUNCTION atp.begin_import(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.begin_import(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.finish_import(OUT import bigint, OUT event_count bigint, OUT log_uid uuid)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_finish';
+COMMENT ON FUNCTION atp.finish_import() IS
+'End the import that begin_import began: the bundle is verified as a whole.
+Raises: TP507 (it does not verify; DETAIL says why and where), 54000 (too many streams), 55000 (no import is at work, or a part of it was rolled back).';
+REVOKE ALL ON FUNCTION atp.finish_import() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.finish_import() TO atp_admin;
+
+CREATE FUNCTION atp_internal.take_import_line() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_take_line';
+COMMENT ON FUNCTION atp_internal.take_import_line() IS 'Hand a line to the import at work.
+Raises: TP507, 55000.';
+REVOKE ALL ON FUNCTION atp_internal.take_import_line() FROM PUBLIC;
+
+CREATE VIEW atp.import_lines WITH (security_barrier) AS SELECT NULL::text AS line WHERE false;
+COMMENT ON VIEW atp.import_lines IS 'Take the lines of a bundle, by INSERT or COPY; see begin_import.';
+COMMENT ON COLUMN atp.import_lines.line IS 'A line of the bundle, without its new line.';
+CREATE TRIGGER take_line INSTEAD OF INSERT ON atp.import_lines FOR EACH ROW EXECUTE FUNCTION atp_internal.take_import_line();
+GRANT INSERT ON atp.import_lines TO atp_admin;
+
+CREATE FUNCTION atp_internal.jsonb_or_null(document json) RETURNS jsonb
+	LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF document::text !~ '[0-9]e[+-]?[0-9]{4}|[0-9]{255}' THEN
+		RETURN document::jsonb;
+	END IF;
+	BEGIN
+		RETURN document::jsonb;
+	EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+		RETURN NULL;
+	END;
+END $$;
+COMMENT ON FUNCTION atp_internal.jsonb_or_null(json) IS
+'Return a document as jsonb, or NULL where jsonb cannot hold it.
+That is so for numbers beyond numeric: another store may have recorded them, and one such event must not hide the others.';
+REVOKE ALL ON FUNCTION atp_internal.jsonb_or_null(json) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.jsonb_or_null(json) TO atp_auditor, atp_admin;
+
 CREATE VIEW atp.imported_events WITH (security_barrier) AS
 	SELECT b.import, b.origin, b.source_tenant, b.log_uid, e.leaf, e.event_id, e.stream, e.stream_uid, e.stream_version, e.event_type,
-		e.schema_version, e.occurred_at, e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash, b.imported_at
+		e.schema_version, e.occurred_at, e.recorded_at, atp_internal.jsonb_or_null(e.payload) AS payload,
+		atp_internal.jsonb_or_null(e.metadata) AS metadata, e.hash, b.imported_at, e.payload::text AS payload_text, e.metadata::text AS metadata_text
 	FROM atp_internal.imported_event e JOIN atp_internal.imported_bundle b ON b.import = e.import;
 COMMENT ON VIEW atp.imported_events IS 'List the events of imported bundles.';
 COMMENT ON COLUMN atp.imported_events.import IS 'Number of the import.';
@@ -9824,17 +10117,19 @@ COMMENT ON COLUMN atp.imported_events.source_tenant IS 'Name of the tenant there
 COMMENT ON COLUMN atp.imported_events.log_uid IS 'Identity of the tenant''s log there.';
 COMMENT ON COLUMN atp.imported_events.leaf IS 'Index in the tenant''s log there.';
 COMMENT ON COLUMN atp.imported_events.event_id IS 'The event''s id.';
-COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; proved where the bundle holds its first event.';
 COMMENT ON COLUMN atp.imported_events.stream_uid IS 'Identity of the stream.';
 COMMENT ON COLUMN atp.imported_events.stream_version IS 'Place in the stream.';
 COMMENT ON COLUMN atp.imported_events.event_type IS 'Name of the event type.';
 COMMENT ON COLUMN atp.imported_events.schema_version IS 'Version of the schema it was validated against; 0: none.';
 COMMENT ON COLUMN atp.imported_events.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN atp.imported_events.recorded_at IS 'When it was written.';
-COMMENT ON COLUMN atp.imported_events.payload IS 'What happened.';
-COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace.';
+COMMENT ON COLUMN atp.imported_events.payload IS 'What happened; NULL where jsonb cannot hold it.';
+COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace; NULL where jsonb cannot hold it.';
 COMMENT ON COLUMN atp.imported_events.hash IS 'Chain link and Merkle leaf.';
 COMMENT ON COLUMN atp.imported_events.imported_at IS 'When the bundle was imported.';
+COMMENT ON COLUMN atp.imported_events.payload_text IS 'The payload''s canonical text, as it was hashed.';
+COMMENT ON COLUMN atp.imported_events.metadata_text IS 'The metadata''s canonical text, as it was hashed.';
 GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;
 
 -- ==== src/tooling/housekeeping.sql ====
@@ -10138,7 +10433,7 @@ DECLARE
 	version bigint;
 BEGIN
 	IF verify_chains.scope = 'whole' THEN
-		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT v.* INTO of_all FROM atp.verify_all(workers => 0) v;
 		SELECT count(*) INTO streams FROM atp_internal.stream;
 	ELSE
 		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;
@@ -10195,10 +10490,21 @@ BEGIN
 			FROM atp_internal.verification v WHERE v.ok ORDER BY v.run DESC FETCH FIRST ROW ONLY;
 		since := coalesce(since, 0);
 	END IF;
+	PERFORM atp_internal.sweep_exports();
 	SELECT coalesce(max(s.log_position), 0) INTO through FROM atp_internal.leaf_state s;
-	SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
-	SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
-	fault := coalesce(fault, signature_fault);
+	BEGIN
+		SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
+		SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
+		fault := coalesce(fault, signature_fault);
+	EXCEPTION WHEN OTHERS THEN
+		-- What cannot be read is a fault that is told, unless it says nothing of what is stored: read only, cancelled, out of memory and the like.
+		IF left(sqlstate, 2) IN ('25', '40', '53', '54', '55', '57') THEN
+			RAISE;
+		END IF;
+		fault := format('Verification cannot read what is stored: %s (%s).', sqlerrm, sqlstate);
+		checked := 0;
+		signatures := 0;
+	END;
 	ok := fault IS NULL;
 	INSERT INTO atp_internal.verification (started_at, finished_at, checked, signatures, through_position, ok, scope, fault)
 		VALUES (began, clock_timestamp(), checked, signatures, CASE WHEN ok THEN through ELSE since END, ok, run_verification.scope, fault);
@@ -10208,23 +10514,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.run_verification(text) IS
 'Verify what was written since the last run (incremental), or everything (whole).
-Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification.
+Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault, and an error that keeps something from being read, is kept in list_verifications, raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification. Exports that broke off are recorded on the way.
 Raises: 22023, 25006, 55P03 (another run is at work).';
 REVOKE ALL ON FUNCTION atp.run_verification(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.run_verification(text) TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.cron_verifies() RETURNS boolean
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	found_job boolean := false;
-BEGIN
-	IF to_regclass('cron.job') IS NOT NULL AND has_table_privilege('cron.job', 'SELECT') THEN
-		EXECUTE $q$SELECT EXISTS (SELECT FROM cron.job j WHERE j.command LIKE '%atp.run_verification%' AND j.active AND j.database = current_database())$q$ INTO found_job;
-	END IF;
-	RETURN found_job;
-END $$;
-COMMENT ON FUNCTION atp_internal.cron_verifies() IS 'Say whether pg_cron has a job that runs the verification in this database.';
-REVOKE ALL ON FUNCTION atp_internal.cron_verifies() FROM PUBLIC;
+CREATE FUNCTION atp_internal.cron_is_present() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron');
+END;
+COMMENT ON FUNCTION atp_internal.cron_is_present() IS
+'Say whether pg_cron is installed in this database.
+Its jobs are not looked at: each role sees its own only, and a job that is there need not run.';
+REVOKE ALL ON FUNCTION atp_internal.cron_is_present() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.due_verification(period int) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -10233,6 +10536,8 @@ DECLARE
 	last_run timestamptz := (SELECT v.started_at FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY);
 	last_whole timestamptz := (SELECT v.started_at FROM atp_internal.verification v WHERE v.scope = 'whole' ORDER BY v.run DESC FETCH FIRST ROW ONLY);
 	first_event timestamptz := (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY);
+	period interval := make_interval(secs => due_verification.period);
+	grace interval := CASE WHEN atp_internal.cron_is_present() THEN period / 4 ELSE interval '0' END;
 BEGIN
 	IF first_event IS NULL OR NOT EXISTS (SELECT FROM atp_internal.leaf_state s WHERE s.log_position > 0) THEN
 		RETURN NULL;
@@ -10240,24 +10545,21 @@ BEGIN
 	IF coalesce(last_run, first_event) < pg_postmaster_start_time() THEN
 		RETURN CASE WHEN last_run IS NULL THEN 'whole' ELSE 'incremental' END;
 	END IF;
-	IF atp_internal.cron_verifies() THEN
-		RETURN NULL;
-	END IF;
-	IF coalesce(last_whole, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) * 7 THEN
+	IF coalesce(last_whole, first_event) < clock_timestamp() - period * 7 - grace THEN
 		RETURN 'whole';
 	END IF;
-	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) THEN 'incremental' END;
+	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - period - grace THEN 'incremental' END;
 END $$;
 COMMENT ON FUNCTION atp_internal.due_verification(int) IS
 'Return the scope of the verification that is due; NULL: none.
-After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron has a job for it, after a start only.';
+After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron is installed, a quarter of the period later: whoever calls this comes in where pg_cron has not run it.';
 REVOKE ALL ON FUNCTION atp_internal.due_verification(int) FROM PUBLIC;
 
 CREATE FUNCTION atp.schedule_verification() RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF to_regclass('cron.job') IS NULL THEN
-		RETURN false;
+	IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+		RETURN false;	-- and nobody else's schema of that name is asked
 	END IF;
 	EXECUTE $q$SELECT cron.schedule('atp verification', '17 2 * * 1-6', 'SELECT atp.run_verification()'),
 		cron.schedule('atp whole verification', '17 2 * * 0', $c$SELECT atp.run_verification('whole')$c$)$q$;
@@ -10265,7 +10567,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.schedule_verification() IS
 'Let pg_cron run the verification: incremental at night, whole on Sundays.
-Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it.';
+Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it. From another database that has it: cron.schedule_in_database.';
 REVOKE ALL ON FUNCTION atp.schedule_verification() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.schedule_verification() TO atp_admin;
 
@@ -10291,13 +10593,20 @@ BEGIN ATOMIC
 		CASE WHEN NOT n.ok THEN 'Keep the server as it is, export what verifies, compare with a backup; see docs/howto/audit.md.' END
 	FROM newest n
 	UNION ALL
-	SELECT 'verification_runs', CASE WHEN late.late THEN 'error' ELSE 'ok' END,
-		CASE WHEN late.late THEN 'A scheduled verification is missing: none within the last two days.' ELSE 'Verification runs as scheduled.' END,
-		CASE WHEN late.late THEN 'Look for the worker and atp.verification_interval, or run SELECT * FROM atp.run_verification(); see atp.schedule_verification().' END
-	FROM (SELECT EXISTS (SELECT FROM oldest_event e WHERE e.published_at < clock_timestamp() - interval '2 days')
-		AND NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - interval '2 days')) late(late);
+	SELECT 'verification_runs', CASE WHEN l.what IS NULL THEN 'ok' ELSE 'error' END,
+		CASE WHEN l.what IS NULL THEN 'Verification runs as scheduled.' ELSE format('A scheduled verification is missing: %s within the last %s.', l.what, l.span) END,
+		CASE WHEN l.what IS NOT NULL THEN 'Look for the worker and atp.verification_interval, for jobs of pg_cron and cron.job_run_details, or run SELECT * FROM atp.run_verification(''whole''); see atp.schedule_verification().' END
+	FROM (SELECT CASE WHEN e.published_at < clock_timestamp() - p.any_span AND NOT EXISTS (SELECT FROM atp_internal.verification v
+					WHERE v.finished_at > clock_timestamp() - p.any_span) THEN 'none'
+				WHEN e.published_at < clock_timestamp() - p.whole_span AND NOT EXISTS (SELECT FROM atp_internal.verification v
+					WHERE v.scope = 'whole' AND v.finished_at > clock_timestamp() - p.whole_span) THEN 'none of everything' END,
+			CASE WHEN NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - p.any_span) THEN p.any_span ELSE p.whole_span END
+		FROM (SELECT greatest(i.period * 2, interval '2 days'), greatest(i.period * 9, interval '9 days')
+				FROM (SELECT coalesce((SELECT make_interval(secs => s.setting::int) FROM pg_settings s WHERE s.name = 'atp.verification_interval'), interval '0')) AS i(period)) AS p(any_span, whole_span)
+			LEFT JOIN oldest_event e ON true) AS l(what, span);
 END;
-COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.';
+COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.
+Missing: two intervals or days without any, nine without a whole one.';
 
 CREATE FUNCTION atp_internal.check_trees(delay interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -10514,6 +10823,13 @@ BEGIN ATOMIC
 			WHEN NOT w.alive AND n.waiting AND NOT pg_is_in_recovery() THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
 	FROM atp_internal.worker_status() w,
 		(SELECT EXISTS (SELECT FROM atp_internal.check_sequencer('5 seconds') c WHERE c.level <> 'ok')) AS n(waiting)
+	UNION ALL
+	SELECT 'trees_process', CASE WHEN a.active AND a.pid IS NULL THEN 'note' ELSE 'ok' END,
+		CASE WHEN a.pid IS NOT NULL THEN format('Process %s grows the trees and makes checkpoints.', a.pid)
+			WHEN a.active THEN 'The background worker itself grows the trees and makes checkpoints, between its other jobs: there is no process of their own.'
+			ELSE 'No process grows the trees now; the background worker starts one when there is something to do.' END,
+		CASE WHEN a.active AND a.pid IS NULL THEN format('Raise max_worker_processes (now %s) and restart the server.', current_setting('max_worker_processes')) END
+	FROM atp_internal.aside_status() a
 	UNION ALL
 	SELECT 'scheduler', CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'ok' ELSE 'note' END,
 		CASE WHEN EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN 'pg_cron is installed in this database.'
