@@ -4058,7 +4058,7 @@ CREATE TABLE atp_internal.stream (
 	name text NOT NULL,
 	CONSTRAINT stream_pk PRIMARY KEY (stream, tenant),
 	CONSTRAINT stream_name_unique UNIQUE (name, tenant)
-) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+) USING heap WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE atp_internal.stream IS 'Heads of streams. Locking the row is the stream lock.';
 COMMENT ON COLUMN atp_internal.stream.stream IS 'Surrogate key, used inside only.';
 COMMENT ON COLUMN atp_internal.stream.tenant IS 'Surrogate key of the tenant.';
@@ -5944,6 +5944,12 @@ COMMENT ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, tim
 The most sensitive of the class in its schema (keyword x-classification) and those of the policies in force when it was recorded; internal where none says anything.';
 REVOKE ALL ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.rendered_event_types() RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN ARRAY['EventStreamCreated', 'EventAddedToStream', 'EventClassified', 'RetentionPolicyApplied'];
+COMMENT ON FUNCTION atp_internal.rendered_event_types() IS 'List the event types that are rendered from the log and never stored.';
+REVOKE ALL ON FUNCTION atp_internal.rendered_event_types() FROM PUBLIC;
+
 CREATE FUNCTION atp.read_platform_events(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, event_types text[] DEFAULT NULL,
 		tenant text DEFAULT NULL)
 	RETURNS TABLE (log_position bigint, event_type text, event_id uuid, stream text, occurred_at timestamptz, payload jsonb, stored boolean)
@@ -7756,6 +7762,7 @@ CREATE FUNCTION atp.claim_events(
 	ack_lease uuid DEFAULT NULL,
 	ack_through bigint DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -7771,18 +7778,20 @@ CREATE FUNCTION atp.claim_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
-COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) IS
+COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused or the tenant suspended. attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
-Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count).';
-REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) TO atp_reader, atp_admin;
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
+Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
+REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) TO atp_reader, atp_admin;
 
 CREATE FUNCTION atp.claim_deferred_events(
 	subscription text,
 	log_positions bigint[],
 	consumer text DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -7798,12 +7807,12 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
-COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) IS
+COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) IS
 'Lease deferred events by their log positions, whether they are due or not.
 Returns those of one partition, in log order; call again for the rest. Positions that are not deferred are ignored.
 Raises: TP202, TP300 (no such subscription).';
-REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
+REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) TO atp_reader, atp_admin;
 
 -- ==== src/delivery/wait.sql ====
 -- Waiting for events.
@@ -7888,6 +7897,23 @@ COMMENT ON FUNCTION atp_internal.require_guards(int, text, text) IS
 'Refuse a breaker or a rate limit that the tenant does not have.
 Raises: TP360, TP364.';
 REVOKE ALL ON FUNCTION atp_internal.require_guards(int, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_stored_types(event_types text[]) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	rendered text;
+BEGIN
+	SELECT t INTO rendered FROM unnest(atp_internal.rendered_event_types()) t WHERE t = ANY (require_stored_types.event_types);
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP301', MESSAGE = 'invalid filter', DETAIL = format('%s is rendered from the log, not stored in it.', rendered),
+			HINT = 'Subscribe to the events that it follows from; atp.read_platform_events renders it.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_stored_types(text[]) IS
+'Refuse an event type that is never in the log.
+Raises: TP301.';
+REVOKE ALL ON FUNCTION atp_internal.require_stored_types(text[]) FROM PUBLIC;
 
 -- Placed events are numbered without gaps and in time, so a time is found by halving.
 CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
@@ -7977,6 +8003,7 @@ BEGIN
 		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
 	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
 		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	PERFORM atp_internal.require_stored_types(create_subscription.event_types);
 	PERFORM atp_internal.require_guards(opened, create_subscription.breaker, create_subscription.rate_limit);
 	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
 			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify, breaker, rate_limit)
@@ -8046,6 +8073,7 @@ BEGIN
 	new.notify := coalesce(alter_subscription.notify, new.notify);
 	new.breaker := coalesce(alter_subscription.breaker, new.breaker);
 	new.rate_limit := coalesce(alter_subscription.rate_limit, new.rate_limit);
+	PERFORM atp_internal.require_stored_types(alter_subscription.event_types);
 	PERFORM atp_internal.require_guards(new.tenant, new.breaker, new.rate_limit);
 	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
 		new.time_to_live, new.max_in_flight);
