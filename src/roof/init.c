@@ -7,6 +7,7 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "compliance/exportrecord.h"
 #include "delivery/handler.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
@@ -73,6 +74,7 @@ _PG_init(void)
 	atp_aside_add_job("leaf", 500, atp_leaf_look, atp_leaf_work);
 	atp_aside_add_job("checkpoint", 1000, atp_checkpoint_look, atp_checkpoint_work);
 	atp_worker_add_job("schedule", ATP_SCHEDULE_PERIOD, atp_schedule_work);
+	atp_worker_add_job("exports", ATP_EXPORTRECORD_PERIOD, atp_exportrecord_work);
 	atp_worker_add_job("nightly", 30000, atp_nightly_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;
