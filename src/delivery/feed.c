@@ -21,7 +21,7 @@
 #include "record/envelope.h"
 #include "stream/partition.h"
 
-#define NAMES 16384			/* places of the cache of stream names; a power of two */
+#define NAMES_MAX 65536			/* stream names that a backend remembers: some 5 MB */
 
 enum							/* columns of atp_internal.log */
 {
@@ -59,13 +59,25 @@ struct AtpFeed
 	int			leaf_luck;		/* grows with every event found there, falls with every one that was not */
 };
 
-typedef struct StreamName
+typedef struct StreamName		/* an entry of the cache of names */
 {
-	int64		stream;			/* 0: empty place */
+	int64		stream;
 	text	   *name;			/* with a terminator behind it */
+	char		status;
 } StreamName;
 
-static StreamName *names;
+#define SH_PREFIX names
+#define SH_ELEMENT_TYPE StreamName
+#define SH_KEY_TYPE int64
+#define SH_KEY stream
+#define SH_HASH_KEY(table, key) ((uint32) atp_feed_spread((uint64) (key)))
+#define SH_EQUAL(table, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static names_hash *names;
 static MemoryContext names_memory;
 static uint64 names_generation;
 
@@ -381,49 +393,48 @@ atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 
 /* ---- Names of streams ---- */
 
-/* A place of the cache for a stream; it may hold another's name. */
-static StreamName *
-name_place(int64 stream)
+/* The name of a stream, if it is remembered. Empties the cache where it may be wrong, or is full. */
+static const text *
+known_name(int64 stream)
 {
-	if (names == NULL || names_generation != atp_relation_generation())
+	StreamName *entry;
+
+	if (names == NULL || names_generation != atp_relation_generation() || names->members >= NAMES_MAX)
 	{
 		if (names_memory == NULL)
 			names_memory = AllocSetContextCreate(TopMemoryContext, "atp stream names", ALLOCSET_DEFAULT_SIZES);
+		names = NULL;
 		MemoryContextReset(names_memory);	/* another installation may number its streams anew */
-		names = MemoryContextAllocZero(names_memory, NAMES * sizeof(StreamName));
+		names = names_create(names_memory, 1024, NULL);
 		names_generation = atp_relation_generation();
 	}
-	return &names[atp_feed_spread((uint64) stream) & (NAMES - 1)];
+	entry = names_lookup(names, stream);
+	return entry == NULL ? NULL : entry->name;
 }
 
-static void
-remember_name(StreamName *place, int64 stream, const char *name, Size size)
-{
-	text	   *copy = MemoryContextAlloc(names_memory, VARHDRSZ + size + 1);
-
-	SET_VARSIZE(copy, VARHDRSZ + size);
-	memcpy(VARDATA(copy), name, size);
-	VARDATA(copy)[size] = '\0';
-	if (place->name != NULL)
-		pfree(place->name);
-	place->name = copy;
-	place->stream = stream;
-}
-
-static void
-remember_value(StreamName *place, int64 stream, Datum value)
+static const text *
+remember_name(int64 stream, Datum value)
 {
 	text	   *name = DatumGetTextPP(value);
+	Size		size = VARSIZE_ANY_EXHDR(name);
+	text	   *copy = MemoryContextAlloc(names_memory, VARHDRSZ + size + 1);
+	bool		found;
 
-	remember_name(place, stream, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	SET_VARSIZE(copy, VARHDRSZ + size);
+	memcpy(VARDATA(copy), VARDATA_ANY(name), size);
+	VARDATA(copy)[size] = '\0';
+	names_insert(names, stream, &found)->name = copy;
 	if ((Pointer) name != DatumGetPointer(value))
 		pfree(name);
+	return copy;
 }
 
-static void
-read_name(StreamName *place, int64 stream)
+/* NULL: there is no such stream. */
+static const text *
+read_name(int64 stream)
 {
 	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), AccessShareLock);
+	const text *name = NULL;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -433,14 +444,15 @@ read_name(StreamName *place, int64 stream)
 	scan = systable_beginscan(relation, atp_relation_oid(ATP_REL_STREAM_PK), true, SnapshotSelf, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
-		remember_value(place, stream, heap_getattr(tuple, STREAM_COLUMN_NAME, RelationGetDescr(relation), &null));
+		name = remember_name(stream, heap_getattr(tuple, STREAM_COLUMN_NAME, RelationGetDescr(relation), &null));
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
+	return name;
 }
 
 /* The same through a look-up that stays open. */
-static void
-look_up_name(AtpFeed *feed, StreamName *place, int64 stream)
+static const text *
+look_up_name(AtpFeed *feed, int64 stream)
 {
 	ScanKeyData key;
 	bool		null;
@@ -450,26 +462,27 @@ look_up_name(AtpFeed *feed, StreamName *place, int64 stream)
 					feed->snapshot, 1);
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
 	index_rescan(feed->stream.scan, &key, 1, NULL, 0);
-	if (index_getnext_slot(feed->stream.scan, ForwardScanDirection, feed->stream.slot))
-		remember_value(place, stream, slot_getattr(feed->stream.slot, STREAM_COLUMN_NAME, &null));
+	if (!index_getnext_slot(feed->stream.scan, ForwardScanDirection, feed->stream.slot))
+		return NULL;
+	return remember_name(stream, slot_getattr(feed->stream.slot, STREAM_COLUMN_NAME, &null));
 }
 
 const char *
 atp_feed_stream_name(int64 stream)
 {
-	StreamName *place = name_place(stream);
+	const text *name = known_name(stream);
 
-	if (place->stream != stream)
-		read_name(place, stream);
-	return place->stream == stream ? VARDATA(place->name) : "";
+	if (name == NULL)
+		name = read_name(stream);
+	return name == NULL ? "" : VARDATA(name);
 }
 
 const text *
 atp_feed_stream_text(AtpFeed *feed, int64 stream)
 {
-	StreamName *place = name_place(stream);
+	const text *name = known_name(stream);
 
-	if (place->stream != stream)
-		look_up_name(feed, place, stream);
-	return place->stream == stream ? place->name : cstring_to_text("");
+	if (name == NULL)
+		name = look_up_name(feed, stream);
+	return name == NULL ? cstring_to_text("") : name;
 }

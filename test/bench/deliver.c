@@ -137,6 +137,8 @@ append(const char *conninfo, double rate, int64_t until, const char *sql)
 	PQfinish(conn);
 }
 
+static char lines[1 << 26];
+
 int
 main(int argc, char **argv)
 {
@@ -148,7 +150,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: deliver CONNINFO RATE SECONDS SQL SUBSCRIPTION listen|wait\n");
 		return 2;
 	}
-	setvbuf(stdout, NULL, _IOFBF, 1 << 26);	/* each writes its lines out at its end, the consumer first */
+	setvbuf(stdout, lines, _IOFBF, sizeof(lines));	/* each writes its lines out at its end, the consumer first */
 	until = now() + (int64_t) (atof(argv[3]) * 1000000);
 	if (fork() == 0)
 	{
