@@ -2993,9 +2993,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "export",
 		"description": "Somebody asked for an export of events.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["atp.request_export"],
+		"emitted": "when it happens",
+		"producers": ["atp.request_export", "atp.export_bundle"],
 		"consumers": ["the exporting program", "approvers"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3019,7 +3018,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "RequestedBy", "Purpose", "Format", "Filter"],
 			"additionalProperties": false
 		},
-		"rules": ["First event of the export's own stream.", "An export that needs approval waits for it."],
+		"rules": ["First event of the export's own stream."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -3052,9 +3051,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "export",
 		"description": "The export began; the range that it covers is fixed.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the exporting program"],
+		"emitted": "when it happens",
+		"producers": ["atp.export_bundle"],
 		"consumers": ["who asked"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3082,7 +3080,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "FromPosition", "ThroughPosition", "StartedAt"],
 			"additionalProperties": false
 		},
-		"rules": ["What is appended later is not part of it."],
+		"rules": ["What is appended later is not part of it.", "Committed before the first line leaves the database, whatever becomes of the transaction that exports."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -3120,16 +3118,15 @@ SELECT atp_internal.seed_catalog($catalog$
 		"key": 62,
 		"kind": "integration",
 		"category": "export",
-		"description": "The export was written and verified.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the exporting program"],
+		"description": "The export was made to its end.",
+		"emitted": "when it happens",
+		"producers": ["atp.export_bundle"],
 		"consumers": ["who asked", "delivery"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
 			"$id": "urn:atp:event:ExportCompleted:1",
 			"title": "ExportCompleted",
-			"description": "The export was written and verified.",
+			"description": "The export was made to its end.",
 			"type": "object",
 			"properties": {
 				"ExportId": {
@@ -3152,7 +3149,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "EventCount", "ByteCount", "Digest", "CompletedAt"],
 			"additionalProperties": false
 		},
-		"rules": ["Written after it has been read back and verified."],
+		"rules": ["Written with the last line, in the transaction of the export; Digest is over all lines, each with its new line."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -3185,9 +3182,8 @@ SELECT atp_internal.seed_catalog($catalog$
 		"kind": "integration",
 		"category": "export",
 		"description": "The export could not be written.",
-		"emitted": "later",
-		"note": "Registered now, so that names, keys and schemas are settled; emitted from the version that brings the function named as its producer.",
-		"producers": ["the exporting program"],
+		"emitted": "when it happens",
+		"producers": ["atp.export_bundle", "atp.fail_export", "the worker"],
 		"consumers": ["who asked", "platform operators"],
 		"schema": {
 			"$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -3215,7 +3211,7 @@ SELECT atp_internal.seed_catalog($catalog$
 			"required": ["ExportId", "TenantId", "FailureReason", "Attempt", "FailedAt"],
 			"additionalProperties": false
 		},
-		"rules": ["Nothing of a failed export is delivered."],
+		"rules": ["Recorded at once where the export raises, within seconds where it was not read to its end, was cancelled, or its transaction, session or server ended.", "Lines may have left the database before: the end line is missing, and atp-verify says so."],
 		"idempotency_key": "ExportId.",
 		"retry": {
 			"max_attempts": 5,
@@ -4062,7 +4058,7 @@ CREATE TABLE atp_internal.stream (
 	name text NOT NULL,
 	CONSTRAINT stream_pk PRIMARY KEY (stream, tenant),
 	CONSTRAINT stream_name_unique UNIQUE (name, tenant)
-) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+) USING heap WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE atp_internal.stream IS 'Heads of streams. Locking the row is the stream lock.';
 COMMENT ON COLUMN atp_internal.stream.stream IS 'Surrogate key, used inside only.';
 COMMENT ON COLUMN atp_internal.stream.tenant IS 'Surrogate key of the tenant.';
@@ -4778,8 +4774,8 @@ CREATE FUNCTION atp_internal.emit_event(tenant int, stream text, event_type text
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_platform_emit_event';
 COMMENT ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) IS
 'Append an event of the platform to a stream of a tenant and return its id.
-In the caller''s transaction, chained like any other event, also for a suspended or deleted tenant. event_type is one of the catalogue''s builtin types. For the bodies of functions.
-Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP106 (the stream is sealed).';
+In the caller''s transaction, chained like any other event, also for a suspended tenant; what is recorded of a deleted one, its exports and faults, goes into the log of the tenant default. event_type is one of the catalogue''s builtin types. For the bodies of functions.
+Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP203 (it is deleted), TP106 (the stream is sealed).';
 REVOKE ALL ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.event_time(at timestamptz) RETURNS text
@@ -4876,6 +4872,10 @@ CREATE FUNCTION atp_internal.move_tenant(tenant text, status text, allowed text[
 DECLARE
 	before atp_internal.tenant := atp_internal.change_tenant(tenant, NULL, status, allowed);
 BEGIN
+	IF before.name = 'default' AND status = 'deleted' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = 'tenant "default" cannot be deleted',
+			DETAIL = 'What the platform records of itself stands in its log.', HINT = 'It can be suspended.';
+	END IF;
 	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'Tenant' || verb, jsonb_build_object(
 		'TenantId', before.name, 'Reason', reason, verb || 'By', atp_internal.current_actor(),
 		verb || 'At', atp_internal.event_time(clock_timestamp())));
@@ -4913,8 +4913,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION atp.delete_tenant(text, text) IS
 'Mark a tenant deleted.
-It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The tenant''s log gets TenantDeleted with the reason.
-Raises: TP202 (no such tenant), TP203 (it is deleted already).';
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The last event of the tenant''s log is TenantDeleted with the reason; what is recorded of it afterwards, exports and faults, stands in the log of the tenant default.
+Raises: TP202 (no such tenant), TP203 (it is deleted already, or the tenant default).';
 
 REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
 	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) FROM PUBLIC;
@@ -5093,11 +5093,14 @@ BEGIN
 	ELSIF length(ingest_batch.source) NOT BETWEEN 1 AND 255 THEN
 		RAISE EXCEPTION 'source must have 1 to 255 characters' USING ERRCODE = '22023';
 	END IF;
-	INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
-		VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
-		ON CONFLICT (batch_id, tenant) DO NOTHING;
-	IF NOT FOUND THEN
-		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened;
+	LOOP
+		INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
+			VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
+			ON CONFLICT (batch_id, tenant) DO NOTHING;
+		EXIT WHEN FOUND;
+		-- Locked against purge_ingestion; where that was faster the batch is new.
+		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened FOR KEY SHARE;
+		CONTINUE WHEN NOT FOUND;
 		IF known.digest <> fingerprint THEN
 			RAISE EXCEPTION 'batch id was used before for other content' USING ERRCODE = 'TP104',
 				DETAIL = format('Batch %s was ingested at %s from "%s".', id, known.started_at, known.source),
@@ -5105,7 +5108,7 @@ BEGIN
 		END IF;
 		RETURN QUERY SELECT * FROM atp_internal.batch_results(opened, id);
 		RETURN;
-	END IF;
+	END LOOP;
 	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionStarted', jsonb_build_object(
 		'BatchId', id, 'TenantId', tenant_name, 'EventCount', jsonb_array_length(ingest_batch.records), 'Source', ingest_batch.source));
 	RETURN QUERY SELECT * FROM atp_internal.ingest_items(opened, ingest_batch.records, id, NULL, NULL);
@@ -5941,6 +5944,12 @@ COMMENT ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, tim
 The most sensitive of the class in its schema (keyword x-classification) and those of the policies in force when it was recorded; internal where none says anything.';
 REVOKE ALL ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.rendered_event_types() RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN ARRAY['EventStreamCreated', 'EventAddedToStream', 'EventClassified', 'RetentionPolicyApplied'];
+COMMENT ON FUNCTION atp_internal.rendered_event_types() IS 'List the event types that are rendered from the log and never stored.';
+REVOKE ALL ON FUNCTION atp_internal.rendered_event_types() FROM PUBLIC;
+
 CREATE FUNCTION atp.read_platform_events(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, event_types text[] DEFAULT NULL,
 		tenant text DEFAULT NULL)
 	RETURNS TABLE (log_position bigint, event_type text, event_id uuid, stream text, occurred_at timestamptz, payload jsonb, stored boolean)
@@ -6024,12 +6033,13 @@ COMMENT ON COLUMN atp_internal.audit_event_projection.action IS 'Did what, as at
 COMMENT ON COLUMN atp_internal.audit_event_projection.resource IS 'To what, as atp.search_text() has it.';
 COMMENT ON COLUMN atp_internal.audit_event_projection.correlation_id IS 'In the course of what, as atp.search_text() has it.';
 -- An index a question. Those that end in log_position give the latest first without a sort. text_pattern_ops compares bytes, which is
--- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others.
-CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position);
-CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position);
-CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position);
+-- several times as fast as most locales, and serves equality and prefixes in any; the columns stay comparable with others. A member that
+-- an event does not have is not entered: no question asks for it.
+CREATE INDEX audit_event_projection_actor ON atp_internal.audit_event_projection (tenant, actor text_pattern_ops, log_position) WHERE actor IS NOT NULL;
+CREATE INDEX audit_event_projection_action ON atp_internal.audit_event_projection (tenant, action text_pattern_ops, log_position) WHERE action IS NOT NULL;
+CREATE INDEX audit_event_projection_resource ON atp_internal.audit_event_projection (tenant, resource text_pattern_ops, log_position) WHERE resource IS NOT NULL;
 CREATE INDEX audit_event_projection_event_type ON atp_internal.audit_event_projection (tenant, event_type, log_position);
-CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position);
+CREATE INDEX audit_event_projection_correlation_id ON atp_internal.audit_event_projection (tenant, correlation_id text_pattern_ops, log_position) WHERE correlation_id IS NOT NULL;
 CREATE INDEX audit_event_projection_occurred_at ON atp_internal.audit_event_projection (tenant, occurred_at);
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.audit_event_projection', '');
 ALTER TABLE atp_internal.audit_event_projection ENABLE ROW LEVEL SECURITY;
@@ -6138,7 +6148,7 @@ Up to 255 bytes: itself. A longer one is cut to 236 bytes, at a character, and a
 GRANT EXECUTE ON FUNCTION atp.search_text(text) TO PUBLIC;
 
 -- ==== src/log/verifylog.sql ====
--- Verification of the log and of everything.
+-- Verification of the log.
 CREATE FUNCTION atp.verify_log(OUT ok boolean, OUT checked bigint, OUT first_fault_position bigint, OUT fault text)
 	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_log';
 COMMENT ON FUNCTION atp.verify_log() IS
@@ -6147,14 +6157,17 @@ Covers the log of all tenants under one snapshot. checked counts positions up to
 REVOKE ALL ON FUNCTION atp.verify_log() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_log() TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
+-- ==== src/log/verifyall.sql ====
+-- Verification of everything.
+CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, workers int DEFAULT NULL, OUT ok boolean, OUT checked bigint, OUT first_fault_tenant text,
 		OUT first_fault_stream text, OUT first_fault_version bigint, OUT first_fault_position bigint, OUT fault text)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifylog_all';
-COMMENT ON FUNCTION atp.verify_all(boolean) IS
+	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifyall_all';
+COMMENT ON FUNCTION atp.verify_all(boolean, int) IS
 'Verify every event of all tenants: hashes, links, versions, heads, and the log.
-Every hash is recomputed from the stored columns, under one snapshot. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON. Memory is bounded by maintenance_work_mem.';
-REVOKE ALL ON FUNCTION atp.verify_all(boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.verify_all(boolean) TO atp_auditor, atp_admin;
+Every hash is recomputed from the stored columns, under one snapshot, from the tables as they lie on disk. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON and that the indexes by which events are read find all of them. workers is how many parallel workers share the work, as far as max_parallel_workers has them free; NULL: by the size of the store, up to max_parallel_maintenance_workers; 0: none. None are taken while this transaction holds appended heads that are not yet written. The verdict does not depend on their number. The Merkle trees are not looked at: that is verify_trees, and run_verification(''whole'') does both and records it. Memory of all together is bounded by maintenance_work_mem.
+Raises: 22023 (workers).';
+REVOKE ALL ON FUNCTION atp.verify_all(boolean, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.verify_all(boolean, int) TO atp_auditor, atp_admin;
 
 -- ==== src/log/alert.sql ====
 -- Alarms about the evidence.
@@ -6367,8 +6380,8 @@ BEGIN
 	END IF;
 	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
 		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
-			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			WHERE k.purpose = 'log' AND k.state = 'active' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by an active key of the log',
 			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
 	END IF;
 	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
@@ -6385,7 +6398,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
 'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
-Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log, not retired yet, with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
 Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
 REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;
@@ -7749,6 +7762,7 @@ CREATE FUNCTION atp.claim_events(
 	ack_lease uuid DEFAULT NULL,
 	ack_through bigint DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -7764,18 +7778,20 @@ CREATE FUNCTION atp.claim_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
-COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) IS
+COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused or the tenant suspended. attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
-Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count).';
-REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) TO atp_reader, atp_admin;
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
+Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
+REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) TO atp_reader, atp_admin;
 
 CREATE FUNCTION atp.claim_deferred_events(
 	subscription text,
 	log_positions bigint[],
 	consumer text DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -7791,12 +7807,12 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
-COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) IS
+COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) IS
 'Lease deferred events by their log positions, whether they are due or not.
 Returns those of one partition, in log order; call again for the rest. Positions that are not deferred are ignored.
 Raises: TP202, TP300 (no such subscription).';
-REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
+REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) TO atp_reader, atp_admin;
 
 -- ==== src/delivery/wait.sql ====
 -- Waiting for events.
@@ -7881,6 +7897,23 @@ COMMENT ON FUNCTION atp_internal.require_guards(int, text, text) IS
 'Refuse a breaker or a rate limit that the tenant does not have.
 Raises: TP360, TP364.';
 REVOKE ALL ON FUNCTION atp_internal.require_guards(int, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_stored_types(event_types text[]) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	rendered text;
+BEGIN
+	SELECT t INTO rendered FROM unnest(atp_internal.rendered_event_types()) t WHERE t = ANY (require_stored_types.event_types);
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP301', MESSAGE = 'invalid filter', DETAIL = format('%s is rendered from the log, not stored in it.', rendered),
+			HINT = 'Subscribe to the events that it follows from; atp.read_platform_events renders it.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_stored_types(text[]) IS
+'Refuse an event type that is never in the log.
+Raises: TP301.';
+REVOKE ALL ON FUNCTION atp_internal.require_stored_types(text[]) FROM PUBLIC;
 
 -- Placed events are numbered without gaps and in time, so a time is found by halving.
 CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
@@ -7970,6 +8003,7 @@ BEGIN
 		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
 	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
 		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	PERFORM atp_internal.require_stored_types(create_subscription.event_types);
 	PERFORM atp_internal.require_guards(opened, create_subscription.breaker, create_subscription.rate_limit);
 	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
 			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify, breaker, rate_limit)
@@ -8039,6 +8073,7 @@ BEGIN
 	new.notify := coalesce(alter_subscription.notify, new.notify);
 	new.breaker := coalesce(alter_subscription.breaker, new.breaker);
 	new.rate_limit := coalesce(alter_subscription.rate_limit, new.rate_limit);
+	PERFORM atp_internal.require_stored_types(alter_subscription.event_types);
 	PERFORM atp_internal.require_guards(new.tenant, new.breaker, new.rate_limit);
 	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
 		new.time_to_live, new.max_in_flight);
@@ -9375,8 +9410,8 @@ Raises: TP202, TP300 (no such subscription), 42710 (name or step taken), 23514 (
 REVOKE ALL ON FUNCTION atp.create_relay(text, text, text, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_relay(text, text, text, text, int, text) TO atp_admin;
 
--- ==== src/compliance/export.sql ====
--- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
+-- ==== src/compliance/exportrecord.sql ====
+-- Exports on record: requested, started, completed or failed.
 CREATE FUNCTION atp.request_export(purpose text, tenant text DEFAULT NULL) RETURNS uuid
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -9391,10 +9426,137 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.request_export(text, text) IS
 'Record that an export is asked for, and return its id for export_bundle.
-Committed before the export, it stands also where the export fails; see fail_export. purpose says in words what it is for. Records ExportRequested.
+purpose says in words what it is for. Records ExportRequested.
 Raises: TP202, 42501.';
 REVOKE ALL ON FUNCTION atp.request_export(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.request_export(text, text) TO atp_auditor, atp_admin;
+
+CREATE TABLE atp_internal.open_export (
+	tenant int NOT NULL,
+	export uuid NOT NULL,
+	started_at timestamptz NOT NULL,
+	held_by text NOT NULL,
+	CONSTRAINT open_export_pk PRIMARY KEY (tenant, export)
+);
+COMMENT ON TABLE atp_internal.open_export IS 'Exports that have begun and are not recorded as ended.';
+COMMENT ON COLUMN atp_internal.open_export.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.open_export.export IS 'Id of the export.';
+COMMENT ON COLUMN atp_internal.open_export.started_at IS 'When it began.';
+COMMENT ON COLUMN atp_internal.open_export.held_by IS 'Virtual id of the transaction that exports, as pg_locks shows it.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.open_export', '');
+ALTER TABLE atp_internal.open_export ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.open_export FORCE ROW LEVEL SECURITY;
+CREATE POLICY open_export_tenant ON atp_internal.open_export USING (atp_internal.tenant_is_visible(tenant));
+CREATE TRIGGER guard BEFORE UPDATE OR DELETE OR TRUNCATE ON atp_internal.open_export
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.open_export ENABLE ALWAYS TRIGGER guard;
+
+CREATE FUNCTION atp_internal.emit_export_event(tenant int, export uuid, event_type text, payload jsonb) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE
+BEGIN ATOMIC
+	SELECT atp_internal.emit_event(emit_export_event.tenant, 'atp.Export-' || emit_export_event.export, emit_export_event.event_type,
+		pg_catalog.jsonb_build_object('ExportId', emit_export_event.export,
+			'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = emit_export_event.tenant)) || emit_export_event.payload);
+END;
+COMMENT ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) IS 'Append an event to the stream of an export.';
+REVOKE ALL ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.export_log(tenant int) RETURNS int
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT CASE WHEN t.status = 'deleted' THEN (SELECT d.tenant FROM atp_internal.tenant d WHERE d.name = 'default') ELSE t.tenant END
+		FROM atp_internal.tenant t WHERE t.tenant = export_log.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.export_log(int) IS 'Return whose log has the exports of a tenant: its own, until it is deleted.';
+REVOKE ALL ON FUNCTION atp_internal.export_log(int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.end_failed_export(tenant int, export uuid, reason text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	failures bigint;
+	has_failed boolean;
+BEGIN
+	DELETE FROM atp_internal.open_export o WHERE o.tenant = end_failed_export.tenant AND o.export = end_failed_export.export;
+	SELECT count(*) FILTER (WHERE y.name = 'ExportFailed'), coalesce(bool_or(y.name = 'ExportFailed' AND e.stream_version = s.version), false)
+		INTO failures, has_failed
+		FROM atp_internal.stream s JOIN atp_internal.event e ON e.stream = s.stream AND e.tenant = s.tenant
+			JOIN atp_internal.event_type y ON y.event_type = e.event_type
+		WHERE s.tenant = atp_internal.export_log(end_failed_export.tenant) AND s.name = 'atp.Export-' || end_failed_export.export;
+	IF NOT has_failed THEN
+		PERFORM atp_internal.emit_export_event(end_failed_export.tenant, end_failed_export.export, 'ExportFailed', jsonb_build_object(
+			'FailureReason', left(coalesce(nullif(end_failed_export.reason, ''), 'unknown'), 1024), 'Attempt', failures + 1,
+			'FailedAt', atp_internal.event_time(clock_timestamp())));
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.end_failed_export(int, uuid, text) IS
+'Record that an export failed, unless that is the last thing recorded of it.
+Attempt counts the failures of the export.';
+REVOKE ALL ON FUNCTION atp_internal.end_failed_export(int, uuid, text) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.record_export(doing jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	key int := (record_export.doing ->> 'tenant')::int;
+	id uuid := (record_export.doing ->> 'export')::uuid;
+BEGIN
+	IF record_export.doing ? 'requested' THEN
+		PERFORM atp_internal.emit_export_event(key, id, 'ExportRequested', record_export.doing -> 'requested');
+	END IF;
+	IF record_export.doing ? 'started' THEN
+		INSERT INTO atp_internal.open_export (tenant, export, started_at, held_by)
+			VALUES (key, id, clock_timestamp(), record_export.doing ->> 'held_by')
+			ON CONFLICT ON CONSTRAINT open_export_pk DO UPDATE SET started_at = excluded.started_at, held_by = excluded.held_by;
+		PERFORM atp_internal.emit_export_event(key, id, 'ExportStarted', record_export.doing -> 'started');
+	END IF;
+	IF record_export.doing ? 'completed' THEN
+		DELETE FROM atp_internal.open_export o WHERE o.tenant = key AND o.export = id;
+		PERFORM atp_internal.emit_export_event(key, id, 'ExportCompleted', record_export.doing -> 'completed');
+	END IF;
+	IF record_export.doing ? 'failed' THEN
+		PERFORM atp_internal.end_failed_export(key, id, record_export.doing ->> 'failed');
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.record_export(jsonb) IS
+'Record steps of an export: requested, started, completed, failed.
+doing has the members tenant (key), export, held_by, and for each step its payload, or for failed the reason. export_bundle calls it, mostly in a transaction of its own.';
+REVOKE ALL ON FUNCTION atp_internal.record_export(jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.sweep_exports() RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	lost uuid[];
+	gone record;
+	swept bigint := 0;
+BEGIN
+	SELECT array_agg(o.export) INTO lost FROM atp_internal.open_export o
+		WHERE o.started_at < pg_postmaster_start_time()
+			OR NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.virtualxid = o.held_by);
+	-- What those transactions have committed is visible to the next statement: an export that was completed is not open there.
+	FOR gone IN SELECT o.tenant, o.export FROM atp_internal.open_export o WHERE o.export = ANY (lost) FOR UPDATE SKIP LOCKED LOOP
+		PERFORM atp_internal.end_failed_export(gone.tenant, gone.export, 'It was not read to its end, or its transaction was not committed.');
+		swept := swept + 1;
+	END LOOP;
+	RETURN swept;
+END $$;
+COMMENT ON FUNCTION atp_internal.sweep_exports() IS
+'Record as failed the exports whose transaction is gone.
+Returns how many; those that it completed are not open. The worker does it every few seconds, and so does run_verification.';
+REVOKE ALL ON FUNCTION atp_internal.sweep_exports() FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.check_exports(age interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
+	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	WITH lost AS (SELECT FROM atp_internal.open_export o WHERE o.started_at < clock_timestamp() - check_exports.age
+		AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'virtualxid' AND l.virtualxid = o.held_by))
+	SELECT 'exports', CASE WHEN count(*) > 0 THEN 'warning' ELSE 'ok' END,
+		CASE WHEN count(*) > 0 THEN format('%s exports broke off and are not recorded as failed yet.', count(*)) ELSE 'Exports are recorded to their end.' END,
+		CASE WHEN count(*) > 0 THEN 'See to it that the worker runs; SELECT * FROM atp.run_verification() records them too.' END
+	FROM lost;
+END;
+COMMENT ON FUNCTION atp_internal.check_exports(interval) IS 'Check that exports which broke off are recorded as failed.';
+REVOKE ALL ON FUNCTION atp_internal.check_exports(interval) FROM PUBLIC;
 
 CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NULL) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -9402,23 +9564,20 @@ CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NU
 DECLARE
 	key int := atp_internal.open_tenant(fail_export.tenant);
 BEGIN
-	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = atp_internal.export_log(key) AND s.name = 'atp.Export-' || fail_export.export) THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
 	END IF;
-	PERFORM atp_internal.emit_event(key, 'atp.Export-' || fail_export.export, 'ExportFailed', jsonb_build_object('ExportId', fail_export.export,
-		'TenantId', (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = key), 'FailureReason', fail_export.reason,
-		'Attempt', (SELECT count(*) + 1 FROM atp_internal.event e JOIN atp_internal.stream s ON s.stream = e.stream AND s.tenant = e.tenant
-				JOIN atp_internal.event_type y ON y.event_type = e.event_type
-			WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export AND y.name = 'ExportFailed'),
-		'FailedAt', atp_internal.event_time(clock_timestamp())));
+	PERFORM atp_internal.end_failed_export(key, fail_export.export, fail_export.reason);
 END $$;
 COMMENT ON FUNCTION atp.fail_export(uuid, text, text) IS
-'Record that a requested export came to nothing.
-To be called by whoever ran export_bundle, after its transaction was rolled back. Records ExportFailed.
+'Record that an export failed, for a reason the database cannot know.
+For whoever could not keep or deliver what export_bundle gave. An export that breaks off in the database is recorded as failed without this. Records ExportFailed, unless that is the last event of the export.
 Raises: TP103 (no such export was requested), TP202, 42501.';
 REVOKE ALL ON FUNCTION atp.fail_export(uuid, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.fail_export(uuid, text, text) TO atp_auditor, atp_admin;
 
+-- ==== src/compliance/export.sql ====
+-- Evidence bundles: what an auditor takes away, and verifies with atp-verify without this database.
 CREATE FUNCTION atp.export_bundle(
 	stream text DEFAULT NULL,
 	event_type text DEFAULT NULL,
@@ -9436,7 +9595,7 @@ CREATE FUNCTION atp.export_bundle(
 COMMENT ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) IS
 'Export a tenant''s events under the newest signed checkpoint, as lines of JSON.
 Without arguments the whole log. stream, event_type, recorded_from (inclusive) and recorded_until (exclusive) filter. completeness says what is told of events that the filter leaves out: records (their records without content, so that it can be seen that they do not match), hashes (their leaf hashes only), proofs (nothing: each event comes with a proof of its own; for one stream out of a large log). first_leaf and max_leaves export a part of the log. known_size and known_tree_size are sizes from a known head of atp-verify: the bundle then proves growth from there. export is an id of request_export. In a target list rows come as they are made, in constant memory: COPY (SELECT atp.export_bundle()) TO ... WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02'') writes them unchanged.
-Records ExportRequested, ExportStarted and ExportCompleted unless the transaction is read only.
+Records ExportRequested and ExportStarted before the first line leaves, in a transaction of its own: they stand where this one is rolled back or reads only. Records ExportCompleted with the last line, in this transaction, or ExportFailed: at once where the export raises, within seconds where it was not read to its end or its transaction ended without a commit. A standby records nothing.
 Raises: TP103, TP202, TP506 (no signed checkpoint, or the stored tree is damaged), 22023, 42501.';
 REVOKE ALL ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.export_bundle(text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, bigint, uuid, text) TO atp_auditor, atp_admin;
@@ -9898,7 +10057,7 @@ COMMENT ON COLUMN atp_internal.imported_event.stream_uid IS 'Identity of its str
 COMMENT ON COLUMN atp_internal.imported_event.schema_version IS 'Version of the schema it was validated against; 0: none.';
 COMMENT ON COLUMN atp_internal.imported_event.hash IS 'Chain link and Merkle leaf.';
 COMMENT ON COLUMN atp_internal.imported_event.event_type IS 'Name of the event type.';
-COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; proved where the bundle holds its first event.';
 COMMENT ON COLUMN atp_internal.imported_event.payload IS 'Canonical JSON text, as it was hashed.';
 COMMENT ON COLUMN atp_internal.imported_event.metadata IS 'Canonical JSON text, as it was hashed.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_event', '');
@@ -9910,14 +10069,62 @@ CREATE FUNCTION atp.import_bundle(bundle text, trusted_key text, origin text, OU
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_bundle';
 COMMENT ON FUNCTION atp.import_bundle(text, text, text) IS
 'Verify a bundle of another database and keep its events for reading.
-bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
+bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. A larger one comes line by line: see begin_import. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
 Raises: TP503 (malformed key), TP507 (the bundle does not verify; DETAIL says why and where), 25006.';
 REVOKE ALL ON FUNCTION atp.import_bundle(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.import_bundle(text, text, text) TO atp_admin;
 
+CREATE FUNCTION atp.begin_import(trusted_key text, origin text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_begin';
+COMMENT ON FUNCTION atp.begin_import(text, text) IS
+'Begin the import of a bundle of any size, and return the number it will have.
+In one transaction: begin_import, then the lines, in order, into the view atp.import_lines, then finish_import. From psql: \copy atp.import_lines FROM bundle.ndjson WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02''). Memory does not grow with the bundle. trusted_key and origin as for import_bundle. Without finish_import nothing of it can be read; a second call drops what was begun.
+Raises: TP503 (malformed key), 25006.';
+REVOKE ALL ON FUNCTION atp.begin_import(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.begin_import(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.finish_import(OUT import bigint, OUT event_count bigint, OUT log_uid uuid)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_finish';
+COMMENT ON FUNCTION atp.finish_import() IS
+'End the import that begin_import began: the bundle is verified as a whole.
+Raises: TP507 (it does not verify; DETAIL says why and where), 54000 (too many streams), 55000 (no import is at work, or a part of it was rolled back).';
+REVOKE ALL ON FUNCTION atp.finish_import() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.finish_import() TO atp_admin;
+
+CREATE FUNCTION atp_internal.take_import_line() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_take_line';
+COMMENT ON FUNCTION atp_internal.take_import_line() IS 'Hand a line to the import at work.
+Raises: TP507, 55000.';
+REVOKE ALL ON FUNCTION atp_internal.take_import_line() FROM PUBLIC;
+
+CREATE VIEW atp.import_lines WITH (security_barrier) AS SELECT NULL::text AS line WHERE false;
+COMMENT ON VIEW atp.import_lines IS 'Take the lines of a bundle, by INSERT or COPY; see begin_import.';
+COMMENT ON COLUMN atp.import_lines.line IS 'A line of the bundle, without its new line.';
+CREATE TRIGGER take_line INSTEAD OF INSERT ON atp.import_lines FOR EACH ROW EXECUTE FUNCTION atp_internal.take_import_line();
+GRANT INSERT ON atp.import_lines TO atp_admin;
+
+CREATE FUNCTION atp_internal.jsonb_or_null(document json) RETURNS jsonb
+	LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF document::text !~ '[0-9]e[+-]?[0-9]{4}|[0-9]{255}' THEN
+		RETURN document::jsonb;
+	END IF;
+	BEGIN
+		RETURN document::jsonb;
+	EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+		RETURN NULL;
+	END;
+END $$;
+COMMENT ON FUNCTION atp_internal.jsonb_or_null(json) IS
+'Return a document as jsonb, or NULL where jsonb cannot hold it.
+That is so for numbers beyond numeric: another store may have recorded them, and one such event must not hide the others.';
+REVOKE ALL ON FUNCTION atp_internal.jsonb_or_null(json) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.jsonb_or_null(json) TO atp_auditor, atp_admin;
+
 CREATE VIEW atp.imported_events WITH (security_barrier) AS
 	SELECT b.import, b.origin, b.source_tenant, b.log_uid, e.leaf, e.event_id, e.stream, e.stream_uid, e.stream_version, e.event_type,
-		e.schema_version, e.occurred_at, e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash, b.imported_at
+		e.schema_version, e.occurred_at, e.recorded_at, atp_internal.jsonb_or_null(e.payload) AS payload,
+		atp_internal.jsonb_or_null(e.metadata) AS metadata, e.hash, b.imported_at, e.payload::text AS payload_text, e.metadata::text AS metadata_text
 	FROM atp_internal.imported_event e JOIN atp_internal.imported_bundle b ON b.import = e.import;
 COMMENT ON VIEW atp.imported_events IS 'List the events of imported bundles.';
 COMMENT ON COLUMN atp.imported_events.import IS 'Number of the import.';
@@ -9926,17 +10133,19 @@ COMMENT ON COLUMN atp.imported_events.source_tenant IS 'Name of the tenant there
 COMMENT ON COLUMN atp.imported_events.log_uid IS 'Identity of the tenant''s log there.';
 COMMENT ON COLUMN atp.imported_events.leaf IS 'Index in the tenant''s log there.';
 COMMENT ON COLUMN atp.imported_events.event_id IS 'The event''s id.';
-COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; proved where the bundle holds its first event.';
 COMMENT ON COLUMN atp.imported_events.stream_uid IS 'Identity of the stream.';
 COMMENT ON COLUMN atp.imported_events.stream_version IS 'Place in the stream.';
 COMMENT ON COLUMN atp.imported_events.event_type IS 'Name of the event type.';
 COMMENT ON COLUMN atp.imported_events.schema_version IS 'Version of the schema it was validated against; 0: none.';
 COMMENT ON COLUMN atp.imported_events.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN atp.imported_events.recorded_at IS 'When it was written.';
-COMMENT ON COLUMN atp.imported_events.payload IS 'What happened.';
-COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace.';
+COMMENT ON COLUMN atp.imported_events.payload IS 'What happened; NULL where jsonb cannot hold it.';
+COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace; NULL where jsonb cannot hold it.';
 COMMENT ON COLUMN atp.imported_events.hash IS 'Chain link and Merkle leaf.';
 COMMENT ON COLUMN atp.imported_events.imported_at IS 'When the bundle was imported.';
+COMMENT ON COLUMN atp.imported_events.payload_text IS 'The payload''s canonical text, as it was hashed.';
+COMMENT ON COLUMN atp.imported_events.metadata_text IS 'The metadata''s canonical text, as it was hashed.';
 GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;
 
 -- ==== src/tooling/housekeeping.sql ====
@@ -10240,7 +10449,7 @@ DECLARE
 	version bigint;
 BEGIN
 	IF verify_chains.scope = 'whole' THEN
-		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT v.* INTO of_all FROM atp.verify_all(workers => 0) v;
 		SELECT count(*) INTO streams FROM atp_internal.stream;
 	ELSE
 		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;
@@ -10297,10 +10506,21 @@ BEGIN
 			FROM atp_internal.verification v WHERE v.ok ORDER BY v.run DESC FETCH FIRST ROW ONLY;
 		since := coalesce(since, 0);
 	END IF;
+	PERFORM atp_internal.sweep_exports();
 	SELECT coalesce(max(s.log_position), 0) INTO through FROM atp_internal.leaf_state s;
-	SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
-	SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
-	fault := coalesce(fault, signature_fault);
+	BEGIN
+		SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
+		SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
+		fault := coalesce(fault, signature_fault);
+	EXCEPTION WHEN OTHERS THEN
+		-- What cannot be read is a fault that is told, unless it says nothing of what is stored: read only, cancelled, out of memory and the like.
+		IF left(sqlstate, 2) IN ('25', '40', '53', '54', '55', '57') THEN
+			RAISE;
+		END IF;
+		fault := format('Verification cannot read what is stored: %s (%s).', sqlerrm, sqlstate);
+		checked := 0;
+		signatures := 0;
+	END;
 	ok := fault IS NULL;
 	INSERT INTO atp_internal.verification (started_at, finished_at, checked, signatures, through_position, ok, scope, fault)
 		VALUES (began, clock_timestamp(), checked, signatures, CASE WHEN ok THEN through ELSE since END, ok, run_verification.scope, fault);
@@ -10310,23 +10530,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.run_verification(text) IS
 'Verify what was written since the last run (incremental), or everything (whole).
-Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification.
+Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault, and an error that keeps something from being read, is kept in list_verifications, raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification. Exports that broke off are recorded on the way.
 Raises: 22023, 25006, 55P03 (another run is at work).';
 REVOKE ALL ON FUNCTION atp.run_verification(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.run_verification(text) TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.cron_verifies() RETURNS boolean
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	found_job boolean := false;
-BEGIN
-	IF to_regclass('cron.job') IS NOT NULL AND has_table_privilege('cron.job', 'SELECT') THEN
-		EXECUTE $q$SELECT EXISTS (SELECT FROM cron.job j WHERE j.command LIKE '%atp.run_verification%' AND j.active AND j.database = current_database())$q$ INTO found_job;
-	END IF;
-	RETURN found_job;
-END $$;
-COMMENT ON FUNCTION atp_internal.cron_verifies() IS 'Say whether pg_cron has a job that runs the verification in this database.';
-REVOKE ALL ON FUNCTION atp_internal.cron_verifies() FROM PUBLIC;
+CREATE FUNCTION atp_internal.cron_is_present() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron');
+END;
+COMMENT ON FUNCTION atp_internal.cron_is_present() IS
+'Say whether pg_cron is installed in this database.
+Its jobs are not looked at: each role sees its own only, and a job that is there need not run.';
+REVOKE ALL ON FUNCTION atp_internal.cron_is_present() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.due_verification(period int) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -10335,6 +10552,8 @@ DECLARE
 	last_run timestamptz := (SELECT v.started_at FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY);
 	last_whole timestamptz := (SELECT v.started_at FROM atp_internal.verification v WHERE v.scope = 'whole' ORDER BY v.run DESC FETCH FIRST ROW ONLY);
 	first_event timestamptz := (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY);
+	period interval := make_interval(secs => due_verification.period);
+	grace interval := CASE WHEN atp_internal.cron_is_present() THEN period / 4 ELSE interval '0' END;
 BEGIN
 	IF first_event IS NULL OR NOT EXISTS (SELECT FROM atp_internal.leaf_state s WHERE s.log_position > 0) THEN
 		RETURN NULL;
@@ -10342,24 +10561,21 @@ BEGIN
 	IF coalesce(last_run, first_event) < pg_postmaster_start_time() THEN
 		RETURN CASE WHEN last_run IS NULL THEN 'whole' ELSE 'incremental' END;
 	END IF;
-	IF atp_internal.cron_verifies() THEN
-		RETURN NULL;
-	END IF;
-	IF coalesce(last_whole, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) * 7 THEN
+	IF coalesce(last_whole, first_event) < clock_timestamp() - period * 7 - grace THEN
 		RETURN 'whole';
 	END IF;
-	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) THEN 'incremental' END;
+	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - period - grace THEN 'incremental' END;
 END $$;
 COMMENT ON FUNCTION atp_internal.due_verification(int) IS
 'Return the scope of the verification that is due; NULL: none.
-After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron has a job for it, after a start only.';
+After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron is installed, a quarter of the period later: whoever calls this comes in where pg_cron has not run it.';
 REVOKE ALL ON FUNCTION atp_internal.due_verification(int) FROM PUBLIC;
 
 CREATE FUNCTION atp.schedule_verification() RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF to_regclass('cron.job') IS NULL THEN
-		RETURN false;
+	IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+		RETURN false;	-- and nobody else's schema of that name is asked
 	END IF;
 	EXECUTE $q$SELECT cron.schedule('atp verification', '17 2 * * 1-6', 'SELECT atp.run_verification()'),
 		cron.schedule('atp whole verification', '17 2 * * 0', $c$SELECT atp.run_verification('whole')$c$)$q$;
@@ -10367,7 +10583,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.schedule_verification() IS
 'Let pg_cron run the verification: incremental at night, whole on Sundays.
-Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it.';
+Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it. From another database that has it: cron.schedule_in_database.';
 REVOKE ALL ON FUNCTION atp.schedule_verification() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.schedule_verification() TO atp_admin;
 
@@ -10393,13 +10609,20 @@ BEGIN ATOMIC
 		CASE WHEN NOT n.ok THEN 'Keep the server as it is, export what verifies, compare with a backup; see docs/howto/audit.md.' END
 	FROM newest n
 	UNION ALL
-	SELECT 'verification_runs', CASE WHEN late.late THEN 'error' ELSE 'ok' END,
-		CASE WHEN late.late THEN 'A scheduled verification is missing: none within the last two days.' ELSE 'Verification runs as scheduled.' END,
-		CASE WHEN late.late THEN 'Look for the worker and atp.verification_interval, or run SELECT * FROM atp.run_verification(); see atp.schedule_verification().' END
-	FROM (SELECT EXISTS (SELECT FROM oldest_event e WHERE e.published_at < clock_timestamp() - interval '2 days')
-		AND NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - interval '2 days')) late(late);
+	SELECT 'verification_runs', CASE WHEN l.what IS NULL THEN 'ok' ELSE 'error' END,
+		CASE WHEN l.what IS NULL THEN 'Verification runs as scheduled.' ELSE format('A scheduled verification is missing: %s within the last %s.', l.what, l.span) END,
+		CASE WHEN l.what IS NOT NULL THEN 'Look for the worker and atp.verification_interval, for jobs of pg_cron and cron.job_run_details, or run SELECT * FROM atp.run_verification(''whole''); see atp.schedule_verification().' END
+	FROM (SELECT CASE WHEN e.published_at < clock_timestamp() - p.any_span AND NOT EXISTS (SELECT FROM atp_internal.verification v
+					WHERE v.finished_at > clock_timestamp() - p.any_span) THEN 'none'
+				WHEN e.published_at < clock_timestamp() - p.whole_span AND NOT EXISTS (SELECT FROM atp_internal.verification v
+					WHERE v.scope = 'whole' AND v.finished_at > clock_timestamp() - p.whole_span) THEN 'none of everything' END,
+			CASE WHEN NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - p.any_span) THEN p.any_span ELSE p.whole_span END
+		FROM (SELECT greatest(i.period * 2, interval '2 days'), greatest(i.period * 9, interval '9 days')
+				FROM (SELECT coalesce((SELECT make_interval(secs => s.setting::int) FROM pg_settings s WHERE s.name = 'atp.verification_interval'), interval '0')) AS i(period)) AS p(any_span, whole_span)
+			LEFT JOIN oldest_event e ON true) AS l(what, span);
 END;
-COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.';
+COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.
+Missing: two intervals or days without any, nine without a whole one.';
 
 CREATE FUNCTION atp_internal.check_trees(delay interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -42,8 +42,11 @@ BEGIN
 END $$;
 CREATE FUNCTION pg_temp.stream_verdict(attack text, stream text DEFAULT 'Order-1') RETURNS text LANGUAGE sql AS
 	$$SELECT pg_temp.verdict(attack, format('SELECT concat_ws('' '', ok, checked, first_fault_version, fault) FROM atp.verify_stream(%L)', stream))$$;
+-- The verdict of this process alone; and in brackets that of parallel workers, where it is another.
 CREATE FUNCTION pg_temp.whole_verdict(attack text) RETURNS text LANGUAGE sql AS
-	$$SELECT pg_temp.verdict(attack, 'SELECT concat_ws('' '', ok, first_fault_tenant, first_fault_stream, first_fault_version, fault) FROM atp.verify_all()')$$;
+	$$SELECT pg_temp.verdict(attack, $question$
+		SELECT concat_ws(' ', ok, first_fault_tenant, first_fault_stream, first_fault_version, fault) || (SELECT CASE WHEN p IS DISTINCT FROM v THEN format(' [%s]', p) ELSE '' END
+			FROM atp.verify_all(workers => 2) p) FROM atp.verify_all(workers => 0) v$question$)$$;
 CREATE FUNCTION pg_temp.row(stream text, version bigint) RETURNS text LANGUAGE sql STABLE AS
 	$$SELECT format('stream = %s AND stream_version = %s', s.stream, $2) FROM atp_internal.stream s WHERE s.name = $1$$;
 

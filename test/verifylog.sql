@@ -39,9 +39,11 @@ BEGIN
 END $$;
 CREATE FUNCTION pg_temp.log_verdict(attack text) RETURNS text LANGUAGE sql AS
 	$$SELECT pg_temp.verdict(attack, 'SELECT concat_ws('' '', ok, checked, first_fault_position, fault) FROM atp.verify_log()')$$;
+-- The verdict of this process alone; and in brackets that of parallel workers, where it is another.
 CREATE FUNCTION pg_temp.whole_verdict(attack text) RETURNS text LANGUAGE sql AS
-	$$SELECT pg_temp.verdict(attack, 'SELECT concat_ws('' '', ok, first_fault_tenant, first_fault_stream, first_fault_version,
-		''at '' || first_fault_position, fault) FROM atp.verify_all()')$$;
+	$$SELECT pg_temp.verdict(attack, $question$
+		SELECT concat_ws(' ', ok, first_fault_tenant, first_fault_stream, first_fault_version, 'at ' || first_fault_position, fault) || (SELECT CASE WHEN p IS DISTINCT FROM v THEN format(' [%s]', p) ELSE '' END
+			FROM atp.verify_all(workers => 2) p) FROM atp.verify_all(workers => 0) v$question$)$$;
 
 SELECT results_eq('SELECT ok, checked, fault FROM before', $$VALUES (false, 0::bigint, 'the log is empty'), (false, 0::bigint, 'there are no events')$$,
 	'nothing checked is not ok');

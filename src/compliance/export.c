@@ -4,6 +4,7 @@
  *
  * What is stored is exported as it is, hashes from the tree and events from their table: whether they agree is for the verifier
  * to say. An event whose row cannot be read as one is left out, which the verifier sees.
+
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 
+#include "compliance/exportrecord.h"
 #include "core/bundleline.h"
 #include "log/predecessor.h"
 #include "log/proof.h"
@@ -29,13 +31,11 @@
 #include "pg/canonical.h"
 #include "pg/errors.h"
 #include "pg/eventid.h"
-#include "pg/jsonobject.h"
 #include "pg/nested.h"
 #include "pg/query.h"
 #include "record/eventtype.h"
 #include "record/tenant.h"
 #include "stream/chain.h"
-#include "stream/platform.h"
 
 PG_FUNCTION_INFO_V1(atp_export_bundle);
 
@@ -62,8 +62,8 @@ typedef struct Export			/* lives as long as the call */
 	int32		event_type;		/* key of the event type of the filter */
 	int64		known_size;
 	int64		known_tree;
-	pg_uuid_t	id;
-	bool		records_events;	/* Export... events are appended */
+	AtpExportRecord record;
+	bool		is_recorded;
 	int64		first_position;	/* in the log, of the range */
 	int64		last_position;
 	pg_cryptohash_ctx *digest;	/* of all lines; NULL: nothing is recorded */
@@ -163,12 +163,24 @@ read_completeness(FunctionCallInfo fcinfo, AtpBundleManifest *manifest)
 static void
 read_scope(FunctionCallInfo fcinfo, Export *export)
 {
+	AtpBundleManifest *manifest = &export->manifest;
+
+	read_completeness(fcinfo, manifest);
+	read_filter(fcinfo, export);
+	manifest->from = leaf_argument(fcinfo, ARG_FIRST_LEAF, 0);
+	manifest->until = leaf_argument(fcinfo, ARG_LEAVES, PG_INT64_MAX);	/* a number of leaves, until read_cover */
+	export->known_size = (int64) leaf_argument(fcinfo, ARG_KNOWN_SIZE, 0);
+	export->known_tree = (int64) leaf_argument(fcinfo, ARG_KNOWN_TREE, 0);
+}
+
+/* What there is to export: the tree under the newest signed checkpoint. */
+static void
+read_cover(Export *export)
+{
 	static AtpQuery origin = {"SELECT s.origin FROM atp_internal.checkpoint_state s"};
 	AtpBundleManifest *manifest = &export->manifest;
 	char	   *name;
 
-	read_completeness(fcinfo, manifest);
-	read_filter(fcinfo, export);
 	if (!atp_proof_cover(export->tenant.tenant, export->memory, &export->cover) || export->cover.note == NULL)
 		ereport(ERROR, errcode(ATP_ERR_PROOF_NOT_AVAILABLE), errmsg("no signed checkpoint covers the tenant"),
 				errhint("Set up atp-signer, or atp.signing_key_file for development; then atp.create_checkpoint()."));
@@ -179,10 +191,8 @@ read_scope(FunctionCallInfo fcinfo, Export *export)
 	memcpy(manifest->log_uid, export->tenant.log_uid, UUID_LEN);
 	manifest->tree_size = (uint64) export->cover.tree_size;
 	manifest->checkpoint_size = (uint64) export->cover.checkpoint_size;
-	manifest->from = Min(leaf_argument(fcinfo, ARG_FIRST_LEAF, 0), manifest->tree_size);
-	manifest->until = manifest->from + Min(leaf_argument(fcinfo, ARG_LEAVES, PG_INT64_MAX), manifest->tree_size - manifest->from);
-	export->known_size = (int64) leaf_argument(fcinfo, ARG_KNOWN_SIZE, 0);
-	export->known_tree = (int64) leaf_argument(fcinfo, ARG_KNOWN_TREE, 0);
+	manifest->from = Min(manifest->from, manifest->tree_size);
+	manifest->until = manifest->from + Min(manifest->until, manifest->tree_size - manifest->from);
 }
 
 /* ---- the lines in front ---- */
@@ -503,72 +513,6 @@ write_proved(Export *export)
 	return true;
 }
 
-/* ---- what the platform records of an export ---- */
-
-static void
-record(Export *export, const char *event_type, AtpJsonObject *object)
-{
-	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&export->id)));
-
-	atp_jsonobject_text(object, "ExportId", id);
-	atp_jsonobject_text(object, "TenantId", export->tenant.name);
-	(void) atp_platform_emit(export->tenant.tenant, psprintf(ATP_PLATFORM_PREFIX "Export-%s", id), event_type,
-							 atp_jsonobject_end(object));
-}
-
-static void
-record_request(FunctionCallInfo fcinfo, Export *export)
-{
-	const AtpBundleManifest *manifest = &export->manifest;
-	AtpJsonObject object;
-
-	atp_jsonobject_begin(&object);
-	atp_jsonobject_text(&object, "RequestedBy", GetUserNameFromId(GetSessionUserId(), false));
-	atp_jsonobject_text(&object, "Purpose", "evidence");
-	atp_jsonobject_text(&object, "Format", "bundle");
-	atp_jsonobject_open(&object, "Filter");
-	if (manifest->by_stream)
-		atp_jsonobject_text(&object, "Stream", text_to_cstring(PG_GETARG_TEXT_PP(ARG_STREAM)));
-	if (manifest->by_type)
-		atp_jsonobject_text(&object, "EventType", manifest->event_type.data);
-	if (manifest->by_from)
-		atp_jsonobject_time(&object, "RecordedFrom", PG_GETARG_TIMESTAMPTZ(ARG_FROM));
-	if (manifest->by_until)
-		atp_jsonobject_time(&object, "RecordedUntil", PG_GETARG_TIMESTAMPTZ(ARG_UNTIL));
-	atp_jsonobject_int(&object, "FirstLeaf", (int64) manifest->from);
-	atp_jsonobject_int(&object, "Leaves", (int64) (manifest->until - manifest->from));
-	atp_jsonobject_close(&object);
-	record(export, "ExportRequested", &object);
-}
-
-static void
-record_start(Export *export)
-{
-	AtpJsonObject object;
-
-	atp_jsonobject_begin(&object);
-	atp_jsonobject_int(&object, "FromPosition", export->first_position);
-	atp_jsonobject_int(&object, "ThroughPosition", export->last_position);
-	atp_jsonobject_time(&object, "StartedAt", GetCurrentTimestamp());
-	record(export, "ExportStarted", &object);
-}
-
-static void
-record_end(Export *export)
-{
-	AtpJsonObject object;
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-
-	if (pg_cryptohash_final(export->digest, digest, sizeof(digest)) != 0)
-		elog(ERROR, "SHA-256 failed: %s", pg_cryptohash_error(export->digest));
-	atp_jsonobject_begin(&object);
-	atp_jsonobject_int(&object, "EventCount", (int64) export->end.events);
-	atp_jsonobject_int(&object, "ByteCount", export->byte_count);
-	atp_jsonobject_hex(&object, "Digest", digest, sizeof(digest));
-	atp_jsonobject_time(&object, "CompletedAt", GetCurrentTimestamp());
-	record(export, "ExportCompleted", &object);
-}
-
 /* Takes the lines just made into the digest of the bundle. */
 static void
 digest_lines(Export *export)
@@ -589,6 +533,42 @@ free_digest(Datum argument)
 
 /* ---- the function ---- */
 
+/* The lines in front, and the place of the first event. */
+static void
+prepare(Export *export)
+{
+	read_cover(export);
+	MemoryContextSwitchTo(export->memory);
+	export->tree = atp_tile_read(export->tenant.tenant, export->memory);
+	export->next_leaf = export->manifest.from;
+	write_front(export);
+	export->first_position = 1;
+	if (export->manifest.until > export->manifest.from)
+		open_cursor(export);
+}
+
+/* Who exports what. */
+static void
+begin_record(FunctionCallInfo fcinfo, Export *export)
+{
+	AtpExportRecord *record = &export->record;
+	MemoryContext before = MemoryContextSwitchTo(export->memory);
+
+	record->tenant = export->tenant.tenant;
+	record->is_requested = !PG_ARGISNULL(ARG_EXPORT);
+	if (record->is_requested)
+		record->id = *PG_GETARG_UUID_P(ARG_EXPORT);
+	else
+		atp_eventid_create(&record->id);
+	record->requested_by = pstrdup(GetUserNameFromId(GetSessionUserId(), false));
+	record->stream = PG_ARGISNULL(ARG_STREAM) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_STREAM));
+	record->manifest = &export->manifest;
+	record->leaves = -1;
+	record->memory = export->memory;
+	export->is_recorded = !RecoveryInProgress();
+	MemoryContextSwitchTo(before);
+}
+
 static Export *
 begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
 {
@@ -604,23 +584,22 @@ begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
 	atp_tenant_resolve(PG_ARGISNULL(ARG_TENANT) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_TENANT)), &export->tenant);
 	SPI_connect();
 	read_scope(fcinfo, export);
-	MemoryContextSwitchTo(memory);
-	export->tree = atp_tile_read(export->tenant.tenant, memory);
-	export->next_leaf = export->manifest.from;
-	export->records_events = !XactReadOnly && !RecoveryInProgress();
-	write_front(export);
-	export->first_position = 1;
-	if (export->manifest.until > export->manifest.from)
-		open_cursor(export);
-	if (PG_ARGISNULL(ARG_EXPORT))
-		atp_eventid_create(&export->id);
-	else
-		export->id = *PG_GETARG_UUID_P(ARG_EXPORT);
-	if (export->records_events)
+	begin_record(fcinfo, export);
+	PG_TRY();
 	{
-		if (PG_ARGISNULL(ARG_EXPORT))
-			record_request(fcinfo, export);
-		record_start(export);
+		prepare(export);
+	}
+	PG_CATCH();
+	{
+		if (export->is_recorded)
+			atp_exportrecord_failure(&export->record);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	if (export->is_recorded)
+	{
+		export->record.leaves = (int64) (export->manifest.until - export->manifest.from);
+		atp_exportrecord_start(&export->record, export->first_position, export->last_position);
 		export->digest = pg_cryptohash_create(PG_SHA256);
 		if (export->digest == NULL || pg_cryptohash_init(export->digest) != 0)
 			elog(ERROR, "SHA-256 failed: no digest");
@@ -654,8 +633,40 @@ make_lines(Export *export)
 	}
 	digest_lines(export);
 	if (export->finished && export->digest != NULL)
-		record_end(export);
+	{
+		uint8		digest[PG_SHA256_DIGEST_LENGTH];
+
+		if (pg_cryptohash_final(export->digest, digest, sizeof(digest)) != 0)
+			elog(ERROR, "SHA-256 failed: %s", pg_cryptohash_error(export->digest));
+		atp_exportrecord_end(&export->record, (int64) export->end.events, export->byte_count, digest, sizeof(digest));
+	}
 	return true;
+}
+
+/* The next lines, inside SPI; an error in them is recorded and goes on. */
+static bool
+make_lines_on_record(Export *export)
+{
+	volatile bool made = false;
+
+	CHECK_FOR_INTERRUPTS();
+	SPI_connect();
+	PG_TRY();
+	{
+		int			level = atp_nested_begin();	/* for look-ups of predecessors */
+
+		made = make_lines(export);
+		atp_nested_end(level);
+	}
+	PG_CATCH();
+	{
+		if (export->record.is_committed)
+			atp_exportrecord_failure(&export->record);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	SPI_finish();
+	return made;
 }
 
 /* export_bundle(...) */
@@ -676,16 +687,7 @@ atp_export_bundle(PG_FUNCTION_ARGS)
 	export = call->user_fctx;
 	while (export->given == export->lines.size)
 	{
-		bool		made;
-		int			level;
-
-		CHECK_FOR_INTERRUPTS();
-		SPI_connect();
-		level = atp_nested_begin();	/* for look-ups of predecessors */
-		made = make_lines(export);
-		atp_nested_end(level);
-		SPI_finish();
-		if (!made)
+		if (!make_lines_on_record(export))
 		{
 			if (export->digest != NULL)
 			{

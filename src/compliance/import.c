@@ -1,11 +1,17 @@
 /*
- * Import of evidence bundles for reading: the verifier of core/bundle runs over the text, and each event it has proved becomes a
+ * Import of evidence bundles for reading: the verifier of core/bundle runs over the lines, and each event it has proved becomes a
  * row. Any fault raises, so that what is kept is what was verified, or nothing.
+ *
+ * Lines come from a text (import_bundle), or one by one through the view atp.import_lines between begin_import and finish_import, in one
+ * transaction: then the size of a bundle does not matter. Rolling back to a savepoint in between takes rows back that the verifier
+ * has passed, and so ends the import.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
 #include "common/int.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -22,14 +28,22 @@
 #include "pg/query.h"
 
 PG_FUNCTION_INFO_V1(atp_import_bundle);
+PG_FUNCTION_INFO_V1(atp_import_begin);
+PG_FUNCTION_INFO_V1(atp_import_take_line);
+PG_FUNCTION_INFO_V1(atp_import_finish);
 
 #define UNIX_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct Import
 {
+	AtpBundleVerifier verifier;
 	int64		number;
+	char	   *key;
 	MemoryContext memory;		/* of one event */
+	bool		is_broken;		/* a part of it was rolled back */
 } Import;
+
+static Import *at_work;			/* between begin_import and finish_import; goes with its transaction */
 
 static Datum
 text_datum(AtpText utf8)
@@ -87,8 +101,20 @@ keep_event(void *context, const AtpBundleEvent *event, const uint8_t leaf[ATP_HA
 	MemoryContextReset(import->memory);
 }
 
+/* Raises what the verifier has found. */
 static void
-verify(AtpBundleVerifier *verifier, const char *text, size_t size)
+require_sound(const AtpBundleVerifier *verifier)
+{
+	if (verifier->what != NULL)
+		ereport(ERROR, errcode(ATP_ERR_BUNDLE_REJECTED), errmsg("the bundle does not verify"),
+				verifier->has_fault_leaf
+				? errdetail("Line %llu, leaf %llu: %s.", (unsigned long long) verifier->fault_line,
+							(unsigned long long) verifier->fault_leaf, verifier->what)
+				: errdetail("Line %llu: %s.", (unsigned long long) verifier->fault_line, verifier->what));
+}
+
+static void
+take_text(AtpBundleVerifier *verifier, const char *text, size_t size)
 {
 	const char *end = text + size;
 	bool		going = true;
@@ -105,15 +131,7 @@ verify(AtpBundleVerifier *verifier, const char *text, size_t size)
 	}
 	if (going)
 		(void) atp_bundle_finish(verifier, text < end);
-	if (verifier->what != NULL)
-		ereport(ERROR, errcode(ATP_ERR_BUNDLE_REJECTED), errmsg("the bundle does not verify"),
-				verifier->has_fault_leaf
-				? errdetail("Line %llu, leaf %llu: %s.", (unsigned long long) verifier->fault_line,
-							(unsigned long long) verifier->fault_leaf, verifier->what)
-				: errdetail("Line %llu: %s.", (unsigned long long) verifier->fault_line, verifier->what));
-	if (verifier->links_overflow)
-		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the bundle holds too many streams to be imported at once"),
-				errhint("Export it in parts; atp-verify has no such limit."));
+	require_sound(verifier);
 }
 
 static int64
@@ -127,7 +145,7 @@ next_number(void)
 }
 
 static void
-keep_bundle(const AtpBundleVerifier *verifier, int64 number, Datum trusted_key)
+keep_bundle(const Import *import)
 {
 	static AtpQuery insert = {
 		"INSERT INTO atp_internal.imported_bundle (import, imported_at, tree_size, first_leaf, until_leaf, checkpoint_size, event_count,"
@@ -135,14 +153,59 @@ keep_bundle(const AtpBundleVerifier *verifier, int64 number, Datum trusted_key)
 		" VALUES ($1, pg_catalog.clock_timestamp(), ($2)[1], ($2)[2], ($2)[3], ($2)[4], ($2)[5], $3, $4, $5, $6)",
 		6, {INT8OID, INT8ARRAYOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID}
 	};
+	const AtpBundleVerifier *verifier = &import->verifier;
 	const AtpBundleManifest *manifest = &verifier->manifest;
 	Datum		numbers[] = {Int64GetDatum((int64) manifest->tree_size), Int64GetDatum((int64) manifest->from),
 	Int64GetDatum((int64) manifest->until), Int64GetDatum((int64) manifest->checkpoint_size), Int64GetDatum((int64) verifier->events)};
-	Datum		arguments[] = {Int64GetDatum(number),
+	Datum		arguments[] = {Int64GetDatum(import->number),
 	PointerGetDatum(construct_array(numbers, 5, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)), PointerGetDatum(manifest->log_uid),
-	text_datum(manifest->origin), text_datum(manifest->tenant), trusted_key};
+	text_datum(manifest->origin), text_datum(manifest->tenant), CStringGetTextDatum(import->key)};
 
+	if (verifier->links_overflow)
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the bundle holds too many streams to be imported at once"),
+				errhint("Export it in parts; atp-verify has no such limit."));
 	atp_query(&insert, arguments, NULL, false, 0);
+}
+
+/* Makes an import ready, in memory that outlives the call where the context does. */
+static Import *
+begin(MemoryContext memory, const char *key, const char *origin, const char *name)
+{
+	Import	   *import = MemoryContextAllocExtended(memory, sizeof(Import), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	AtpBuf		model;
+
+	PreventCommandIfReadOnly(name);
+	atp_buf_init_palloc(&model, memory);
+	atp_bundle_begin(&import->verifier, model.grow, model.context);
+	import->key = MemoryContextStrdup(memory, key);
+	if (!atp_bundle_trust(&import->verifier, import->key, strlen(key), false))
+		ereport(ERROR, errcode(ATP_ERR_INVALID_KEY), errmsg("the verifier key is malformed"));
+	import->verifier.origin = (AtpText) {MemoryContextStrdup(memory, origin), strlen(origin)};
+	import->verifier.on_event = keep_event;
+	import->verifier.context = import;
+	import->memory = AllocSetContextCreate(memory, "atp imported event", ALLOCSET_DEFAULT_SIZES);
+	SPI_connect();
+	import->number = next_number();
+	SPI_finish();
+	return import;
+}
+
+/* The row (import, event_count, log_uid). */
+static Datum
+result_row(FunctionCallInfo fcinfo, const Import *import)
+{
+	TupleDesc	shape;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	pg_uuid_t  *log_uid = palloc(sizeof(pg_uuid_t));
+
+	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memcpy(log_uid->data, import->verifier.manifest.log_uid, UUID_LEN);
+	values[0] = Int64GetDatum(import->number);
+	values[1] = Int64GetDatum((int64) import->verifier.events);
+	values[2] = UUIDPGetDatum(log_uid);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls));
 }
 
 /* import_bundle(bundle, trusted_key, origin) */
@@ -150,35 +213,93 @@ Datum
 atp_import_bundle(PG_FUNCTION_ARGS)
 {
 	text	   *bundle = PG_GETARG_TEXT_PP(0);
-	char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char	   *origin = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	AtpBundleVerifier *verifier = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(AtpBundleVerifier));
-	Import		import;
-	AtpBuf		model;
-	TupleDesc	shape;
-	Datum		values[3];
-	bool		nulls[3] = {false};
-	pg_uuid_t  *log_uid = palloc(sizeof(pg_uuid_t));
+	Import	   *import = begin(CurrentMemoryContext, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(2)),
+							   "import_bundle()");
 
-	PreventCommandIfReadOnly("import_bundle()");
-	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	atp_buf_init_palloc(&model, CurrentMemoryContext);
-	atp_bundle_begin(verifier, model.grow, model.context);
-	if (!atp_bundle_trust(verifier, key, strlen(key), false))
-		ereport(ERROR, errcode(ATP_ERR_INVALID_KEY), errmsg("the verifier key is malformed"));
-	verifier->origin = (AtpText) {origin, strlen(origin)};
-	verifier->on_event = keep_event;
-	verifier->context = &import;
-	import.memory = AllocSetContextCreate(CurrentMemoryContext, "atp imported event", ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();
-	import.number = next_number();
-	verify(verifier, VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
-	keep_bundle(verifier, import.number, PG_GETARG_DATUM(1));
+	take_text(&import->verifier, VARDATA_ANY(bundle), VARSIZE_ANY_EXHDR(bundle));
+	keep_bundle(import);
 	SPI_finish();
-	memcpy(log_uid->data, verifier->manifest.log_uid, UUID_LEN);
-	values[0] = Int64GetDatum(import.number);
-	values[1] = Int64GetDatum((int64) verifier->events);
-	values[2] = UUIDPGetDatum(log_uid);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
+	PG_RETURN_DATUM(result_row(fcinfo, import));
+}
+
+/* ---- line by line ---- */
+
+static void
+forget_import(XactEvent event, void *argument)
+{
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE && event != XACT_EVENT_PARALLEL_PRE_COMMIT)
+		at_work = NULL;			/* its memory goes with the transaction */
+}
+
+static void
+break_import(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *argument)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && at_work != NULL)
+		at_work->is_broken = true;
+}
+
+/* begin_import(trusted_key, origin) */
+Datum
+atp_import_begin(PG_FUNCTION_ARGS)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(forget_import, NULL);
+		RegisterSubXactCallback(break_import, NULL);
+		registered = true;
+	}
+	at_work = begin(TopTransactionContext, text_to_cstring(PG_GETARG_TEXT_PP(0)), text_to_cstring(PG_GETARG_TEXT_PP(1)), "begin_import()");
+	PG_RETURN_INT64(at_work->number);
+}
+
+static Import *
+require_import(void)
+{
+	if (at_work == NULL)
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("no import is at work in this transaction"),
+				errhint("BEGIN; SELECT atp.begin_import(...); COPY atp.import_lines FROM ...; SELECT * FROM atp.finish_import(); COMMIT."));
+	if (at_work->is_broken)
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("a part of the import was rolled back to a savepoint"),
+				errhint("Begin it anew with atp.begin_import()."));
+	return at_work;
+}
+
+/* take_import_line(): INSTEAD OF INSERT on atp.import_lines */
+Datum
+atp_import_take_line(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Import	   *import;
+	text	   *line;
+	Datum		value;
+	bool		null;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
+	import = require_import();
+	value = heap_getattr(trigger->tg_trigtuple, 1, RelationGetDescr(trigger->tg_relation), &null);
+	line = null ? cstring_to_text("") : DatumGetTextPP(value);
+	SPI_connect();
+	(void) atp_bundle_take(&import->verifier, VARDATA_ANY(line), VARSIZE_ANY_EXHDR(line));
+	require_sound(&import->verifier);
+	SPI_finish();
+	return PointerGetDatum(trigger->tg_trigtuple);
+}
+
+/* finish_import() */
+Datum
+atp_import_finish(PG_FUNCTION_ARGS)
+{
+	Import	   *import = require_import();
+
+	(void) atp_bundle_finish(&import->verifier, false);
+	require_sound(&import->verifier);
+	SPI_connect();
+	keep_bundle(import);
+	SPI_finish();
+	at_work = NULL;
+	PG_RETURN_DATUM(result_row(fcinfo, import));
 }

@@ -58,7 +58,7 @@ COMMENT ON COLUMN atp_internal.imported_event.stream_uid IS 'Identity of its str
 COMMENT ON COLUMN atp_internal.imported_event.schema_version IS 'Version of the schema it was validated against; 0: none.';
 COMMENT ON COLUMN atp_internal.imported_event.hash IS 'Chain link and Merkle leaf.';
 COMMENT ON COLUMN atp_internal.imported_event.event_type IS 'Name of the event type.';
-COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp_internal.imported_event.stream IS 'Name of the stream; proved where the bundle holds its first event.';
 COMMENT ON COLUMN atp_internal.imported_event.payload IS 'Canonical JSON text, as it was hashed.';
 COMMENT ON COLUMN atp_internal.imported_event.metadata IS 'Canonical JSON text, as it was hashed.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.imported_event', '');
@@ -70,14 +70,62 @@ CREATE FUNCTION atp.import_bundle(bundle text, trusted_key text, origin text, OU
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_bundle';
 COMMENT ON FUNCTION atp.import_bundle(text, text, text) IS
 'Verify a bundle of another database and keep its events for reading.
-bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
+bundle is its whole text, with new lines: for example pg_read_file() of a file, up to 1 GB. A larger one comes line by line: see begin_import. trusted_key and origin are what atp-verify calls --trust and --origin; the same code verifies. Events keep ids, versions, times and hashes; they are read in atp.imported_events and take no part in streams, log or trees here.
 Raises: TP503 (malformed key), TP507 (the bundle does not verify; DETAIL says why and where), 25006.';
 REVOKE ALL ON FUNCTION atp.import_bundle(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.import_bundle(text, text, text) TO atp_admin;
 
+CREATE FUNCTION atp.begin_import(trusted_key text, origin text) RETURNS bigint
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_begin';
+COMMENT ON FUNCTION atp.begin_import(text, text) IS
+'Begin the import of a bundle of any size, and return the number it will have.
+In one transaction: begin_import, then the lines, in order, into the view atp.import_lines, then finish_import. From psql: \copy atp.import_lines FROM bundle.ndjson WITH (FORMAT csv, QUOTE E''\x01'', DELIMITER E''\x02''). Memory does not grow with the bundle. trusted_key and origin as for import_bundle. Without finish_import nothing of it can be read; a second call drops what was begun.
+Raises: TP503 (malformed key), 25006.';
+REVOKE ALL ON FUNCTION atp.begin_import(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.begin_import(text, text) TO atp_admin;
+
+CREATE FUNCTION atp.finish_import(OUT import bigint, OUT event_count bigint, OUT log_uid uuid)
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_finish';
+COMMENT ON FUNCTION atp.finish_import() IS
+'End the import that begin_import began: the bundle is verified as a whole.
+Raises: TP507 (it does not verify; DETAIL says why and where), 54000 (too many streams), 55000 (no import is at work, or a part of it was rolled back).';
+REVOKE ALL ON FUNCTION atp.finish_import() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.finish_import() TO atp_admin;
+
+CREATE FUNCTION atp_internal.take_import_line() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_import_take_line';
+COMMENT ON FUNCTION atp_internal.take_import_line() IS 'Hand a line to the import at work.
+Raises: TP507, 55000.';
+REVOKE ALL ON FUNCTION atp_internal.take_import_line() FROM PUBLIC;
+
+CREATE VIEW atp.import_lines WITH (security_barrier) AS SELECT NULL::text AS line WHERE false;
+COMMENT ON VIEW atp.import_lines IS 'Take the lines of a bundle, by INSERT or COPY; see begin_import.';
+COMMENT ON COLUMN atp.import_lines.line IS 'A line of the bundle, without its new line.';
+CREATE TRIGGER take_line INSTEAD OF INSERT ON atp.import_lines FOR EACH ROW EXECUTE FUNCTION atp_internal.take_import_line();
+GRANT INSERT ON atp.import_lines TO atp_admin;
+
+CREATE FUNCTION atp_internal.jsonb_or_null(document json) RETURNS jsonb
+	LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF document::text !~ '[0-9]e[+-]?[0-9]{4}|[0-9]{255}' THEN
+		RETURN document::jsonb;
+	END IF;
+	BEGIN
+		RETURN document::jsonb;
+	EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+		RETURN NULL;
+	END;
+END $$;
+COMMENT ON FUNCTION atp_internal.jsonb_or_null(json) IS
+'Return a document as jsonb, or NULL where jsonb cannot hold it.
+That is so for numbers beyond numeric: another store may have recorded them, and one such event must not hide the others.';
+REVOKE ALL ON FUNCTION atp_internal.jsonb_or_null(json) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp_internal.jsonb_or_null(json) TO atp_auditor, atp_admin;
+
 CREATE VIEW atp.imported_events WITH (security_barrier) AS
 	SELECT b.import, b.origin, b.source_tenant, b.log_uid, e.leaf, e.event_id, e.stream, e.stream_uid, e.stream_version, e.event_type,
-		e.schema_version, e.occurred_at, e.recorded_at, e.payload::jsonb AS payload, e.metadata::jsonb AS metadata, e.hash, b.imported_at
+		e.schema_version, e.occurred_at, e.recorded_at, atp_internal.jsonb_or_null(e.payload) AS payload,
+		atp_internal.jsonb_or_null(e.metadata) AS metadata, e.hash, b.imported_at, e.payload::text AS payload_text, e.metadata::text AS metadata_text
 	FROM atp_internal.imported_event e JOIN atp_internal.imported_bundle b ON b.import = e.import;
 COMMENT ON VIEW atp.imported_events IS 'List the events of imported bundles.';
 COMMENT ON COLUMN atp.imported_events.import IS 'Number of the import.';
@@ -86,15 +134,17 @@ COMMENT ON COLUMN atp.imported_events.source_tenant IS 'Name of the tenant there
 COMMENT ON COLUMN atp.imported_events.log_uid IS 'Identity of the tenant''s log there.';
 COMMENT ON COLUMN atp.imported_events.leaf IS 'Index in the tenant''s log there.';
 COMMENT ON COLUMN atp.imported_events.event_id IS 'The event''s id.';
-COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; not proved.';
+COMMENT ON COLUMN atp.imported_events.stream IS 'Name of the stream; proved where the bundle holds its first event.';
 COMMENT ON COLUMN atp.imported_events.stream_uid IS 'Identity of the stream.';
 COMMENT ON COLUMN atp.imported_events.stream_version IS 'Place in the stream.';
 COMMENT ON COLUMN atp.imported_events.event_type IS 'Name of the event type.';
 COMMENT ON COLUMN atp.imported_events.schema_version IS 'Version of the schema it was validated against; 0: none.';
 COMMENT ON COLUMN atp.imported_events.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN atp.imported_events.recorded_at IS 'When it was written.';
-COMMENT ON COLUMN atp.imported_events.payload IS 'What happened.';
-COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace.';
+COMMENT ON COLUMN atp.imported_events.payload IS 'What happened; NULL where jsonb cannot hold it.';
+COMMENT ON COLUMN atp.imported_events.metadata IS 'Actor, correlation, causation, trace; NULL where jsonb cannot hold it.';
 COMMENT ON COLUMN atp.imported_events.hash IS 'Chain link and Merkle leaf.';
 COMMENT ON COLUMN atp.imported_events.imported_at IS 'When the bundle was imported.';
+COMMENT ON COLUMN atp.imported_events.payload_text IS 'The payload''s canonical text, as it was hashed.';
+COMMENT ON COLUMN atp.imported_events.metadata_text IS 'The metadata''s canonical text, as it was hashed.';
 GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;

@@ -26,6 +26,7 @@
 #include "utils/tuplestore.h"
 
 #include "delivery/admission.h"
+#include "delivery/form.h"
 #include "delivery/lease.h"
 #include "log/sequencer.h"
 #include "pg/errors.h"
@@ -56,6 +57,7 @@ typedef struct Claimed			/* an event that was leased; it is fetched when the res
 	AtpLogRow	row;
 	int32		attempt;
 	int64		redelivery_of;
+	AtpForm		form;
 } Claimed;
 
 typedef struct NameHeader		/* room for a text on the stack */
@@ -82,13 +84,14 @@ typedef struct Claim
 	int			partitions;		/* leased */
 	Claimed    *claimed;
 	int			admitted;		/* for how many events permit and tokens were taken; -1: not yet */
+	Jsonb	   *accept;			/* versions that the consumer accepts; NULL: events as they are stored */
 	ArrayType  *positions;		/* NULL, or claim these deferred events */
 } Claim;
 
 /* ---- Rows of the result ---- */
 
 static void
-take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of)
+take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of, const AtpForm *form)
 {
 	Claimed    *claimed;
 
@@ -102,6 +105,7 @@ take(Claim *claim, const AtpLogRow *row, int attempt, int64 redelivery_of)
 	claimed->row = *row;
 	claimed->attempt = attempt;
 	claimed->redelivery_of = redelivery_of;
+	claimed->form = *form;
 }
 
 static int
@@ -159,10 +163,12 @@ give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, Return
 	values[OUT_EVENT_TYPE] = type_name(claimed->row.event_type);
 	values[OUT_PAYLOAD] = event->payload;
 	nulls[OUT_PAYLOAD] = event->payload_null;
+	if (claimed->form.cast && !event->payload_null)
+		values[OUT_PAYLOAD] = claimed->form.payload;
 	values[OUT_METADATA] = event->metadata;
 	nulls[OUT_METADATA] = event->metadata_null;
 	values[OUT_OCCURRED_AT] = TimestampTzGetDatum(event->occurred_at);
-	values[OUT_SCHEMA_VERSION] = Int32GetDatum(event->schema_version);
+	values[OUT_SCHEMA_VERSION] = Int32GetDatum(claimed->form.cast ? claimed->form.schema_version : event->schema_version);
 	values[OUT_REDELIVERY_OF] = Int64GetDatum(claimed->redelivery_of);
 	nulls[OUT_REDELIVERY_OF] = claimed->redelivery_of == 0;
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -253,6 +259,31 @@ park(Look *scan, const AtpLogRow *row, int64 key, int attempts, TimestampTz due_
 	return retry;
 }
 
+/* Brings an event into an accepted version. False: it cannot be; then it was tried in vain, like one that its consumer nacks. */
+static bool
+shape(Look *scan, const AtpLogRow *row, AtpWanted *wanted, int attempts, AtpForm *form)
+{
+	Claim	   *claim = scan->claim;
+	AtpSubscription *subscription = claim->delivery.subscription;
+	TimestampTz now = claim->delivery.now;
+	char	   *error = NULL;
+	AtpRetry   *retry;
+
+	form->cast = false;
+	if (claim->accept == NULL || !atp_delivery_fetch(&claim->delivery, row, wanted) ||
+		atp_form_make(claim->accept, row, &wanted->event, form, &error))
+		return true;
+	if (++attempts >= subscription->max_attempts)
+	{
+		bury(scan, row, ATP_REASON_ATTEMPTS, error, attempts);
+		return false;
+	}
+	retry = park(scan, row, wanted->key, attempts, now + atp_subscription_delay(&subscription->backoff, attempts));
+	retry->failed_at = now;
+	retry->last_error = error;
+	return false;
+}
+
 /* Decides about an event of the partition. False: the scan ends before it. */
 static bool
 consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
@@ -261,6 +292,7 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 	AtpSubscription *subscription = claim->delivery.subscription;
 	TimestampTz now = claim->delivery.now;
 	int			attempts = atp_cursor_attempts(scan->cursor, row->log_position);
+	AtpForm		form = {0};
 	bool		alone = attempts > 0 && (attempts >= ALONE_AFTER || attempts + 1 >= subscription->max_attempts);
 
 	if (subscription->time_to_live > 0 && atp_delivery_fetch(&claim->delivery, row, wanted) &&
@@ -284,11 +316,13 @@ consider(Look *scan, const AtpLogRow *row, AtpWanted *wanted)
 		retry->failed_at = now;
 		retry->last_error = pstrdup("lease expired");
 	}
-	else if ((alone && claim->count > 0) || !admit(claim))
+	else if (alone && claim->count > 0)
 		return false;
-	else
+	else if (shape(scan, row, wanted, attempts, &form))
 	{
-		take(claim, row, attempts + 1, 0);
+		if (!admit(claim))
+			return false;
+		take(claim, row, attempts + 1, 0, &form);
 		if (scan->taken++ == 0)
 			scan->first = row->log_position;
 		scan->last = row->log_position;
@@ -390,6 +424,8 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	AtpFeed    *feed = atp_delivery_feed(&claim->delivery);
 	AtpLogRow	log_row;
 	AtpWanted	wanted = {0};
+	AtpForm		form = {0};
+	char	   *error = NULL;
 
 	if (!atp_feed_find(feed, &row->event_id, subscription->tenant, &log_row) || !atp_delivery_fetch(&claim->delivery, &log_row, &wanted))
 	{
@@ -407,6 +443,17 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 		atp_retry_bury_row(retries, row, ATP_REASON_ATTEMPTS);
 		return false;
 	}
+	if (claim->accept != NULL && !atp_form_make(claim->accept, &log_row, &wanted.event, &form, &error))
+	{
+		row->fate = ATP_RETRY_CHANGED;
+		row->attempts++;
+		row->last_error = error;
+		row->failed_at = TIMESTAMP_IS_NOEND(row->failed_at) ? claim->delivery.now : row->failed_at;
+		row->due_at = claim->delivery.now + atp_subscription_delay(&subscription->backoff, row->attempts);
+		if (row->attempts >= subscription->max_attempts)
+			atp_retry_bury_row(retries, row, ATP_REASON_ATTEMPTS);
+		return false;
+	}
 	if (!admit(claim))
 		return false;
 	row->fate = ATP_RETRY_CHANGED;
@@ -415,7 +462,7 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	row->lease = claim->lease;
 	row->lease_until = claim->lease_until;
 	row->consumer = claim->consumer;
-	take(claim, &log_row, row->attempts, row->redelivery_of);
+	take(claim, &log_row, row->attempts, row->redelivery_of, &form);
 	return true;
 }
 
@@ -593,12 +640,13 @@ begin(FunctionCallInfo fcinfo, Claim *claim, int consumer, int tenant)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	claim->accept = PG_ARGISNULL(tenant + 1) ? NULL : PG_GETARG_JSONB_P(tenant + 1);
 	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
 	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
 					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 
-/* claim_events(subscription, max_count, consumer, ack_lease, ack_through, tenant) */
+/* claim_events(subscription, max_count, consumer, ack_lease, ack_through, tenant, accept_versions) */
 Datum
 atp_claim_events(PG_FUNCTION_ARGS)
 {
@@ -621,7 +669,7 @@ atp_claim_events(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* claim_deferred_events(subscription, log_positions, consumer, tenant) */
+/* claim_deferred_events(subscription, log_positions, consumer, tenant, accept_versions) */
 Datum
 atp_claim_deferred_events(PG_FUNCTION_ARGS)
 {

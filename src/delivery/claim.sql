@@ -65,6 +65,7 @@ CREATE FUNCTION atp.claim_events(
 	ack_lease uuid DEFAULT NULL,
 	ack_through bigint DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -80,18 +81,20 @@ CREATE FUNCTION atp.claim_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
-COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) IS
+COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused or the tenant suspended. attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
-Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count).';
-REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text) TO atp_reader, atp_admin;
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
+Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
+REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) TO atp_reader, atp_admin;
 
 CREATE FUNCTION atp.claim_deferred_events(
 	subscription text,
 	log_positions bigint[],
 	consumer text DEFAULT NULL,
 	tenant text DEFAULT NULL,
+	accept_versions jsonb DEFAULT NULL,
 	OUT lease uuid,
 	OUT attempt int,
 	OUT redelivered boolean,
@@ -107,9 +110,9 @@ CREATE FUNCTION atp.claim_deferred_events(
 	OUT redelivery_of bigint
 ) RETURNS SETOF record
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10 AS 'MODULE_PATHNAME', 'atp_claim_deferred_events';
-COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) IS
+COMMENT ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) IS
 'Lease deferred events by their log positions, whether they are due or not.
 Returns those of one partition, in log order; call again for the rest. Positions that are not deferred are ignored.
 Raises: TP202, TP300 (no such subscription).';
-REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text) TO atp_reader, atp_admin;
+REVOKE ALL ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.claim_deferred_events(text, bigint[], text, text, jsonb) TO atp_reader, atp_admin;

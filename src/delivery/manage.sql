@@ -70,6 +70,23 @@ COMMENT ON FUNCTION atp_internal.require_guards(int, text, text) IS
 Raises: TP360, TP364.';
 REVOKE ALL ON FUNCTION atp_internal.require_guards(int, text, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_stored_types(event_types text[]) RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	rendered text;
+BEGIN
+	SELECT t INTO rendered FROM unnest(atp_internal.rendered_event_types()) t WHERE t = ANY (require_stored_types.event_types);
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP301', MESSAGE = 'invalid filter', DETAIL = format('%s is rendered from the log, not stored in it.', rendered),
+			HINT = 'Subscribe to the events that it follows from; atp.read_platform_events renders it.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_stored_types(text[]) IS
+'Refuse an event type that is never in the log.
+Raises: TP301.';
+REVOKE ALL ON FUNCTION atp_internal.require_stored_types(text[]) FROM PUBLIC;
+
 -- Placed events are numbered without gaps and in time, so a time is found by halving.
 CREATE FUNCTION atp_internal.position_before(at timestamptz) RETURNS bigint
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -158,6 +175,7 @@ BEGIN
 		create_subscription.ordering, create_subscription.time_to_live, create_subscription.max_in_flight);
 	PERFORM atp_internal.check_subscription(create_subscription.event_types, create_subscription.categories, create_subscription.streams,
 		create_subscription.filter, create_subscription.correlation, create_subscription.order_key, create_subscription.backoff);
+	PERFORM atp_internal.require_stored_types(create_subscription.event_types);
 	PERFORM atp_internal.require_guards(opened, create_subscription.breaker, create_subscription.rate_limit);
 	INSERT INTO atp_internal.subscription AS s (tenant, name, event_types, categories, streams, filter, correlation, order_key, ordering,
 			partitions, lock_duration, max_attempts, backoff, time_to_live, max_in_flight, notify, breaker, rate_limit)
@@ -227,6 +245,7 @@ BEGIN
 	new.notify := coalesce(alter_subscription.notify, new.notify);
 	new.breaker := coalesce(alter_subscription.breaker, new.breaker);
 	new.rate_limit := coalesce(alter_subscription.rate_limit, new.rate_limit);
+	PERFORM atp_internal.require_stored_types(alter_subscription.event_types);
 	PERFORM atp_internal.require_guards(new.tenant, new.breaker, new.rate_limit);
 	PERFORM atp_internal.require_options(coalesce(alter_subscription.partitions, new.partitions), new.lock_duration, new.max_attempts, new.ordering,
 		new.time_to_live, new.max_in_flight);

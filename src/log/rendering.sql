@@ -44,6 +44,12 @@ COMMENT ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, tim
 The most sensitive of the class in its schema (keyword x-classification) and those of the policies in force when it was recorded; internal where none says anything.';
 REVOKE ALL ON FUNCTION atp_internal.classify_event(int, text, text, jsonb, int, timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.rendered_event_types() RETURNS text[]
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+	RETURN ARRAY['EventStreamCreated', 'EventAddedToStream', 'EventClassified', 'RetentionPolicyApplied'];
+COMMENT ON FUNCTION atp_internal.rendered_event_types() IS 'List the event types that are rendered from the log and never stored.';
+REVOKE ALL ON FUNCTION atp_internal.rendered_event_types() FROM PUBLIC;
+
 CREATE FUNCTION atp.read_platform_events(after_position bigint DEFAULT 0, max_count int DEFAULT 1000, event_types text[] DEFAULT NULL,
 		tenant text DEFAULT NULL)
 	RETURNS TABLE (log_position bigint, event_type text, event_id uuid, stream text, occurred_at timestamptz, payload jsonb, stored boolean)

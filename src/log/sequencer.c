@@ -43,12 +43,11 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "utils/tuplestore.h"
 
+#include "log/placement.h"
 #include "log/window.h"
 #include "pg/compat.h"
 #include "pg/errors.h"
@@ -64,7 +63,7 @@ enum
 };
 enum
 {
-	LOG_POSITION = 1, LOG_EVENT_ID, LOG_STREAM, LOG_PUBLISHED_AT, LOG_TENANT, LOG_EVENT_TYPE, LOG_TICK, LOG_COLUMNS = LOG_TICK
+	LOG_POSITION = 1, LOG_EVENT_ID, LOG_STREAM, LOG_PUBLISHED_AT, LOG_TENANT, LOG_EVENT_TYPE, LOG_TICK
 };
 
 struct AtpSequencerState
@@ -96,13 +95,12 @@ static struct
 }			kept;
 
 static int	slice_size = 10000;
-static int	placing = 0;		/* nesting of statements that write the log */
 static LocalTransactionId locked_in = InvalidLocalTransactionId;	/* transaction that took the tick lock */
 
 bool
 atp_sequencer_is_placing(void)
 {
-	return placing > 0;
+	return atp_placement_is_running();
 }
 
 /* ==== State ==== */
@@ -292,63 +290,6 @@ collect(const AtpMark *from, const AtpMark *upto, int64 after_seq, Snapshot snap
 
 /* ==== Placing ==== */
 
-static TupleDesc
-log_row_desc(void)
-{
-	TupleDesc	desc = CreateTemplateTupleDesc(LOG_COLUMNS);
-
-	TupleDescInitEntry(desc, LOG_POSITION, "log_position", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, LOG_EVENT_ID, "event_id", UUIDOID, -1, 0);
-	TupleDescInitEntry(desc, LOG_STREAM, "stream", INT8OID, -1, 0);
-	TupleDescInitEntry(desc, LOG_PUBLISHED_AT, "published_at", TIMESTAMPTZOID, -1, 0);
-	TupleDescInitEntry(desc, LOG_TENANT, "tenant", INT4OID, -1, 0);
-	TupleDescInitEntry(desc, LOG_EVENT_TYPE, "event_type", INT4OID, -1, 0);
-	TupleDescInitEntry(desc, LOG_TICK, "tick", TEXTOID, -1, 0);
-	return desc;
-}
-
-/*
- * Inserts rows into the log, after `head`, by one statement, so that statement-level triggers see them all at once. The statement
- * reads them from a tuple store under the name placed_event. The last one gets `tick`.
- */
-static void
-place_rows(const AtpEventRow *rows, int count, int64 head, const char *tick)
-{
-	static AtpQuery insert = {"INSERT INTO atp_internal.log (log_position, event_id, stream, published_at, tenant, event_type, tick) "
-	"SELECT log_position, event_id, stream, published_at, tenant, event_type, tick FROM placed_event"};
-	TupleDesc	desc = log_row_desc();
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, Max(work_mem, 16384));
-	Datum		now = TimestampTzGetDatum(GetCurrentTimestamp());
-	EphemeralNamedRelationData relation = {{"placed_event", InvalidOid, desc, ENR_NAMED_TUPLESTORE, count}, store};
-
-	for (int i = 0; i < count; i++)
-	{
-		bool		last = i == count - 1;
-		bool		nulls[LOG_COLUMNS] = {false, false, false, false, false, false, !last};
-		Datum		values[LOG_COLUMNS] = {
-			Int64GetDatum(head + 1 + i), UUIDPGetDatum(&rows[i].event_id), Int64GetDatum(rows[i].stream), now,
-			Int32GetDatum(rows[i].tenant), Int32GetDatum(rows[i].event_type), last ? CStringGetTextDatum(tick) : (Datum) 0,
-		};
-
-		tuplestore_putvalues(store, desc, values, nulls);
-	}
-	SPI_connect();
-	if (SPI_register_relation(&relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the rows of a tick");
-	placing++;
-	PG_TRY();
-	{
-		(void) atp_query(&insert, NULL, NULL, false, 0);
-	}
-	PG_FINALLY();
-	{
-		placing--;
-	}
-	PG_END_TRY();
-	SPI_finish();
-	tuplestore_end(store);
-}
-
 /* Places the next slice of the window whose rows are kept. Returns how many. */
 static int
 place_slice(const State *state, const AtpMark *from, const AtpMark *upto)
@@ -372,7 +313,7 @@ place_slice(const State *state, const AtpMark *from, const AtpMark *upto)
 	atp_mark_append(&tick, upto);
 	if (!ends)
 		appendStringInfo(&tick, "/" INT64_FORMAT, rows[count - 1].seq);
-	place_rows(rows, count, state->head, tick.data);
+	atp_placement_insert(&(AtpPlacement) {rows, count, state->head + 1, tick.data});
 	kept.next += count;
 	keep(state->head + count, tick.data, ends ? upto : NULL);
 	return count;
@@ -548,7 +489,7 @@ place_unplaced(int64 head)
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(head)};
 
-	placing++;
+	atp_placement_begin();
 	PG_TRY();
 	{
 		run_statement("INSERT INTO atp_internal.log (log_position, event_id, stream, published_at, tenant, event_type) "
@@ -559,7 +500,7 @@ place_unplaced(int64 head)
 	}
 	PG_FINALLY();
 	{
-		placing--;
+		atp_placement_end();
 	}
 	PG_END_TRY();
 	return (int64) SPI_processed;
@@ -658,7 +599,7 @@ atp_sequencer_attend_sql(PG_FUNCTION_ARGS)
 Datum
 atp_sequencer_is_placing_sql(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(placing > 0);
+	PG_RETURN_BOOL(atp_placement_is_running());
 }
 
 /* sequencer_state() */

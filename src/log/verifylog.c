@@ -1,5 +1,5 @@
 /*
- * Verification of the log, and of everything.
+ * Verification of the log: see verifylog.h.
  *
  * The log is walked in the order of its positions; each row is joined to its event by id. For every stream a table keeps the
  * version placed last: the next event of the stream has to be the next version. That alone says that no event has two positions,
@@ -11,7 +11,7 @@
  *
  * A scan by index trusts the index, so every row is compared with what it was found by.
  */
-#include "postgres.h"
+#include "log/verifylog.h"
 
 #include "common/hashfn.h"
 #include "funcapi.h"
@@ -26,14 +26,9 @@
 
 #include "log/sequencer.h"
 #include "pg/scan.h"
-#include "record/envelope.h"
-#include "record/tenant.h"
 #include "stream/verify.h"
 
 PG_FUNCTION_INFO_V1(atp_verifylog_log);
-PG_FUNCTION_INFO_V1(atp_verifylog_all);
-
-#define NAME_BUFFER (ATP_STREAM_NAME_MAX + 1)
 
 typedef struct PlacedKey
 {
@@ -66,13 +61,6 @@ hash_key(PlacedKey key)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-typedef struct LogFault
-{
-	AtpFault	event;			/* stream 0: not known; what = NULL: no fault */
-	bool		has_position;
-	int64		log_position;
-} LogFault;
-
 typedef struct LogWalk
 {
 	int64		low,
@@ -82,16 +70,16 @@ typedef struct LogWalk
 	int64		checked;
 	placed_hash *table;
 	const AtpSequencerState *state;
-	LogFault   *fault;			/* the first by position; an event without one comes after all */
+	AtpLogFault   *fault;			/* the first by position; an event without one comes after all */
 } LogWalk;
 
 static void
 set_fault(LogWalk *walk, bool has_position, int64 log_position, AtpFault event)
 {
-	LogFault   *fault = walk->fault;
+	AtpLogFault   *fault = walk->fault;
 
 	if (fault->event.what == NULL || (has_position && (!fault->has_position || log_position < fault->log_position)))
-		*fault = (LogFault) {.event = event, .has_position = has_position, .log_position = log_position};
+		*fault = (AtpLogFault) {.event = event, .has_position = has_position, .log_position = log_position};
 }
 
 enum							/* columns of the walk */
@@ -234,7 +222,7 @@ choose_high(int64 low)
 }
 
 static int64
-run_pass(int64 low, const AtpSequencerState *state, LogFault *fault, int64 *checked)
+run_pass(int64 low, const AtpSequencerState *state, AtpLogFault *fault, int64 *checked)
 {
 	static AtpScan log = {
 		"SELECT l.log_position, l.tenant, l.stream, l.event_type, l.event_id, e.event_id, e.tenant, e.stream, e.stream_version, "
@@ -260,9 +248,8 @@ run_pass(int64 low, const AtpSequencerState *state, LogFault *fault, int64 *chec
 	return walk.high;
 }
 
-/* Walks the whole log under the active snapshot; returns the number of rows read up to the first fault. */
-static int64
-verify_log(LogFault *fault)
+int64
+atp_verifylog_walk(AtpLogFault *fault)
 {
 	static const char *const off[] = {"enable_hashjoin", "enable_mergejoin", "enable_sort", "enable_seqscan", "enable_bitmapscan"};
 	int			level = NewGUCNestLevel();
@@ -279,7 +266,7 @@ verify_log(LogFault *fault)
 		low = high + 1;
 	AtEOXact_GUC(true, level);
 	if (fault->event.what == NULL && atp_sequencer_log_is_cut(state))
-		*fault = (LogFault) {.event = {.what = "position is missing"}, .has_position = true, .log_position = checked + 1};
+		*fault = (AtpLogFault) {.event = {.what = "position is missing"}, .has_position = true, .log_position = checked + 1};
 	return checked;
 }
 
@@ -302,12 +289,12 @@ atp_verifylog_log(PG_FUNCTION_ARGS)
 	TupleDesc	shape = row_shape(fcinfo);
 	Datum		values[4] = {0};
 	bool		nulls[4] = {false, false, true, true};
-	LogFault	fault;
+	AtpLogFault	fault;
 	int64		checked;
 	const char *what;
 
 	atp_verify_begin();
-	checked = verify_log(&fault);
+	checked = atp_verifylog_walk(&fault);
 	atp_verify_end();
 	what = fault.event.what != NULL ? fault.event.what : checked == 0 ? "the log is empty" : NULL;
 	values[0] = BoolGetDatum(what == NULL);
@@ -318,100 +305,6 @@ atp_verifylog_log(PG_FUNCTION_ARGS)
 	{
 		values[3] = CStringGetTextDatum(what);
 		nulls[3] = false;
-	}
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(shape, values, nulls)));
-}
-
-static bool
-take_name(void *context, TupleTableSlot *row)
-{
-	strlcpy(context, TextDatumGetCString(row->tts_values[0]), NAME_BUFFER);
-	return false;
-}
-
-static bool
-take_position(void *context, TupleTableSlot *row)
-{
-	*(int64 *) context = DatumGetInt64(row->tts_values[0]);
-	return false;
-}
-
-/* The position of a faulty event, as far as the log still names it. */
-static void
-find_position(const AtpFault *fault, Datum *value, bool *null)
-{
-	static AtpScan scan = {
-		"SELECT l.log_position FROM atp_internal.event e JOIN atp_internal.log l ON l.event_id = e.event_id AND l.tenant = e.tenant "
-		"WHERE e.stream = $1 AND e.tenant = $2 AND e.stream_version = $3", 3, {INT8OID, INT4OID, INT8OID}
-	};
-	Datum		arguments[] = {Int64GetDatum(fault->stream), Int32GetDatum(fault->tenant), Int64GetDatum(fault->version)};
-	int64		found = 0;
-
-	atp_scan(&scan, arguments, take_position, &found);
-	*value = Int64GetDatum(found);
-	*null = found == 0;
-}
-
-/* Names for the keys of a fault; those that do not exist stay NULL. */
-static void
-name_fault(const AtpFault *fault, Datum *values, bool *nulls)
-{
-	static AtpScan scan = {
-		"SELECT s.name FROM atp_internal.stream s WHERE s.stream = $1 AND s.tenant = $2", 2, {INT8OID, INT4OID}
-	};
-	Datum		arguments[] = {Int64GetDatum(fault->stream), Int32GetDatum(fault->tenant)};
-	char		name[NAME_BUFFER] = "";
-	AtpTenant	tenant;
-
-	if (atp_tenant_get(fault->tenant, &tenant))
-	{
-		values[0] = CStringGetTextDatum(tenant.name);
-		nulls[0] = false;
-	}
-	atp_scan(&scan, arguments, take_name, name);
-	if (name[0] != '\0')
-	{
-		values[1] = CStringGetTextDatum(name);
-		nulls[1] = false;
-	}
-	values[2] = Int64GetDatum(fault->version);
-	nulls[2] = fault->version == 0;
-}
-
-/* verify_all(deep) */
-Datum
-atp_verifylog_all(PG_FUNCTION_ARGS)
-{
-	TupleDesc	shape = row_shape(fcinfo);
-	bool		deep = PG_ARGISNULL(0) ? false : PG_GETARG_BOOL(0);
-	Datum		values[7] = {0};
-	bool		nulls[7] = {false, false, true, true, true, true, true};
-	AtpVerdict	verdict;
-	LogFault	fault;
-	const char *what;
-
-	atp_verify_begin();
-	atp_verify_streams(deep, &verdict);
-	(void) verify_log(&fault);
-	if (verdict.first.what != NULL)
-		fault.event = verdict.first;	/* a changed event comes before what follows from it in the log */
-	what = fault.event.what != NULL ? fault.event.what : verdict.checked == 0 ? "there are no events" : NULL;
-	values[0] = BoolGetDatum(what == NULL);
-	values[1] = Int64GetDatum(verdict.checked);
-	if (fault.event.what != NULL && fault.event.stream != 0)
-		name_fault(&fault.event, &values[2], &nulls[2]);
-	if (verdict.first.what == NULL)
-	{
-		values[5] = Int64GetDatum(fault.log_position);
-		nulls[5] = !fault.has_position;
-	}
-	else
-		find_position(&verdict.first, &values[5], &nulls[5]);
-	atp_verify_end();
-	if (what != NULL)
-	{
-		values[6] = CStringGetTextDatum(what);
-		nulls[6] = false;
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(shape, values, nulls)));
 }

@@ -239,6 +239,8 @@ add_row(Collection *c, TupleTableSlot *slot)
 	row->stream = DatumGetInt64(slot_getattr(slot, ATP_EVENT_STREAM, &isnull));
 	row->tenant = DatumGetInt32(slot_getattr(slot, ATP_EVENT_TENANT, &isnull));
 	row->event_type = DatumGetInt32(slot_getattr(slot, ATP_EVENT_EVENT_TYPE, &isnull));
+	row->leaf = slot->tts_tableOid;
+	row->place = slot->tts_tid;
 }
 
 static void

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "storage/itemptr.h"
 #include "utils/snapshot.h"
 #include "utils/uuid.h"
 
@@ -29,6 +30,8 @@ typedef struct AtpEventRow
 	pg_uuid_t	event_id;
 	int32		tenant;
 	int32		event_type;
+	Oid			leaf;			/* where it was found: a hint, for rows can be written anew */
+	ItemPointerData place;
 } AtpEventRow;
 
 /* The mark of a snapshot; the mark before everything; a copy. In the current memory context. */

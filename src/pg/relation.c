@@ -2,9 +2,11 @@
 #include "pg/relation.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_extension.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -12,6 +14,7 @@
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -61,10 +64,7 @@ typedef struct Store			/* what inserting into one table needs */
 {
 	Oid			relation;
 	bool		valid;
-	bool		simple;			/* no index with an expression, a predicate or an exclusion constraint */
-	int			index_count;
-	Oid		   *indexes;
-	IndexInfo **infos;
+	AtpIndexes	indexes;
 	MemoryContext memory;
 } Store;
 
@@ -127,6 +127,13 @@ atp_relation_generation(void)
 	return generation;
 }
 
+uint64
+atp_relation_watch(void)
+{
+	register_callback();
+	return generation;
+}
+
 static void
 check_version(void)
 {
@@ -185,6 +192,76 @@ atp_relation_oid(AtpRelation which)
 	return oids[which];
 }
 
+/* The version of a row that the snapshot sees, of those that an entry of the index leads to. */
+static bool
+fetch_version(Relation relation, IndexScanDesc scan, ItemPointer place, Snapshot snapshot, TupleTableSlot *slot)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) slot)->base.tupdata;
+	Buffer		buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(place));
+	bool		all_dead = false;
+	bool		found;
+
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < BLCKSZ / 10)	/* read without a lock, as heap_page_prune_opt does */
+		heap_page_prune_opt(relation, buffer);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	found = heap_hot_search_buffer(place, relation, buffer, snapshot, tuple, &all_dead, true);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (found)
+	{
+		tuple->t_self = *place;
+		ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
+	}
+	else
+		ReleaseBuffer(buffer);
+	scan->kill_prior_tuple = all_dead;
+	return found;
+}
+
+bool
+atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot, TupleTableSlot *slot)
+{
+	Relation	opened = index_open(atp_relation_oid(index), RowExclusiveLock);
+	IndexScanDesc scan = atp_compat_index_beginscan(relation, opened, snapshot, key_count);
+	ItemPointer place;
+	bool		found = false;
+
+	Assert(relation->rd_rel->relam == HEAP_TABLE_AM_OID && TTS_IS_BUFFERTUPLE(slot));
+	index_rescan(scan, keys, key_count, NULL, 0);
+	while (!found && (place = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+		found = fetch_version(relation, scan, place, snapshot, slot);
+	index_endscan(scan);
+	index_close(opened, NoLock);
+	return found;
+}
+
+/* The column of an index whose predicate is that this column is not null; InvalidAttrNumber otherwise. */
+static AttrNumber
+required_column(const IndexInfo *info)
+{
+	const NullTest *test = info->ii_Predicate == NIL ? NULL : linitial(info->ii_Predicate);
+
+	if (test == NULL || list_length(info->ii_Predicate) != 1 || !IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL ||
+		!IsA(test->arg, Var))
+		return InvalidAttrNumber;
+	return castNode(Var, test->arg)->varattno;
+}
+
+static void
+add_index(AtpIndexes *indexes, Oid oid, MemoryContext memory)
+{
+	Relation	index = index_open(oid, RowExclusiveLock);
+	IndexInfo  *info = BuildIndexInfo(index);
+	AttrNumber	required = required_column(info);
+
+	info->ii_Context = memory;
+	if (info->ii_Expressions != NIL || info->ii_ExclusionOps != NULL || (info->ii_Predicate != NIL && required <= 0))
+		indexes->simple = false;
+	indexes->oids[indexes->count] = oid;
+	indexes->required[indexes->count] = required;
+	indexes->infos[indexes->count++] = info;
+	index_close(index, NoLock);
+}
+
 static Store *
 open_store(Relation relation)
 {
@@ -205,25 +282,22 @@ open_store(Relation relation)
 	before = MemoryContextSwitchTo(store->memory);
 	list = RelationGetIndexList(relation);
 	store->relation = RelationGetRelid(relation);
-	store->simple = true;
-	store->index_count = 0;
-	store->indexes = palloc_array(Oid, list_length(list) + 1);
-	store->infos = palloc_array(IndexInfo *, list_length(list) + 1);
+	store->indexes.simple = true;
+	store->indexes.count = 0;
+	store->indexes.oids = palloc_array(Oid, list_length(list) + 1);
+	store->indexes.infos = palloc_array(IndexInfo *, list_length(list) + 1);
+	store->indexes.required = palloc_array(AttrNumber, list_length(list) + 1);
 	store->valid = true;		/* an invalidation from here on counts */
 	foreach(cell, list)
-	{
-		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
-		IndexInfo  *info = BuildIndexInfo(index);
-
-		info->ii_Context = store->memory;
-		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL)
-			store->simple = false;
-		store->indexes[store->index_count] = lfirst_oid(cell);
-		store->infos[store->index_count++] = info;
-		index_close(index, NoLock);
-	}
+		add_index(&store->indexes, lfirst_oid(cell), store->memory);
 	MemoryContextSwitchTo(before);
 	return store;
+}
+
+const AtpIndexes *
+atp_relation_indexes(Relation relation)
+{
+	return &open_store(relation)->indexes;
 }
 
 /* The executor's way, for tables to which somebody has added an index with an expression or a predicate. */
@@ -244,18 +318,19 @@ index_insert_general(Relation relation, TupleTableSlot *slot)
 static void
 insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 {
-	Store	   *store = open_store(relation);
+	const AtpIndexes *indexes = atp_relation_indexes(relation);
 
-	if (!store->simple)
+	if (!indexes->simple)
 	{
 		for (int i = 0; i < count; i++)
 			index_insert_general(relation, slots[i]);
 		return;
 	}
-	for (int i = 0; i < store->index_count; i++)
+	for (int i = 0; i < indexes->count; i++)
 	{
-		Relation	index = index_open(store->indexes[i], RowExclusiveLock);
-		IndexInfo  *info = store->infos[i];
+		Relation	index = index_open(indexes->oids[i], RowExclusiveLock);
+		IndexInfo  *info = indexes->infos[i];
+		AttrNumber	required = indexes->required[i];
 		IndexUniqueCheck check = index->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO;
 
 		atp_compat_index_insert_begin(index, info);
@@ -264,6 +339,8 @@ insert_into_indexes(Relation relation, TupleTableSlot **slots, int count)
 			Datum		values[INDEX_MAX_KEYS];
 			bool		nulls[INDEX_MAX_KEYS];
 
+			if (required > 0 && slot_attisnull(slots[row], required))
+				continue;
 			FormIndexDatum(info, slots[row], NULL, values, nulls);
 			index_insert(index, values, nulls, &slots[row]->tts_tid, relation, check, false, info);
 		}
@@ -322,11 +399,11 @@ atp_relation_insert_unless_exists(Relation relation, TupleTableSlot *slot)
 Oid
 atp_relation_find_index(Relation relation, AttrNumber attribute, bool unique)
 {
-	Store	   *store = open_store(relation);
+	const AtpIndexes *indexes = atp_relation_indexes(relation);
 
-	for (int i = 0; i < store->index_count; i++)
-		if (store->infos[i]->ii_IndexAttrNumbers[0] == attribute && store->infos[i]->ii_Unique == unique &&
-			store->infos[i]->ii_Predicate == NIL)
-			return store->indexes[i];
+	for (int i = 0; i < indexes->count; i++)
+		if (indexes->infos[i]->ii_IndexAttrNumbers[0] == attribute && indexes->infos[i]->ii_Unique == unique &&
+			indexes->infos[i]->ii_Predicate == NIL)
+			return indexes->oids[i];
 	return InvalidOid;
 }

@@ -8,7 +8,7 @@
  * The table is read past privileges, with the newest catalog snapshot, and kept per backend until it changes. What is kept is not
  * used across the call of a step's function: that may run anything.
  */
-#include "postgres.h"
+#include "record/upcaster.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -391,6 +391,49 @@ accepted_version(const AtpEventType *type, int32 stored, Jsonb *accept, const pg
 	return wish.best;
 }
 
+/* ---- for readers in C ---- */
+
+static Datum
+cast_text(const AtpEventType *type, int32 stored, int32 wanted, const pg_uuid_t *event_id, Datum payload)
+{
+	static const char header[VARHDRSZ] = {0};
+	Target		target = {type, event_id};
+	Jsonb	   *form = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(payload))));
+	AtpBuf		out;
+
+	form = cast_payload(&target, stored, wanted, form);
+	atp_buf_init_palloc(&out, CurrentMemoryContext);
+	atp_buf_append(&out, header, VARHDRSZ);
+	atp_canonical_jsonb(form, ATP_CANON_EXACT, &out);
+	SET_VARSIZE(out.data, out.size);
+	return PointerGetDatum(out.data);
+}
+
+static void
+get_type(int32 key, AtpEventType *type)
+{
+	if (!atp_eventtype_get(key, type))
+		elog(ERROR, "event type %d is not registered", key);
+}
+
+int32
+atp_upcaster_choose(int32 event_type, int32 stored, Jsonb *accept, const pg_uuid_t *event_id)
+{
+	AtpEventType type;
+
+	get_type(event_type, &type);
+	return accepted_version(&type, stored, accept, event_id);
+}
+
+Datum
+atp_upcaster_cast(int32 event_type, int32 stored, int32 wanted, const pg_uuid_t *event_id, Datum payload)
+{
+	AtpEventType type;
+
+	get_type(event_type, &type);
+	return cast_text(&type, stored, wanted, event_id, payload);
+}
+
 /* ---- SQL ---- */
 
 /* Trigger: the table changed. */
@@ -464,22 +507,12 @@ Datum
 atp_upcaster_cast_stored(PG_FUNCTION_ARGS)
 {
 	AtpEventType type;
-	Target		target = {&type, PG_GETARG_UUID_P(3)};
 	int32		stored = PG_GETARG_INT32(1);
 	int32		wanted;
-	AtpBuf		out;
-	static const char header[VARHDRSZ] = {0};
-	Jsonb	   *payload;
 
 	require_type(fcinfo, &type);
-	wanted = accepted_version(&type, stored, PG_GETARG_JSONB_P(2), target.event_id);
+	wanted = accepted_version(&type, stored, PG_GETARG_JSONB_P(2), PG_GETARG_UUID_P(3));
 	if (wanted == stored)
 		PG_RETURN_DATUM(PG_GETARG_DATUM(4));
-	payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(4)))));
-	payload = cast_payload(&target, stored, wanted, payload);
-	atp_buf_init_palloc(&out, CurrentMemoryContext);
-	atp_buf_append(&out, header, VARHDRSZ);
-	atp_canonical_jsonb(payload, ATP_CANON_EXACT, &out);
-	SET_VARSIZE(out.data, out.size);
-	PG_RETURN_POINTER(out.data);
+	PG_RETURN_DATUM(cast_text(&type, stored, wanted, PG_GETARG_UUID_P(3), PG_GETARG_DATUM(4)));
 }

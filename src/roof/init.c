@@ -7,11 +7,13 @@
 #include "fmgr.h"
 #include "utils/guc.h"
 
+#include "compliance/exportrecord.h"
 #include "delivery/handler.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
 #include "delivery/schedule.h"
 #include "delivery/status.h"
+#include "log/projection.h"
 #include "log/sequencer.h"
 #include "pg/aside.h"
 #include "pg/worker.h"
@@ -58,6 +60,7 @@ _PG_init(void)
 	atp_append_init();
 	atp_ingest_view_init();
 	atp_sequencer_init();
+	atp_projection_init();
 	atp_status_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
@@ -71,6 +74,7 @@ _PG_init(void)
 	atp_aside_add_job("leaf", 500, atp_leaf_look, atp_leaf_work);
 	atp_aside_add_job("checkpoint", 1000, atp_checkpoint_look, atp_checkpoint_work);
 	atp_worker_add_job("schedule", ATP_SCHEDULE_PERIOD, atp_schedule_work);
+	atp_worker_add_job("exports", ATP_EXPORTRECORD_PERIOD, atp_exportrecord_work);
 	atp_worker_add_job("nightly", 30000, atp_nightly_work);
 	atp_worker_add_job("housekeeping", ATP_HOUSEKEEPING_PERIOD, atp_housekeeping_work);
 	atp_append_hooks.pre_commit = require_worker;

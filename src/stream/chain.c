@@ -10,8 +10,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
+#include "utils/xid8.h"
 
-#include "core/json.h"
+#include "core/canoncheck.h"
 #include "pg/canonical.h"
 #include "pg/relation.h"
 #include "record/envelope.h"
@@ -21,7 +22,6 @@
 
 #define UNIX_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 #define RECENT_TYPES 64
-#define DEEPEST 10000			/* nesting of a stored document; the limit on writing is far below */
 
 static const char *
 read_type(int32 key, const AtpEventType **type)
@@ -51,15 +51,10 @@ hash_failed(void)
 static bool
 is_canonical(const char *text, size_t size)
 {
-	AtpJson		json;
-	AtpJsonError error;
-	AtpBuf		out;
-	AtpJsonLimits limits = {.max_depth = DEEPEST};
+	AtpBuf		scratch;
 
-	atp_buf_init_palloc(&out, CurrentMemoryContext);
-	atp_json_init(&json, out.grow, out.context);
-	return atp_json_parse(&json, text, size, limits, &error) && atp_json_canonical(&json, ATP_CANON_EXACT, &out, &error) &&
-		out.size == size && memcmp(out.data, text, size) == 0;
+	atp_buf_init_palloc(&scratch, CurrentMemoryContext);
+	return atp_canon_check(text, size, &scratch);
 }
 
 /* The digest of a name that is given as a canonical JSON string. */
@@ -121,6 +116,7 @@ atp_chain_read(TupleTableSlot *row, bool deep, AtpChainLink *link)
 
 	link->version = DatumGetInt64(values[ATP_CHAIN_STREAM_VERSION]);
 	link->seq = DatumGetInt64(values[ATP_CHAIN_SEQ]);
+	link->xid = U64FromFullTransactionId(DatumGetFullTransactionId(values[ATP_CHAIN_XID]));
 	link->tenant = DatumGetInt32(values[ATP_CHAIN_TENANT]);
 	link->event_type = DatumGetInt32(values[ATP_CHAIN_EVENT_TYPE]);
 	link->flags = (uint8) DatumGetInt16(values[ATP_CHAIN_FLAGS]);

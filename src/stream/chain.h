@@ -31,6 +31,7 @@ typedef struct AtpChainLink
 {
 	int64		version;
 	int64		seq;			/* not hashed: the writers' order, which a stream's events keep */
+	uint64		xid;			/* not hashed: of the sequencer */
 	int32		tenant;
 	int32		event_type;
 	uint8		flags;

@@ -1,34 +1,26 @@
 /*
- * Verification of streams: every hash recomputed from the stored columns, links, dense versions 1 ... n, and the head row
- * equal to what the events say.
+ * Verification of one stream: every hash recomputed from the stored columns, links, dense versions 1 ... n, and the head row
+ * equal to what the events say. All streams at once: stream/sweep.
  */
 #ifndef ATP_VERIFY_H
 #define ATP_VERIFY_H
 
 #include "postgres.h"
 
+#include "stream/chain.h"
+
 typedef struct AtpFault			/* the first one: by tenant, stream, version */
 {
 	int32		tenant;
 	int64		stream;
 	int64		version;
-	const char *what;			/* a constant; NULL: no fault */
+	const char *what;			/* NULL: no fault */
 } AtpFault;
 
-typedef struct AtpVerdict
-{
-	int64		checked;		/* events whose hash was recomputed */
-	int64		faulty;			/* streams with a fault */
-	AtpFault	first;
-} AtpVerdict;
+/* Walks a stream by index until its end or its first fault; returns the number of its events that were read. */
+extern int64 atp_verify_walk(const AtpChainHead *head, bool deep, AtpFault *fault);
 
-/*
- * Verifies all streams of all tenants under the active snapshot. The caller is connected to SPI. Memory is bounded by
- * maintenance_work_mem. With `deep`, stored documents have to be canonical too.
- */
-extern void atp_verify_streams(bool deep, AtpVerdict *verdict);
-
-/* Begins and ends a check under one snapshot that sees what this transaction has done so far; connects to SPI. */
+/* Begins and ends a check under one snapshot that sees what this transaction has done so far. */
 extern void atp_verify_begin(void);
 extern void atp_verify_end(void);
 

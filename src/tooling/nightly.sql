@@ -85,7 +85,7 @@ DECLARE
 	version bigint;
 BEGIN
 	IF verify_chains.scope = 'whole' THEN
-		SELECT v.* INTO of_all FROM atp.verify_all() v;
+		SELECT v.* INTO of_all FROM atp.verify_all(workers => 0) v;
 		SELECT count(*) INTO streams FROM atp_internal.stream;
 	ELSE
 		SELECT count(DISTINCT l.stream) INTO streams FROM atp_internal.log l WHERE l.log_position > verify_chains.since;
@@ -142,10 +142,21 @@ BEGIN
 			FROM atp_internal.verification v WHERE v.ok ORDER BY v.run DESC FETCH FIRST ROW ONLY;
 		since := coalesce(since, 0);
 	END IF;
+	PERFORM atp_internal.sweep_exports();
 	SELECT coalesce(max(s.log_position), 0) INTO through FROM atp_internal.leaf_state s;
-	SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
-	SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
-	fault := coalesce(fault, signature_fault);
+	BEGIN
+		SELECT c.checked, c.fault INTO checked, fault FROM atp_internal.verify_chains(run_verification.scope, since) c;
+		SELECT s.checked, s.fault INTO signatures, signature_fault FROM atp_internal.verify_signatures(since_time) s;
+		fault := coalesce(fault, signature_fault);
+	EXCEPTION WHEN OTHERS THEN
+		-- What cannot be read is a fault that is told, unless it says nothing of what is stored: read only, cancelled, out of memory and the like.
+		IF left(sqlstate, 2) IN ('25', '40', '53', '54', '55', '57') THEN
+			RAISE;
+		END IF;
+		fault := format('Verification cannot read what is stored: %s (%s).', sqlerrm, sqlstate);
+		checked := 0;
+		signatures := 0;
+	END;
 	ok := fault IS NULL;
 	INSERT INTO atp_internal.verification (started_at, finished_at, checked, signatures, through_position, ok, scope, fault)
 		VALUES (began, clock_timestamp(), checked, signatures, CASE WHEN ok THEN through ELSE since END, ok, run_verification.scope, fault);
@@ -155,23 +166,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.run_verification(text) IS
 'Verify what was written since the last run (incremental), or everything (whole).
-Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification.
+Chains and hashes recomputed from the stored columns, trees, heads, checkpoints, signatures. Records HashChainValidated or HashChainValidationFailed, SignatureVerified or SignatureVerificationFailed; a fault, and an error that keeps something from being read, is kept in list_verifications, raises NOTIFY atp_alert and HealthCheckFailed. The worker runs it at server start and every atp.verification_interval, whole every seventh time that passes; or let pg_cron: see schedule_verification. Exports that broke off are recorded on the way.
 Raises: 22023, 25006, 55P03 (another run is at work).';
 REVOKE ALL ON FUNCTION atp.run_verification(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.run_verification(text) TO atp_auditor, atp_admin;
 
-CREATE FUNCTION atp_internal.cron_verifies() RETURNS boolean
-	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-	found_job boolean := false;
-BEGIN
-	IF to_regclass('cron.job') IS NOT NULL AND has_table_privilege('cron.job', 'SELECT') THEN
-		EXECUTE $q$SELECT EXISTS (SELECT FROM cron.job j WHERE j.command LIKE '%atp.run_verification%' AND j.active AND j.database = current_database())$q$ INTO found_job;
-	END IF;
-	RETURN found_job;
-END $$;
-COMMENT ON FUNCTION atp_internal.cron_verifies() IS 'Say whether pg_cron has a job that runs the verification in this database.';
-REVOKE ALL ON FUNCTION atp_internal.cron_verifies() FROM PUBLIC;
+CREATE FUNCTION atp_internal.cron_is_present() RETURNS boolean
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron');
+END;
+COMMENT ON FUNCTION atp_internal.cron_is_present() IS
+'Say whether pg_cron is installed in this database.
+Its jobs are not looked at: each role sees its own only, and a job that is there need not run.';
+REVOKE ALL ON FUNCTION atp_internal.cron_is_present() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.due_verification(period int) RETURNS text
 	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
@@ -180,6 +188,8 @@ DECLARE
 	last_run timestamptz := (SELECT v.started_at FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY);
 	last_whole timestamptz := (SELECT v.started_at FROM atp_internal.verification v WHERE v.scope = 'whole' ORDER BY v.run DESC FETCH FIRST ROW ONLY);
 	first_event timestamptz := (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY);
+	period interval := make_interval(secs => due_verification.period);
+	grace interval := CASE WHEN atp_internal.cron_is_present() THEN period / 4 ELSE interval '0' END;
 BEGIN
 	IF first_event IS NULL OR NOT EXISTS (SELECT FROM atp_internal.leaf_state s WHERE s.log_position > 0) THEN
 		RETURN NULL;
@@ -187,24 +197,21 @@ BEGIN
 	IF coalesce(last_run, first_event) < pg_postmaster_start_time() THEN
 		RETURN CASE WHEN last_run IS NULL THEN 'whole' ELSE 'incremental' END;
 	END IF;
-	IF atp_internal.cron_verifies() THEN
-		RETURN NULL;
-	END IF;
-	IF coalesce(last_whole, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) * 7 THEN
+	IF coalesce(last_whole, first_event) < clock_timestamp() - period * 7 - grace THEN
 		RETURN 'whole';
 	END IF;
-	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - make_interval(secs => due_verification.period) THEN 'incremental' END;
+	RETURN CASE WHEN coalesce(last_run, first_event) < clock_timestamp() - period - grace THEN 'incremental' END;
 END $$;
 COMMENT ON FUNCTION atp_internal.due_verification(int) IS
 'Return the scope of the verification that is due; NULL: none.
-After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron has a job for it, after a start only.';
+After a start of the server, when the period in seconds has passed, and whole when seven have. Where pg_cron is installed, a quarter of the period later: whoever calls this comes in where pg_cron has not run it.';
 REVOKE ALL ON FUNCTION atp_internal.due_verification(int) FROM PUBLIC;
 
 CREATE FUNCTION atp.schedule_verification() RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF to_regclass('cron.job') IS NULL THEN
-		RETURN false;
+	IF NOT EXISTS (SELECT FROM pg_extension e WHERE e.extname = 'pg_cron') THEN
+		RETURN false;	-- and nobody else's schema of that name is asked
 	END IF;
 	EXECUTE $q$SELECT cron.schedule('atp verification', '17 2 * * 1-6', 'SELECT atp.run_verification()'),
 		cron.schedule('atp whole verification', '17 2 * * 0', $c$SELECT atp.run_verification('whole')$c$)$q$;
@@ -212,7 +219,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.schedule_verification() IS
 'Let pg_cron run the verification: incremental at night, whole on Sundays.
-Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it.';
+Runs with the privileges of the caller, who has to be allowed to use cron.schedule. False where pg_cron is not in this database: then the worker does it. From another database that has it: cron.schedule_in_database.';
 REVOKE ALL ON FUNCTION atp.schedule_verification() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.schedule_verification() TO atp_admin;
 
@@ -238,13 +245,20 @@ BEGIN ATOMIC
 		CASE WHEN NOT n.ok THEN 'Keep the server as it is, export what verifies, compare with a backup; see docs/howto/audit.md.' END
 	FROM newest n
 	UNION ALL
-	SELECT 'verification_runs', CASE WHEN late.late THEN 'error' ELSE 'ok' END,
-		CASE WHEN late.late THEN 'A scheduled verification is missing: none within the last two days.' ELSE 'Verification runs as scheduled.' END,
-		CASE WHEN late.late THEN 'Look for the worker and atp.verification_interval, or run SELECT * FROM atp.run_verification(); see atp.schedule_verification().' END
-	FROM (SELECT EXISTS (SELECT FROM oldest_event e WHERE e.published_at < clock_timestamp() - interval '2 days')
-		AND NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - interval '2 days')) late(late);
+	SELECT 'verification_runs', CASE WHEN l.what IS NULL THEN 'ok' ELSE 'error' END,
+		CASE WHEN l.what IS NULL THEN 'Verification runs as scheduled.' ELSE format('A scheduled verification is missing: %s within the last %s.', l.what, l.span) END,
+		CASE WHEN l.what IS NOT NULL THEN 'Look for the worker and atp.verification_interval, for jobs of pg_cron and cron.job_run_details, or run SELECT * FROM atp.run_verification(''whole''); see atp.schedule_verification().' END
+	FROM (SELECT CASE WHEN e.published_at < clock_timestamp() - p.any_span AND NOT EXISTS (SELECT FROM atp_internal.verification v
+					WHERE v.finished_at > clock_timestamp() - p.any_span) THEN 'none'
+				WHEN e.published_at < clock_timestamp() - p.whole_span AND NOT EXISTS (SELECT FROM atp_internal.verification v
+					WHERE v.scope = 'whole' AND v.finished_at > clock_timestamp() - p.whole_span) THEN 'none of everything' END,
+			CASE WHEN NOT EXISTS (SELECT FROM atp_internal.verification v WHERE v.finished_at > clock_timestamp() - p.any_span) THEN p.any_span ELSE p.whole_span END
+		FROM (SELECT greatest(i.period * 2, interval '2 days'), greatest(i.period * 9, interval '9 days')
+				FROM (SELECT coalesce((SELECT make_interval(secs => s.setting::int) FROM pg_settings s WHERE s.name = 'atp.verification_interval'), interval '0')) AS i(period)) AS p(any_span, whole_span)
+			LEFT JOIN oldest_event e ON true) AS l(what, span);
 END;
-COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.';
+COMMENT ON FUNCTION atp_internal.check_verification() IS 'Check that verification runs, and what the last run found.
+Missing: two intervals or days without any, nine without a whole one.';
 
 CREATE FUNCTION atp_internal.check_trees(delay interval DEFAULT '5 minutes') RETURNS SETOF atp.finding
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

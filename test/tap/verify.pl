@@ -86,5 +86,50 @@ $bench->finish;
 cmp_ok($asked, '>', 3, 'asked while appends ran');
 is_deeply(\@faults, [], 'and nothing was a fault');
 cmp_ok($node->safe_psql('postgres', 'SELECT checked FROM atp.verify_all()'), '>', 500, 'of a good many events') or diag($err);
+
+# Parallel workers: the same verdict, also with fewer than asked for or none; the user's cancel and an error of one end all.
+$node->append_conf('postgresql.conf', "atp.worker_enabled = off\nmax_parallel_workers = 4");
+$node->restart;
+sub launched
+{
+	my ($settings, $arguments) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "$settings SET client_min_messages = debug1; SELECT ok, checked FROM atp.verify_all($arguments)");
+	my ($many) = $err =~ /verification: (\d+) of/;
+	return "$many $out";
+}
+my $all = $node->safe_psql('postgres', 'SELECT ok, checked FROM atp.verify_all(workers => 0)');
+is(launched('', 'workers => 2'), "2 $all", 'two workers');
+is(launched('', 'true, 3'), "3 $all", 'three, deep');
+is(launched('SET max_parallel_workers = 1;', 'workers => 2'), "1 $all", 'one where two were asked for');
+is(launched('SET max_parallel_workers = 0;', 'workers => 2'), "0 $all", 'none to be had');
+is(launched('SET max_parallel_maintenance_workers = 0;', ''), "0 $all", 'none by default where maintenance has none');
+is(launched('SET maintenance_work_mem = 1024;', 'workers => 2'), "2 $all", 'little memory');
+my $one_more = (split /\|/, $all)[1] + 1;
+is(launched(q{BEGIN; SELECT FROM atp.append_event('Own-1', 'PaymentMade');}, 'workers => 2'), "2 t|$one_more", 'workers see what this transaction has appended');
+is(launched(q{BEGIN; SELECT FROM atp.append_event('Victim-1', 'PaymentMade'); SELECT FROM atp.append_event('Victim-1', 'PaymentMade');}, 'workers => 2'),
+	"0 t|@{[$one_more + 1]}", 'none where it holds heads of streams that only it knows');
+$node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT atp.append_event('More-' || i % 500, 'PaymentMade', jsonb_build_object('text', repeat('x', 1000)))
+	FROM generate_series(1, 20000) i) x});
+my ($rc, undef, $said) = $node->psql('postgres', 'SET statement_timeout = 25; SELECT atp.verify_all(workers => 2)');
+like($said, qr/statement timeout/, 'cancelled');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'parallel worker'}), 'no worker is left');
+$node->stop;
+my $size = -s $file{$leaf};
+open my $broken, '+<:raw', $file{$leaf} or die;
+seek $broken, $size - 8192, 0;
+read $broken, my $page, 8192;
+seek $broken, $size - 8192, 0;
+print $broken "\xff" x 64;
+close $broken;
+$node->start;
+($rc, undef, $said) = $node->psql('postgres', 'SELECT atp.verify_all(workers => 2)');
+like($said, qr/invalid page in block/, 'a page that cannot be read is an error, and no verdict');
+$node->stop;
+open $broken, '+<:raw', $file{$leaf} or die;
+seek $broken, $size - 8192, 0;
+print $broken $page;
+close $broken;
+$node->start;
+is(launched('', 'workers => 2') =~ s/\|.*//r, '2 t', 'put back, all is well');
 $node->stop;
 done_testing();
