@@ -3,8 +3,9 @@
  *
  * Rows come out one at a time and nothing is collected: log_rows() is called in the target list (readlog.sql), where the executor
  * asks it for a row when it needs one. It walks the primary key of the log in small batches, closing everything in between (the
- * executor may never ask again), and fetches each event from the one leaf that its id falls into. So what a read costs depends on
- * what it returns, not on how large the log is, how many leaves there are, or what the planner believes of either.
+ * executor may never ask again), and fetches each event from the one leaf that its id falls into: where the leaf filled in the order
+ * of the log, from behind the last one, without a descent. So what a read costs depends on what it returns, not on how large the
+ * log is, how many leaves there are, or what the planner believes of either.
  *
  * Waiting: each look takes a snapshot of its own, so that what others commit meanwhile is seen; the statement's own snapshot, held during
  * the wait, does not matter. In REPEATABLE READ the caller would be told of a position that it cannot read: refused.
@@ -45,6 +46,9 @@
 
 #define BATCH 64				/* rows read at once; the first batches are smaller */
 #define BATCH_BYTES (256 * 1024)	/* a batch ends early when its rows have reached this size */
+#define NAMES 64				/* names of streams that a call remembers; a power of 2 */
+#define SKIP_MAX 8				/* rows passed over in search of the next event */
+#define LUCK_MAX 4
 
 /* Columns that are used of atp_internal.log and atp_internal.stream, in the order of their definition. */
 enum
@@ -68,6 +72,25 @@ typedef struct Finder			/* a table and its index on (key, tenant) */
 	IndexScanDesc scan;
 } Finder;
 
+/*
+ * Events, each looked up in the leaf that its id falls into. A leaf fills in the order of writing, which is nearly that of the log: so the
+ * next event is looked for behind the last one first, as long as that succeeds more often than not.
+ */
+typedef struct EventFinder
+{
+	Finder		leaf;
+	TableScanDesc behind;		/* rows behind the event that was found last; NULL: not begun in this leaf */
+	TupleTableSlot *slot;
+	bool		is_ahead;		/* the slot has a row that is still to come */
+	int			luck;
+} EventFinder;
+
+typedef struct StreamName
+{
+	int64		stream;			/* 0: empty place */
+	text	   *name;
+} StreamName;
+
 typedef struct Reader			/* a call of log_rows() */
 {
 	TupleDesc	shape;
@@ -79,6 +102,8 @@ typedef struct Reader			/* a call of log_rows() */
 	int			next;
 	Datum		batch[BATCH];	/* rows, in memory */
 	MemoryContext memory;
+	StreamName	names[NAMES];	/* direct-mapped */
+	MemoryContext name_memory;
 } Reader;
 
 PG_FUNCTION_INFO_V1(atp_readlog_rows);
@@ -120,33 +145,119 @@ finder_find(Finder *finder, RegProcedure equal, Datum key, int32 tenant)
 	return true;
 }
 
-/* Looks an event up. The finder stays open on the leaf, for the next event of the same one; close it with NoLock. */
-static bool
-find_event(Finder *finder, const pg_uuid_t *event_id, int32 tenant, Snapshot snapshot)
+static void
+event_finder_close(EventFinder *finder)
+{
+	if (finder->behind != NULL)
+	{
+		table_endscan(finder->behind);
+		ExecDropSingleTupleTableSlot(finder->slot);
+		finder->behind = NULL;
+	}
+	finder_close(&finder->leaf, NoLock);
+}
+
+static TupleTableSlot *
+find_behind(EventFinder *finder, const pg_uuid_t *event_id, int32 tenant)
+{
+	if (finder->behind == NULL || finder->luck < 0)
+		return NULL;
+	for (int i = 0; i < SKIP_MAX; i++)
+	{
+		bool		isnull;
+		int			order;
+
+		if (!finder->is_ahead && !table_scan_getnextslot_tidrange(finder->behind, ForwardScanDirection, finder->slot))
+			break;
+		order = memcmp(DatumGetUUIDP(slot_getattr(finder->slot, ATP_EVENT_ID, &isnull)), event_id, UUID_LEN);
+		finder->is_ahead = order > 0;
+		if (order > 0)
+			break;
+		if (order == 0 && DatumGetInt32(slot_getattr(finder->slot, ATP_EVENT_TENANT, &isnull)) == tenant)
+		{
+			finder->luck = Min(finder->luck + 1, LUCK_MAX);
+			return finder->slot;
+		}
+	}
+	finder->luck--;
+	return NULL;
+}
+
+static TupleTableSlot *
+find_by_index(EventFinder *finder, const pg_uuid_t *event_id, int32 tenant, Snapshot snapshot)
 {
 	Relation	leaf = atp_partition_open_existing(event_id);
+	TupleTableSlot *slot;
+	ItemPointerData from;
+	ItemPointerData until;
 
 	if (leaf == NULL)
-		return false;
-	if (finder->table == leaf)
+		return NULL;
+	if (finder->leaf.table == leaf)
 		table_close(leaf, NoLock);	/* one more reference to the same */
 	else
 	{
 		Oid			index = atp_relation_find_index(leaf, ATP_EVENT_ID, true);
 
-		finder_close(finder, NoLock);
+		event_finder_close(finder);
 		if (!OidIsValid(index))
 			elog(ERROR, "partition \"%s\" lacks its index on event_id", RelationGetRelationName(leaf));
-		finder_open(finder, leaf, index, snapshot);
+		finder_open(&finder->leaf, leaf, index, snapshot);
 	}
-	return finder_find(finder, F_UUID_EQ, UUIDPGetDatum(event_id), tenant);
+	if (!finder_find(&finder->leaf, F_UUID_EQ, UUIDPGetDatum(event_id), tenant))
+		return NULL;
+	slot = finder->leaf.slot;
+	if (finder->luck < 0)
+		return slot;
+	ItemPointerSet(&from, ItemPointerGetBlockNumber(&slot->tts_tid), ItemPointerGetOffsetNumber(&slot->tts_tid) + 1);
+	ItemPointerSet(&until, MaxBlockNumber, MaxOffsetNumber);
+	finder->is_ahead = false;
+	if (finder->behind != NULL)
+		table_rescan_tidrange(finder->behind, &from, &until);
+	else
+	{
+		finder->slot = table_slot_create(leaf, NULL);
+		finder->behind = table_beginscan_tidrange(leaf, snapshot, &from, &until);
+	}
+	return slot;
+}
+
+/* Looks an event up; NULL: it is not there. */
+static TupleTableSlot *
+find_event(EventFinder *finder, const pg_uuid_t *event_id, int32 tenant, Snapshot snapshot)
+{
+	TupleTableSlot *slot = find_behind(finder, event_id, tenant);
+
+	return slot != NULL ? slot : find_by_index(finder, event_id, tenant, snapshot);
 }
 
 /* ==== Reading ==== */
 
+/* The name of a stream, which never changes; NULL: there is none. */
+static const text *
+stream_name(Reader *reader, Finder *finder, int64 stream)
+{
+	StreamName *place = &reader->names[(uint64) stream % NAMES];
+	bool		isnull;
+	Datum		name;
+
+	if (place->stream == stream)
+		return place->name;
+	if (!finder_find(finder, F_INT8EQ, Int64GetDatum(stream), reader->tenant))
+		return NULL;
+	name = slot_getattr(finder->slot, STREAM_NAME, &isnull);
+	if (place->stream != 0)
+		pfree(place->name);
+	place->stream = 0;
+	place->name = MemoryContextAlloc(reader->name_memory, VARSIZE_ANY(DatumGetPointer(name)));
+	memcpy(place->name, DatumGetPointer(name), VARSIZE_ANY(DatumGetPointer(name)));
+	place->stream = stream;
+	return place->name;
+}
+
 /* Forms the result for a row of the log. What is not there, as after a fault or once archived, is NULL. */
 static Datum
-form_row(const Reader *reader, TupleTableSlot *placed, Finder *stream, Finder *event)
+form_row(Reader *reader, TupleTableSlot *placed, Finder *stream, EventFinder *finder)
 {
 	static const struct
 	{
@@ -159,19 +270,23 @@ form_row(const Reader *reader, TupleTableSlot *placed, Finder *stream, Finder *e
 	};
 	Datum		values[OUT_COLUMNS] = {0};
 	bool		nulls[OUT_COLUMNS];
+	TupleTableSlot *event;
+	const text *name;
 	AtpEventType type;
 
 	memset(nulls, true, sizeof(nulls));
 	values[OUT_POSITION] = slot_getattr(placed, LOG_POSITION, &nulls[OUT_POSITION]);
 	values[OUT_PUBLISHED_AT] = slot_getattr(placed, LOG_PUBLISHED_AT, &nulls[OUT_PUBLISHED_AT]);
 	values[OUT_EVENT_ID] = slot_getattr(placed, LOG_EVENT_ID, &nulls[OUT_EVENT_ID]);
-	if (finder_find(stream, F_INT8EQ, placed->tts_values[LOG_STREAM - 1], reader->tenant))
-		values[OUT_STREAM] = slot_getattr(stream->slot, STREAM_NAME, &nulls[OUT_STREAM]);
-	if (find_event(event, DatumGetUUIDP(values[OUT_EVENT_ID]), reader->tenant, GetActiveSnapshot()))
+	name = stream_name(reader, stream, DatumGetInt64(placed->tts_values[LOG_STREAM - 1]));
+	nulls[OUT_STREAM] = name == NULL;
+	values[OUT_STREAM] = PointerGetDatum(name);
+	event = find_event(finder, DatumGetUUIDP(values[OUT_EVENT_ID]), reader->tenant, GetActiveSnapshot());
+	if (event != NULL)
 	{
 		for (int i = 0; i < lengthof(columns); i++)
-			values[columns[i].out] = slot_getattr(event->slot, columns[i].column, &nulls[columns[i].out]);
-		nulls[OUT_EVENT_TYPE] = !atp_eventtype_get(DatumGetInt32(event->slot->tts_values[ATP_EVENT_EVENT_TYPE - 1]), &type);
+			values[columns[i].out] = slot_getattr(event, columns[i].column, &nulls[columns[i].out]);
+		nulls[OUT_EVENT_TYPE] = !atp_eventtype_get(DatumGetInt32(event->tts_values[ATP_EVENT_EVENT_TYPE - 1]), &type);
 		if (!nulls[OUT_EVENT_TYPE])
 			values[OUT_EVENT_TYPE] = CStringGetTextDatum(type.name);
 	}
@@ -183,7 +298,7 @@ read_batch(Reader *reader)
 {
 	Finder		log;
 	Finder		stream;
-	Finder		event = {NULL};
+	EventFinder event = {{NULL}};
 	ScanKeyData keys[2];
 	Size		bytes = 0;
 	bool		isnull;
@@ -212,7 +327,7 @@ read_batch(Reader *reader)
 		bytes += HeapTupleHeaderGetDatumLength(DatumGetHeapTupleHeader(row));
 	}
 	reader->size = Min(reader->size * 4, BATCH);
-	finder_close(&event, NoLock);
+	event_finder_close(&event);
 	finder_close(&stream, AccessShareLock);
 	finder_close(&log, AccessShareLock);
 	MemoryContextSwitchTo(old);
@@ -238,6 +353,7 @@ atp_readlog_rows(PG_FUNCTION_ARGS)
 		reader->after = PG_GETARG_INT64(0);
 		reader->tenant = PG_GETARG_INT32(1);
 		reader->size = 4;
+		reader->name_memory = CurrentMemoryContext;
 		reader->memory = AllocSetContextCreate(CurrentMemoryContext, "atp batch of the log", ALLOCSET_DEFAULT_SIZES);
 		call->user_fctx = reader;
 		MemoryContextSwitchTo(old);
@@ -274,16 +390,17 @@ static void
 refuse_own_event(const pg_uuid_t *event_id, int32 tenant)
 {
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
-	Finder		event = {NULL};
+	EventFinder finder = {{NULL}};
+	TupleTableSlot *event;
 	Snapshot	snapshot;
 	bool		is_own;
 
 	if (!FullTransactionIdIsValid(own))
 		return;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	is_own = find_event(&event, event_id, tenant, snapshot) &&
-		FullTransactionIdEquals(DatumGetFullTransactionId(event.slot->tts_values[ATP_EVENT_XID - 1]), own);
-	finder_close(&event, NoLock);
+	event = find_event(&finder, event_id, tenant, snapshot);
+	is_own = event != NULL && FullTransactionIdEquals(DatumGetFullTransactionId(event->tts_values[ATP_EVENT_XID - 1]), own);
+	event_finder_close(&finder);
 	UnregisterSnapshot(snapshot);
 	if (is_own)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

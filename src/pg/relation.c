@@ -2,9 +2,11 @@
 #include "pg/relation.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/xact.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_extension.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -12,6 +14,7 @@
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -124,6 +127,13 @@ atp_relation_generation(void)
 	return generation;
 }
 
+uint64
+atp_relation_watch(void)
+{
+	register_callback();
+	return generation;
+}
+
 static void
 check_version(void)
 {
@@ -180,6 +190,48 @@ atp_relation_oid(AtpRelation which)
 	if (!oids_valid)
 		load_oids();
 	return oids[which];
+}
+
+/* The version of a row that the snapshot sees, of those that an entry of the index leads to. */
+static bool
+fetch_version(Relation relation, IndexScanDesc scan, ItemPointer place, Snapshot snapshot, TupleTableSlot *slot)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) slot)->base.tupdata;
+	Buffer		buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(place));
+	bool		all_dead = false;
+	bool		found;
+
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < BLCKSZ / 10)	/* read without a lock, as heap_page_prune_opt does */
+		heap_page_prune_opt(relation, buffer);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	found = heap_hot_search_buffer(place, relation, buffer, snapshot, tuple, &all_dead, true);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (found)
+	{
+		tuple->t_self = *place;
+		ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
+	}
+	else
+		ReleaseBuffer(buffer);
+	scan->kill_prior_tuple = all_dead;
+	return found;
+}
+
+bool
+atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot, TupleTableSlot *slot)
+{
+	Relation	opened = index_open(atp_relation_oid(index), RowExclusiveLock);
+	IndexScanDesc scan = atp_compat_index_beginscan(relation, opened, snapshot, key_count);
+	ItemPointer place;
+	bool		found = false;
+
+	Assert(relation->rd_rel->relam == HEAP_TABLE_AM_OID && TTS_IS_BUFFERTUPLE(slot));
+	index_rescan(scan, keys, key_count, NULL, 0);
+	while (!found && (place = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+		found = fetch_version(relation, scan, place, snapshot, slot);
+	index_endscan(scan);
+	index_close(opened, NoLock);
+	return found;
 }
 
 /* The column of an index whose predicate is that this column is not null; InvalidAttrNumber otherwise. */

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "access/skey.h"
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
@@ -58,9 +59,20 @@ extern Oid	atp_relation_oid(AtpRelation which);
 /* A counter that grows whenever a relation of ours may have changed: caches built on them compare it. */
 extern uint64 atp_relation_generation(void);
 
+/* The same, for who has not looked up any relation yet: from here on changes are counted. */
+extern uint64 atp_relation_watch(void);
+
 /* Called with the OID of a relation that changed, InvalidOid for all. */
 typedef void (*AtpRelationCallback) (Oid relation);
 extern void atp_relation_on_change(AtpRelationCallback callback);
+
+/*
+ * Fetches the row that a unique index has for a key, as the snapshot sees it, into a slot of table_slot_create. An index scan of the
+ * executor tidies a page up as soon as it is fuller than the table's fillfactor: where every row is updated on the heels of being
+ * read, that is each time. Here a page is tidied up when it is nearly full, so that one visit frees the room of many updates.
+ */
+extern bool atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot,
+							   TupleTableSlot *slot);
 
 /* The indexes of a table, all of them open for insertion at some time of this transaction. */
 typedef struct AtpIndexes

@@ -3,8 +3,8 @@
  *
  * Order of work: first everything that is dear and needs no lock (names, canonical text, schema, commitments); then the stream: version,
  * previous hash, one SHA-256 per event, the head, the rows. A single event whose stream nobody else is writing is published by one
- * update of the head row that is its lock too; if another transaction was faster, the row is locked properly and only the
- * hash is computed again.
+ * update of the head row that is its lock too; if another transaction was faster, the append stands in line for the row, and only
+ * the hash is computed again.
  *
  * No lock that all appends share is taken: the log is numbered later, by the sequencer.
  */
@@ -370,6 +370,7 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	Prepared   *prepared = count == 1 ? &single : palloc_array(Prepared, count);
 	bool		repeatable = batch_key != NULL;
 	bool		lock;
+	int64		turn = 0;
 	AtpContent *contents;
 	AtpHead    *head;
 
@@ -395,6 +396,8 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	if (!repeatable)
 		refuse_violations(prepared, count);
 
+	if (count > 0 && !prepared[0].given_id)
+		atp_partition_prepare(&prepared[0].event_id);	/* an id that a caller gives is judged under the lock */
 	contents = repeatable ? palloc_array(AtpContent, count) : NULL;
 	lock = repeatable || count > 1;
 	for (;;)
@@ -414,9 +417,8 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 			if (prepared[i].given_id && !events[i].made_id)
 				atp_envelope_require_id_in_window(&prepared[i].event_id, GetCurrentTimestamp());
 		link_all(tenant, head, prepared, count, receipts);
-		if (atp_stream_publish(head))
+		if (atp_stream_publish(head, &turn))
 			break;
-		lock = true;
 		CHECK_FOR_INTERRUPTS();
 	}
 	for (int stored = 0; stored < count;)

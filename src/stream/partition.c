@@ -61,6 +61,13 @@ static struct
 	AtpPartitionRange range;
 }			last;
 
+/* The leaf that atp_partition_prepare saw last. */
+static struct
+{
+	uint64		generation;
+	Oid			leaf;
+}			prepared;
+
 /* Start of the period that holds a time, and of the next one, in ms since 1970. */
 static void
 period_of(int64 ms, int64 *from, int64 *until)
@@ -260,6 +267,22 @@ atp_partition_open(const pg_uuid_t *event_id, AtpPartitionRange *range)
 	}
 	*range = last.range;
 	return leaf;
+}
+
+void
+atp_partition_prepare(const pg_uuid_t *event_id)
+{
+	AtpPartitionRange range;
+	Relation	leaf;
+
+	if (prepared.leaf == last.leaf && prepared.generation == atp_relation_generation() && last.generation == prepared.generation &&
+		atp_partition_contains(&last.range, event_id))
+		return;
+	leaf = atp_partition_open(event_id, &range);
+	(void) atp_relation_indexes(leaf);
+	table_close(leaf, NoLock);
+	prepared.leaf = last.leaf;
+	prepared.generation = last.generation;
 }
 
 Relation

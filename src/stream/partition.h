@@ -33,6 +33,12 @@ atp_partition_contains(const AtpPartitionRange *range, const pg_uuid_t *event_id
  */
 extern Relation atp_partition_open(const pg_uuid_t *event_id, AtpPartitionRange *range);
 
+/*
+ * Makes the leaf for an event id if there is none, and reads what the caches of this backend lack for inserting into it: to be done
+ * before anything is locked that others wait for.
+ */
+extern void atp_partition_prepare(const pg_uuid_t *event_id);
+
 /* The same for looking only: ACCESS SHARE, NULL when there is no such leaf. */
 extern Relation atp_partition_open_existing(const pg_uuid_t *event_id);
 

@@ -151,6 +151,7 @@ atp_seal_stream(PG_FUNCTION_ARGS)
 	AtpHead    *head;
 	char	   *name;
 	int64		count;
+	int64		turn = 0;
 	uint8		root[ATP_HASH_SIZE];
 	TimestampTz now;
 
@@ -180,7 +181,7 @@ atp_seal_stream(PG_FUNCTION_ARGS)
 	head = atp_stream_open(tenant.tenant, name, true);	/* the one held; an append may have made room in between */
 	atp_stream_change(head);
 	head->state = 's';
-	if (!atp_stream_publish(head))
+	if (!atp_stream_publish(head, &turn))
 		elog(ERROR, "row of stream \"%s\" was changed by another transaction under our lock", name);
 	PG_RETURN_DATUM(make_result(fcinfo, &receipt, count, root, now));
 }

@@ -19,6 +19,7 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -37,6 +38,8 @@ PG_FUNCTION_INFO_V1(atp_stream_pending_recorded_at);
 PG_FUNCTION_INFO_V1(atp_stream_pending_min_event_id);
 PG_FUNCTION_INFO_V1(atp_stream_pending_max_event_id);
 
+#define TURN_LOCK_CLASS 0x6175	/* no advisory lock function of SQL uses this class, nor does pg/worker */
+#define TURNS_MAX 256
 #define HEADS_MIN 16
 #define HEADS_MAX (1 << 20)
 
@@ -68,6 +71,7 @@ static HTAB *pending;			/* stream → head, those that are locked and not writte
 static dlist_head in_use;		/* all heads, least recently used first */
 static dlist_head *levels;		/* heads by made_level */
 static int	level_count;
+static int	turns;				/* locks of queues that the transaction keeps */
 static Image *images;			/* newest first, levels never rise towards the older ones */
 
 static uint32
@@ -201,6 +205,14 @@ form_row(Relation relation, const AtpHead *head)
 	return heap_form_tuple(RelationGetDescr(relation), values, nulls);
 }
 
+static int64
+stream_of(TupleTableSlot *slot)
+{
+	bool		null;
+
+	return DatumGetInt64(slot_getattr(slot, COLUMN_STREAM, &null));
+}
+
 static void
 read_row(AtpHead *head, TupleTableSlot *slot)
 {
@@ -294,54 +306,87 @@ crosscheck_snapshot(void)
 }
 
 /*
- * Locks the row in the slot, following it to its latest version, which the slot then holds. False: it was deleted, or its
- * inserter rolled back meanwhile.
+ * The queue before a row that somebody holds. Those who wait for a row's holder wait for one version of the row, and each commit makes
+ * another: all of them would wake at each commit, only to wait again. So they stand in line here, in order of arrival, for a lock on
+ * the stream's number, and only the first of them waits for the row itself. The lock is kept with the row, so that the end of the
+ * transaction wakes the next, and nobody else. An append that finds the row free does without. Nobody waits here for a row of his own.
  */
-static bool
-lock_row(Relation relation, TupleTableSlot *slot)
+static void
+turn_tag(LOCKTAG *tag, int64 stream)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (stream >> 32), (uint32) stream, TURN_LOCK_CLASS);
+}
+
+static void
+await_turn(int64 stream)
+{
+	LOCKTAG		tag;
+
+	turn_tag(&tag, stream);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* The row is ours. A transaction that has waited for very many rows lets go, for locks live in shared memory. */
+static void
+keep_turn(int64 stream)
+{
+	LOCKTAG		tag;
+
+	if (turns < TURNS_MAX)
+	{
+		turns++;
+		return;
+	}
+	turn_tag(&tag, stream);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+typedef enum RowLock
+{
+	ROW_LOCKED,
+	ROW_GONE,					/* it was deleted, or its inserter rolled back meanwhile */
+	ROW_HELD					/* by another transaction, and we were not to wait */
+} RowLock;
+
+/* Locks the row in the slot, following it to its latest version, which the slot then holds. */
+static RowLock
+lock_row(Relation relation, TupleTableSlot *slot, LockWaitPolicy wait)
 {
 	Snapshot	snapshot = IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot();
 	ItemPointerData row = slot->tts_tid;
 	TM_FailureData failure;
 	TM_Result	result;
 
-	result = table_tuple_lock(relation, &row, snapshot, slot, GetCurrentCommandId(true), LockTupleNoKeyExclusive, LockWaitBlock,
+	result = table_tuple_lock(relation, &row, snapshot, slot, GetCurrentCommandId(true), LockTupleNoKeyExclusive, wait,
 							  IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure);
 	switch (result)
 	{
 		case TM_Ok:
-			return true;
+			return ROW_LOCKED;
+		case TM_WouldBlock:
+			return ROW_HELD;
 		case TM_Updated:
 			if (IsolationUsesXactSnapshot())
 				refuse_concurrent();
-			return false;
+			return ROW_GONE;
 		case TM_Deleted:
-			return false;
+			return ROW_GONE;
 		default:
 			elog(ERROR, "unexpected result %d of locking the row of a stream", (int) result);
 	}
-	return false;
+	return ROW_GONE;
 }
 
 /* Fetches the row of a stream that the snapshot sees. */
 static bool
 fetch_row(Relation relation, const AtpHead *head, Snapshot snapshot, TupleTableSlot *slot)
 {
-	Relation	index = index_open(atp_relation_oid(ATP_REL_STREAM_NAME_UNIQUE), RowExclusiveLock);
 	ScanKeyData keys[2];
-	IndexScanDesc scan;
-	bool		found;
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid, DEFAULT_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(head->key.name));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(head->key.tenant));
-
-	scan = atp_compat_index_beginscan(relation, index, snapshot, 2);
-	index_rescan(scan, keys, 2, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
-	index_endscan(scan);
-	index_close(index, NoLock);
-	return found;
+	return atp_relation_fetch(relation, ATP_REL_STREAM_NAME_UNIQUE, keys, lengthof(keys), snapshot, slot);
 }
 
 /*
@@ -371,19 +416,29 @@ find_row(AtpHead *head, bool lock)
 	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
 	Snapshot	crosscheck = crosscheck_snapshot();
+	RowLock		locked = ROW_LOCKED;
+	int64		turn = 0;
 
-	if (fetch_latest_row(relation, head, slot))
+	while (fetch_latest_row(relation, head, slot))
 	{
 		/* the crosscheck says whether the row is too new for REPEATABLE READ */
 		if (crosscheck != InvalidSnapshot && !table_tuple_satisfies_snapshot(relation, slot, crosscheck))
 			refuse_concurrent();
-		if (!lock || lock_row(relation, slot))
+		if (lock)
+			locked = lock_row(relation, slot, turn == 0 ? LockWaitSkip : LockWaitBlock);
+		if (locked == ROW_LOCKED)
 		{
 			read_row(head, slot);
 			head->locked = lock;
 			head->written = true;
 		}
+		if (locked != ROW_HELD)
+			break;
+		turn = stream_of(slot);
+		await_turn(turn);		/* and read anew: the row has moved on */
 	}
+	if (turn != 0)
+		keep_turn(turn);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(relation, NoLock);
 }
@@ -453,8 +508,9 @@ insert_row(AtpHead *head)
 }
 
 bool
-atp_stream_publish(AtpHead *head)
+atp_stream_publish(AtpHead *head, int64 *turn)
 {
+	int64		stream = head->stream;
 	bool		done;
 
 	if (head->locked)
@@ -470,13 +526,20 @@ atp_stream_publish(AtpHead *head)
 	{
 		Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), RowExclusiveLock);
 
-		done = update_row(relation, head, crosscheck_snapshot(), false);
+		done = update_row(relation, head, crosscheck_snapshot(), *turn != 0);
 		table_close(relation, NoLock);
 	}
 	if (done)
 		head->locked = head->written = true;
 	else
 		forget(head);
+	if (done && *turn != 0)
+		keep_turn(*turn);
+	else if (!done && *turn == 0 && stream != 0)
+	{
+		await_turn(stream);
+		*turn = stream;
+	}
 	return done;
 }
 
@@ -525,6 +588,7 @@ end_of_transaction(XactEvent event, void *argument)
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			turns = 0;
 			memory = NULL;		/* freed with its parent */
 			heads = pending = NULL;
 			break;

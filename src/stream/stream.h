@@ -67,10 +67,13 @@ extern void atp_stream_change(AtpHead *head);
 
 /*
  * Makes the changed head count. A head that was not locked is written to its row, or its row is inserted. False: another transaction
- * was faster; nothing has happened, the head is gone, open it again with `lock`. A locked head stays in memory until
- * commit, or until atp_stream_open has to make room.
+ * was faster; nothing has happened, the head is gone, open it again. A locked head stays in memory until commit, or until
+ * atp_stream_open has to make room.
+ *
+ * *turn, 0 before the first try, is the stream in whose queue the caller stands after a failure: the next try waits for whoever holds
+ * the row.
  */
-extern bool atp_stream_publish(AtpHead *head);
+extern bool atp_stream_publish(AtpHead *head, int64 *turn);
 
 /* The head of a stream (surrogate key) that this transaction has changed and not yet written; NULL: the row is right. */
 extern const AtpHead *atp_stream_pending(int64 stream);

@@ -14,7 +14,7 @@ CREATE TABLE atp_internal.stream (
 	name text NOT NULL,
 	CONSTRAINT stream_pk PRIMARY KEY (stream, tenant),
 	CONSTRAINT stream_name_unique UNIQUE (name, tenant)
-) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+) USING heap WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 COMMENT ON TABLE atp_internal.stream IS 'Heads of streams. Locking the row is the stream lock.';
 COMMENT ON COLUMN atp_internal.stream.stream IS 'Surrogate key, used inside only.';
 COMMENT ON COLUMN atp_internal.stream.tenant IS 'Surrogate key of the tenant.';

@@ -35,6 +35,8 @@ enum							/* columns of atp_internal.event_stream_projection */
 	STREAM, TENANT, CATEGORY, EVENT_COUNT, VERSION, FIRST_OCCURRED_AT, LAST_OCCURRED_AT, FIRST_POSITION, LAST_POSITION, COLUMNS
 };
 
+#define PRUNE_BELOW 400			/* bytes of free space: a few rows */
+
 #define STREAM_TABLE_NAME 11	/* column of atp_internal.stream */
 
 typedef struct StreamKey
@@ -110,7 +112,10 @@ remember_place(const StreamKey *key, const ItemPointerData *row)
 	place->row = *row;
 }
 
-/* What an index scan does on its way to a row: without it, no version that is written over would ever make room for another. */
+/*
+ * What an index scan does on its way to a row: without it, no version that is written over would ever make room for another. Done when
+ * room runs short; an index scan does it as soon as the page is fuller than its fillfactor, which is always.
+ */
 static void
 prune(Relation relation, BlockNumber block)
 {
@@ -119,7 +124,8 @@ prune(Relation relation, BlockNumber block)
 	if (relation->rd_tableam != GetHeapamTableAmRoutine())
 		return;
 	buffer = ReadBuffer(relation, block);
-	heap_page_prune_opt(relation, buffer);
+	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < PRUNE_BELOW)	/* not locked: pruning looks again */
+		heap_page_prune_opt(relation, buffer);
 	ReleaseBuffer(buffer);
 }
 
