@@ -31,11 +31,13 @@ bench:           ; $(need) bench && test/bench/run
 docs:            ; $(need) test && src/tools/reference
 
 endif
+verifier:        ; $(need) verifier && mkdir -p bin && $(CC) -O2 -Isrc -o bin/atp-verify src/cli/atp-verify.c src/core/*.c -lcrypto -ljson-c
 help:            ; @sed -n 's/^#: \{0,1\}//p' Makefile
-.PHONY: $(BUILD) demo check $(SUITES) check-valgrind stress bench docs help
+.PHONY: $(BUILD) demo check $(SUITES) check-valgrind stress bench docs verifier help
 
 #: all              build the extension and the command line tools (default)
 #: install          install into the server of PG_CONFIG (default: Debian's PostgreSQL 15); also uninstall
+#: verifier         build bin/atp-verify alone: no PostgreSQL, for auditors
 #: demo             show the whole on this machine's own audit trail, in a throw-away cluster
 #: check            run every suite; the last line is `N passed, N failed`
 #: lint             check the tree without a server: floors, headers, warnings, budgets, generated files

@@ -4774,8 +4774,8 @@ CREATE FUNCTION atp_internal.emit_event(tenant int, stream text, event_type text
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_platform_emit_event';
 COMMENT ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) IS
 'Append an event of the platform to a stream of a tenant and return its id.
-In the caller''s transaction, chained like any other event, also for a suspended or deleted tenant. event_type is one of the catalogue''s builtin types. For the bodies of functions.
-Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP106 (the stream is sealed).';
+In the caller''s transaction, chained like any other event, also for a suspended tenant; what is recorded of a deleted one, its exports and faults, goes into the log of the tenant default. event_type is one of the catalogue''s builtin types. For the bodies of functions.
+Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP203 (it is deleted), TP106 (the stream is sealed).';
 REVOKE ALL ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.event_time(at timestamptz) RETURNS text
@@ -4872,6 +4872,10 @@ CREATE FUNCTION atp_internal.move_tenant(tenant text, status text, allowed text[
 DECLARE
 	before atp_internal.tenant := atp_internal.change_tenant(tenant, NULL, status, allowed);
 BEGIN
+	IF before.name = 'default' AND status = 'deleted' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = 'tenant "default" cannot be deleted',
+			DETAIL = 'What the platform records of itself stands in its log.', HINT = 'It can be suspended.';
+	END IF;
 	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'Tenant' || verb, jsonb_build_object(
 		'TenantId', before.name, 'Reason', reason, verb || 'By', atp_internal.current_actor(),
 		verb || 'At', atp_internal.event_time(clock_timestamp())));
@@ -4909,8 +4913,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION atp.delete_tenant(text, text) IS
 'Mark a tenant deleted.
-It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The tenant''s log gets TenantDeleted with the reason.
-Raises: TP202 (no such tenant), TP203 (it is deleted already).';
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The last event of the tenant''s log is TenantDeleted with the reason; what is recorded of it afterwards, exports and faults, stands in the log of the tenant default.
+Raises: TP202 (no such tenant), TP203 (it is deleted already, or the tenant default).';
 
 REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
 	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) FROM PUBLIC;
@@ -5089,11 +5093,14 @@ BEGIN
 	ELSIF length(ingest_batch.source) NOT BETWEEN 1 AND 255 THEN
 		RAISE EXCEPTION 'source must have 1 to 255 characters' USING ERRCODE = '22023';
 	END IF;
-	INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
-		VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
-		ON CONFLICT (batch_id, tenant) DO NOTHING;
-	IF NOT FOUND THEN
-		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened;
+	LOOP
+		INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
+			VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
+			ON CONFLICT (batch_id, tenant) DO NOTHING;
+		EXIT WHEN FOUND;
+		-- Locked against purge_ingestion; where that was faster the batch is new.
+		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened FOR KEY SHARE;
+		CONTINUE WHEN NOT FOUND;
 		IF known.digest <> fingerprint THEN
 			RAISE EXCEPTION 'batch id was used before for other content' USING ERRCODE = 'TP104',
 				DETAIL = format('Batch %s was ingested at %s from "%s".', id, known.started_at, known.source),
@@ -5101,7 +5108,7 @@ BEGIN
 		END IF;
 		RETURN QUERY SELECT * FROM atp_internal.batch_results(opened, id);
 		RETURN;
-	END IF;
+	END LOOP;
 	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionStarted', jsonb_build_object(
 		'BatchId', id, 'TenantId', tenant_name, 'EventCount', jsonb_array_length(ingest_batch.records), 'Source', ingest_batch.source));
 	RETURN QUERY SELECT * FROM atp_internal.ingest_items(opened, ingest_batch.records, id, NULL, NULL);
@@ -6157,7 +6164,7 @@ CREATE FUNCTION atp.verify_all(deep boolean DEFAULT false, workers int DEFAULT N
 	LANGUAGE c VOLATILE PARALLEL UNSAFE COST 1000000 AS 'MODULE_PATHNAME', 'atp_verifyall_all';
 COMMENT ON FUNCTION atp.verify_all(boolean, int) IS
 'Verify every event of all tenants: hashes, links, versions, heads, and the log.
-Every hash is recomputed from the stored columns, under one snapshot, from the tables as they lie on disk. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON and that the indexes by which events are read find all of them. workers is how many parallel workers share the work, as far as max_parallel_workers has them free; NULL: by the size of the store, up to max_parallel_maintenance_workers; 0: none. None are taken while this transaction holds appended heads that are not yet written. The verdict does not depend on their number. Memory of all together is bounded by maintenance_work_mem.
+Every hash is recomputed from the stored columns, under one snapshot, from the tables as they lie on disk. checked counts events; none at all is not ok. The first fault is the first by tenant, stream and version, or, where all streams are well, by log position; parts of the place that cannot be told are NULL. deep checks in addition that stored documents are canonical JSON and that the indexes by which events are read find all of them. workers is how many parallel workers share the work, as far as max_parallel_workers has them free; NULL: by the size of the store, up to max_parallel_maintenance_workers; 0: none. None are taken while this transaction holds appended heads that are not yet written. The verdict does not depend on their number. The Merkle trees are not looked at: that is verify_trees, and run_verification(''whole'') does both and records it. Memory of all together is bounded by maintenance_work_mem.
 Raises: 22023 (workers).';
 REVOKE ALL ON FUNCTION atp.verify_all(boolean, int) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.verify_all(boolean, int) TO atp_auditor, atp_admin;
@@ -6305,8 +6312,8 @@ BEGIN ATOMIC
 		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
 		LEFT JOIN (
 			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
-			FROM atp_internal.log l
-			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			FROM (SELECT coalesce(pg_catalog.max(x.log_position), 0) AS through FROM atp_internal.leaf_state x) s
+				JOIN atp_internal.log l ON l.log_position > s.through
 			GROUP BY l.tenant) w ON w.tenant = t.tenant
 	ORDER BY t.name;
 END;
@@ -6373,8 +6380,8 @@ BEGIN
 	END IF;
 	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
 		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
-			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			WHERE k.purpose = 'log' AND k.state = 'active' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by an active key of the log',
 			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
 	END IF;
 	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
@@ -6391,7 +6398,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
 'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
-Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log, not retired yet, with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
 Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
 REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;
@@ -9454,6 +9461,15 @@ END;
 COMMENT ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) IS 'Append an event to the stream of an export.';
 REVOKE ALL ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.export_log(tenant int) RETURNS int
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT CASE WHEN t.status = 'deleted' THEN (SELECT d.tenant FROM atp_internal.tenant d WHERE d.name = 'default') ELSE t.tenant END
+		FROM atp_internal.tenant t WHERE t.tenant = export_log.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.export_log(int) IS 'Return whose log has the exports of a tenant: its own, until it is deleted.';
+REVOKE ALL ON FUNCTION atp_internal.export_log(int) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.end_failed_export(tenant int, export uuid, reason text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -9466,7 +9482,7 @@ BEGIN
 		INTO failures, has_failed
 		FROM atp_internal.stream s JOIN atp_internal.event e ON e.stream = s.stream AND e.tenant = s.tenant
 			JOIN atp_internal.event_type y ON y.event_type = e.event_type
-		WHERE s.tenant = end_failed_export.tenant AND s.name = 'atp.Export-' || end_failed_export.export;
+		WHERE s.tenant = atp_internal.export_log(end_failed_export.tenant) AND s.name = 'atp.Export-' || end_failed_export.export;
 	IF NOT has_failed THEN
 		PERFORM atp_internal.emit_export_event(end_failed_export.tenant, end_failed_export.export, 'ExportFailed', jsonb_build_object(
 			'FailureReason', left(coalesce(nullif(end_failed_export.reason, ''), 'unknown'), 1024), 'Attempt', failures + 1,
@@ -9548,7 +9564,7 @@ CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NU
 DECLARE
 	key int := atp_internal.open_tenant(fail_export.tenant);
 BEGIN
-	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = atp_internal.export_log(key) AND s.name = 'atp.Export-' || fail_export.export) THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
 	END IF;
 	PERFORM atp_internal.end_failed_export(key, fail_export.export, fail_export.reason);
@@ -10618,9 +10634,8 @@ BEGIN ATOMIC
 	SELECT 'trees', CASE WHEN w.waits THEN 'error' ELSE 'ok' END,
 		CASE WHEN w.waits THEN 'Events wait to become leaves of their trees.' ELSE 'Events become leaves in time.' END,
 		CASE WHEN w.waits THEN 'Look for the worker and the server''s log; SELECT atp.grow_trees() does it by hand.' END
-	FROM (SELECT EXISTS (SELECT FROM atp_internal.log l
-		WHERE l.log_position = coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0) + 1
-			AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
+	FROM (SELECT EXISTS (SELECT FROM (SELECT coalesce(max(x.log_position), 0) + 1 AS next FROM atp_internal.leaf_state x) s
+		JOIN atp_internal.log l ON l.log_position = s.next AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
 	UNION ALL
 	SELECT 'checkpoint', CASE WHEN s.signed THEN 'ok' ELSE 'warning' END,
 		CASE WHEN s.signed THEN 'Checkpoints are signed.' ELSE 'No checkpoint of the last day is signed: nothing proves these events to an outsider.' END,

@@ -4,7 +4,7 @@ LOAD 'atp';
 ALTER SYSTEM SET atp.guard = off;
 SELECT pg_reload_conf() \gset
 SELECT pg_sleep(0.2) \gset
-SELECT plan(31);
+SELECT plan(38);
 SET atp.schema_format_assertion = on;
 
 CREATE FUNCTION pg_temp.told(type text, tenant text) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -59,6 +59,14 @@ SELECT throws_ok($$SELECT atp.report_health_check('-', 'lag', true)$$, '22023');
 SELECT atp.delete_tenant('h', 'gone');
 SELECT is(pg_temp.told('TenantDeleted', 'h') - 'DeletedAt', '{"TenantId": "h", "Reason": "gone", "DeletedBy": "operator"}');
 SELECT is((SELECT count(*) FROM atp.read_stream('atp.Tenant-h', tenant => 'h')), 5::bigint, 'its log stays');
+SELECT throws_ok($$SELECT atp.create_policy('q', 'retention', '{"RetentionPeriod": "P1Y", "Action": "delete"}', tenant => 'h')$$, 'TP203', NULL, 'it takes nothing more');
+SELECT is(atp.report_health_check('queue', 'length', false, 'long', tenant => 'h'), true, 'what is found out about it');
+SELECT is(pg_temp.told('HealthCheckFailed', 'default') ->> 'TenantId', 'h', '... stands in the log of the tenant default');
+SELECT lives_ok($$SELECT atp.request_export('a court order', tenant => 'h')$$, 'its log can be exported');
+SELECT is(pg_temp.told('ExportRequested', 'default') ->> 'TenantId', 'h', '... which is recorded there too');
+SELECT is((SELECT y.name FROM atp_internal.event e JOIN atp_internal.event_type y USING (event_type) JOIN atp_internal.tenant t ON t.tenant = e.tenant
+	WHERE t.name = 'h' ORDER BY e.seq DESC LIMIT 1), 'TenantDeleted', 'the last event of its log is the deletion');
+SELECT throws_ok($$SELECT atp.delete_tenant('default')$$, 'TP203', NULL, 'the platform''s own tenant stays');
 
 -- Integrity: a pass for each tenant with its counts; a fault for the first that has one.
 SELECT atp.onboard_tenant('i'), atp.onboard_tenant('j');

@@ -42,6 +42,8 @@ typedef struct State
 	Head	   *heads;
 	size_t		count;
 	size_t		room;
+	size_t	   *places;			/* by log_uid: number of the head + 1, 0: free; at least twice as many as heads, a power of two */
+	size_t		place_count;
 } State;
 
 static const char *state_path;
@@ -101,27 +103,36 @@ hex_print(FILE *out, const uint8_t *bytes, size_t size)
 
 /* ---- files ---- */
 
-/* Reads a file whole, terminated; NULL: it does not exist. `secret`: nobody else may have a right on what is read. */
+/*
+ * Reads a file whole, terminated; NULL: it does not exist. Nobody else may write to it; `secret`: nor have any right on it. It is opened
+ * such that a FIFO in its place cannot keep us waiting, and looked at once it is open.
+ */
 static char *
 read_file(const char *path, bool secret)
 {
-	FILE	   *file = fopen(path, "rb");
+	int			fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	AtpBuf		buf = new_buf();
 	char		block[65536];
 	struct stat status;
-	size_t		got;
+	ssize_t		got;
 
-	if (file == NULL && errno == ENOENT)
+	if (fd < 0 && errno == ENOENT)
 		return NULL;
-	if (file == NULL || fstat(fileno(file), &status) != 0)
+	if (fd < 0 || fstat(fd, &status) != 0)
 		die(3, path, strerror(errno));
-	if (secret && (status.st_mode & 077) != 0)
-		die(3, path, "others have rights on it; chmod 600");
-	while ((got = fread(block, 1, sizeof(block), file)) > 0)
-		atp_buf_append(&buf, block, got);
-	if (ferror(file))
+	if (!S_ISREG(status.st_mode))
+		die(3, path, "not a regular file");
+	if (status.st_uid != geteuid() && status.st_uid != 0)
+		die(3, path, "it belongs to somebody else");
+	if ((status.st_mode & (secret ? 077 : 022)) != 0)
+		die(3, path, secret ? "others have rights on it; chmod 600" : "others can write to it; chmod 600");
+	while ((got = read(fd, block, sizeof(block))) > 0)
+		atp_buf_append(&buf, block, (size_t) got);
+	if (got < 0)
 		die(3, path, strerror(errno));
-	fclose(file);
+	close(fd);
+	if (secret)
+		atp_sign_wipe(block, sizeof(block));
 	atp_buf_byte(&buf, '\0');
 	return (char *) buf.data;
 }
@@ -159,6 +170,54 @@ load_key(const char *path)
 	vkey_text = (char *) vkey.data;
 }
 
+/* ---- heads ---- */
+
+/* The place of a head in the table, taken or free. log_uid is random. */
+static size_t *
+find_place(const uint8_t log_uid[16])
+{
+	uint64_t	at;
+
+	memcpy(&at, log_uid + 8, sizeof(at));
+	for (at *= UINT64_C(0x9e3779b97f4a7c15), at >>= 32;; at++)
+	{
+		size_t	   *place = &state.places[at & (state.place_count - 1)];
+
+		if (*place == 0 || memcmp(state.heads[*place - 1].log_uid, log_uid, 16) == 0)
+			return place;
+	}
+}
+
+static Head *
+find_head(const uint8_t log_uid[16])
+{
+	size_t		number = state.place_count == 0 ? 0 : *find_place(log_uid);
+
+	return number == 0 ? NULL : &state.heads[number - 1];
+}
+
+static void
+add_head(const Head *head)
+{
+	if (state.count == state.room)
+	{
+		state.room = state.room * 2 + 64;
+		state.heads = grow(NULL, state.heads, sizeof(Head) * state.room);
+	}
+	state.heads[state.count++] = *head;
+	if (state.count * 2 > state.place_count)
+	{
+		state.place_count = state.place_count == 0 ? 128 : state.place_count * 2;
+		state.places = grow(NULL, state.places, sizeof(size_t) * state.place_count);
+		memset(state.places, 0, sizeof(size_t) * state.place_count);
+		for (size_t i = 0; i + 1 < state.count; i++)
+			*find_place(state.heads[i].log_uid) = i + 1;
+	}
+	if (*find_place(head->log_uid) != 0)
+		die(3, state_path, "a tenant is there twice");
+	*find_place(head->log_uid) = state.count;
+}
+
 /* ---- the state: format, origin, "log SIZE PEAKS", "tenant LOG_UID SIZE ROOT" lines, all in hexadecimal ---- */
 
 /* Two with one state would each sign what continues their own: a database could show each another log. Held to the end. */
@@ -186,7 +245,10 @@ load_state(void)
 
 	atp_range_init(&state.range);
 	if (text == NULL)
+	{
+		fprintf(stderr, "atp-signer: %s: no state yet; what is there now is believed, and from then on held to\n", state_path);
 		return;
+	}
 	line = strtok_r(text, "\n", &rest);
 	if (line == NULL || strcmp(line, STATE_FORMAT) != 0 || (line = strtok_r(NULL, "\n", &rest)) == NULL)
 		die(3, state_path, "not a state of atp-signer");
@@ -212,9 +274,7 @@ load_state(void)
 			if (strlen(uid) != 32 || !hex_read(uid, head.log_uid, 16) || strlen(line + at) != 64 ||
 				!hex_read(line + at, head.root, ATP_HASH_SIZE))
 				die(3, state_path, "a head is malformed");
-			if (state.count == state.room)
-				state.heads = grow(NULL, state.heads, sizeof(Head) * (state.room = state.room * 2 + 64));
-			state.heads[state.count++] = head;
+			add_head(&head);
 		}
 		else
 			die(3, state_path, "a line is malformed");
@@ -249,15 +309,6 @@ save_state(void)
 		die(3, state_path, strerror(errno));
 	sync_directory(state_path);
 	free(beside);
-}
-
-static Head *
-find_head(const uint8_t log_uid[16])
-{
-	for (size_t i = 0; i < state.count; i++)
-		if (memcmp(state.heads[i].log_uid, log_uid, 16) == 0)
-			return &state.heads[i];
-	return NULL;
 }
 
 /* ---- the database ---- */
@@ -329,11 +380,7 @@ take_head(PGresult *result, int row)
 		*before = now;
 	}
 	else
-	{
-		if (state.count == state.room)
-			state.heads = grow(NULL, state.heads, sizeof(Head) * (state.room = state.room * 2 + 64));
-		state.heads[state.count++] = now;
-	}
+		add_head(&now);
 	if (!atp_head_hash(now.log_uid, now.size, now.root, leaf) || !atp_range_append(&state.range, leaf, NULL, NULL))
 		die(3, "SHA-256 failed in OpenSSL", NULL);
 }
@@ -484,6 +531,7 @@ usage(int status)
 			"  --every SECONDS         goes on, looking every so often\n"
 			"  --anchor-file FILE      appends each signed checkpoint to a file\n"
 			"  --anchor-command CMD    hands each signed checkpoint to a command, on standard input\n\n"
+			"The state is made at the first run, which believes what it finds; a state that is lost starts anew.\n"
 			"The key and the state belong to this program alone; keep them where the database's owner cannot write.\n"
 			"Exit status: 0 done, 3 trouble, 5 refused: the log does not continue what was signed.\n");
 	exit(status);
@@ -498,13 +546,17 @@ run(int argc, char **argv)
 	};
 	int			every = 0;
 	int			option;
+	char	   *end;
+	bool		connected = true;
 	PGconn	   *db;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
 		switch (option)
 		{
 			case 'e':
-				every = atoi(optarg);
+				every = (int) strtol(optarg, &end, 10);
+				if (*end != '\0' || every < 1 || every > 86400)
+					die(3, "not a number of seconds", optarg);
 				break;
 			case 'f':
 				anchor_path = optarg;
@@ -529,9 +581,16 @@ run(int argc, char **argv)
 			/* dies where something is wrong: a supervisor sees the exit status */
 			while (sign_pending(db))
 				;
+			connected = true;
 		}
 		else if (every == 0)
 			die(3, "no connection", PQerrorMessage(db));
+		else
+		{
+			if (connected)		/* told once */
+				fprintf(stderr, "atp-signer: no connection: %s", PQerrorMessage(db));
+			connected = false;
+		}
 		PQfinish(db);
 		if (every > 0)
 			sleep((unsigned int) every);

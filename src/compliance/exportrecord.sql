@@ -48,6 +48,15 @@ END;
 COMMENT ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) IS 'Append an event to the stream of an export.';
 REVOKE ALL ON FUNCTION atp_internal.emit_export_event(int, uuid, text, jsonb) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.export_log(tenant int) RETURNS int
+	LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT CASE WHEN t.status = 'deleted' THEN (SELECT d.tenant FROM atp_internal.tenant d WHERE d.name = 'default') ELSE t.tenant END
+		FROM atp_internal.tenant t WHERE t.tenant = export_log.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.export_log(int) IS 'Return whose log has the exports of a tenant: its own, until it is deleted.';
+REVOKE ALL ON FUNCTION atp_internal.export_log(int) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.end_failed_export(tenant int, export uuid, reason text) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -60,7 +69,7 @@ BEGIN
 		INTO failures, has_failed
 		FROM atp_internal.stream s JOIN atp_internal.event e ON e.stream = s.stream AND e.tenant = s.tenant
 			JOIN atp_internal.event_type y ON y.event_type = e.event_type
-		WHERE s.tenant = end_failed_export.tenant AND s.name = 'atp.Export-' || end_failed_export.export;
+		WHERE s.tenant = atp_internal.export_log(end_failed_export.tenant) AND s.name = 'atp.Export-' || end_failed_export.export;
 	IF NOT has_failed THEN
 		PERFORM atp_internal.emit_export_event(end_failed_export.tenant, end_failed_export.export, 'ExportFailed', jsonb_build_object(
 			'FailureReason', left(coalesce(nullif(end_failed_export.reason, ''), 'unknown'), 1024), 'Attempt', failures + 1,
@@ -142,7 +151,7 @@ CREATE FUNCTION atp.fail_export(export uuid, reason text, tenant text DEFAULT NU
 DECLARE
 	key int := atp_internal.open_tenant(fail_export.tenant);
 BEGIN
-	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = key AND s.name = 'atp.Export-' || fail_export.export) THEN
+	IF NOT EXISTS (SELECT FROM atp_internal.stream s WHERE s.tenant = atp_internal.export_log(key) AND s.name = 'atp.Export-' || fail_export.export) THEN
 		RAISE EXCEPTION USING ERRCODE = 'TP103', MESSAGE = format('no export %s was requested', fail_export.export);
 	END IF;
 	PERFORM atp_internal.end_failed_export(key, fail_export.export, fail_export.reason);

@@ -38,7 +38,7 @@ atp_alert_raise(int32 key_of_tenant, const char *check, const char *detail, cons
 
 	Async_Notify(CHANNEL, DatumGetCString(DirectFunctionCall1(jsonb_out, JsonbPGetDatum(payload))));
 	if (!known)
-		atp_tenant_resolve("default", &tenant);
+		atp_tenant_get_default(&tenant);
 	atp_platform_emit(tenant.tenant, psprintf(ATP_PLATFORM_PREFIX "Health-%s", check), "HealthCheckFailed", payload);
 }
 

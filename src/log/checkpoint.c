@@ -135,7 +135,7 @@ read_key_file(char contents[KEY_FILE_MAX])
 		refuse_file(psprintf("It cannot be found: %s", strerror(errno)));
 	if (is_within(real, DataDir))
 		refuse_file("It lies in the data directory, and so in every backup");
-	file = open(real, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	file = open(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);	/* a FIFO does not keep us waiting */
 	if (file < 0)
 		refuse_file(psprintf("It cannot be opened: %s", strerror(errno)));
 	if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) || (status.st_mode & 077) != 0 || status.st_uid != geteuid())

@@ -54,8 +54,8 @@ BEGIN
 	END IF;
 	IF add_signing_key.endorsement IS NOT NULL AND (signed_text IS DISTINCT FROM E'atp/key/v1\n' || add_signing_key.vkey || E'\n'
 		OR NOT EXISTS (SELECT FROM atp_internal.signing_key k
-			WHERE k.purpose = 'log' AND k.state <> 'compromised' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
-		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by a key of the log',
+			WHERE k.purpose = 'log' AND k.state = 'active' AND atp.note_verify(add_signing_key.endorsement, k.vkey))) THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP502', MESSAGE = 'the endorsement is no note about this key by an active key of the log',
 			HINT = 'Its text is the two lines atp/key/v1 and the verifier key; see atp-signer endorse.';
 	END IF;
 	INSERT INTO atp_internal.signing_key AS k (vkey, name, purpose, state, version, added_at, changed_at, endorsement)
@@ -72,7 +72,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.add_signing_key(text, text, text) IS
 'Add a key whose signatures on checkpoints count: the log''s or a witness''s.
-Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
+Several keys of the log may be active at once: that is the overlap of a rotation. endorsement is a signed note by an older key of the log, not retired yet, with the two lines "atp/key/v1" and the new vkey; a verifier that pinned the older key follows it. Records PolicyCreated.
 Raises: TP502 (endorsement), TP503 (malformed or known key), 22023.';
 REVOKE ALL ON FUNCTION atp.add_signing_key(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.add_signing_key(text, text, text) TO atp_admin;

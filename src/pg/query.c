@@ -1,11 +1,15 @@
 /* SPI in one place; see query.h. */
 #include "pg/query.h"
 
+#include "catalog/namespace.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+#define OUR_SEARCH_PATH "pg_catalog, pg_temp"
 
 static Oid	owner_oid = InvalidOid;
 
@@ -35,11 +39,18 @@ atp_owner_begin(AtpIdentity *before)
 {
 	GetUserIdAndSecContext(&before->user, &before->context);
 	SetUserIdAndSecContext(atp_owner_oid(), before->context | SECURITY_LOCAL_USERID_CHANGE);
+	before->settings = 0;
+	if (strcmp(namespace_search_path, OUR_SEARCH_PATH) == 0)
+		return;
+	before->settings = NewGUCNestLevel();
+	(void) set_config_option("search_path", OUR_SEARCH_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 void
 atp_owner_end(const AtpIdentity *before)
 {
+	if (before->settings != 0)
+		AtEOXact_GUC(true, before->settings);
 	SetUserIdAndSecContext(before->user, before->context);
 }
 

@@ -3,7 +3,8 @@
  *
  * A plan is prepared at first use in a backend and kept; the plan cache re-validates it when a table changes. Every
  * statement runs as atp_owner inside a security-restricted context: the caller needs no privilege on the tables, and the
- * row level security policies of atp know that context (record/tenant) and let it see every tenant.
+ * row level security policies of atp know that context (record/tenant) and let it see every tenant. It runs under a search path of
+ * our own: an operator that the caller has put in front of pg_catalog would be called as atp_owner.
  */
 #ifndef ATP_QUERY_H
 #define ATP_QUERY_H
@@ -24,9 +25,10 @@ typedef struct AtpIdentity		/* who we were */
 {
 	Oid			user;
 	int			context;
+	int			settings;		/* level of the search path's setting; 0: it was ours already */
 } AtpIdentity;
 
-/* Becomes atp_owner until atp_owner_end; an error in between is undone by the abort of the (sub)transaction. */
+/* Becomes atp_owner, under our search path, until atp_owner_end; the abort of the (sub)transaction undoes it on an error in between. */
 extern void atp_owner_begin(AtpIdentity *before);
 extern void atp_owner_end(const AtpIdentity *before);
 

@@ -127,6 +127,13 @@ atp_relation_generation(void)
 	return generation;
 }
 
+uint64
+atp_relation_watch(void)
+{
+	register_callback();
+	return generation;
+}
+
 static void
 check_version(void)
 {

@@ -59,6 +59,9 @@ extern Oid	atp_relation_oid(AtpRelation which);
 /* A counter that grows whenever a relation of ours may have changed: caches built on them compare it. */
 extern uint64 atp_relation_generation(void);
 
+/* The same, for who has not looked up any relation yet: from here on changes are counted. */
+extern uint64 atp_relation_watch(void);
+
 /* Called with the OID of a relation that changed, InvalidOid for all. */
 typedef void (*AtpRelationCallback) (Oid relation);
 extern void atp_relation_on_change(AtpRelationCallback callback);

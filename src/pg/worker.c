@@ -44,6 +44,8 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "pg/relation.h"
+
 #define ATP_LOCK_CLASS 0x6174	/* no advisory lock function of SQL uses this class */
 #define WORKER_TYPE "atp worker"
 #define LOOK_INTERVAL 1000		/* ms for which a look at the lock is remembered */
@@ -279,16 +281,25 @@ atp_worker_database_is_wanted(void)
 bool
 atp_worker_begin(void)
 {
-	Oid			extension;
+	static Oid	extension = InvalidOid;
+	static uint64 generation;	/* of our relations, when the extension was last seen: they go with it */
 
 	StartTransactionCommand();
+	if (OidIsValid(extension))
+	{
+		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		if (generation == atp_relation_generation())
+			return true;
+	}
 	extension = get_extension_oid("atp", true);
 	if (OidIsValid(extension))
 	{
 		LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+		generation = atp_relation_watch();
 		if (get_extension_oid("atp", true) == extension)
 			return true;
 	}
+	extension = InvalidOid;
 	CommitTransactionCommand();
 	return false;
 }

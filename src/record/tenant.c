@@ -153,6 +153,7 @@ read_row(AtpRelation index, AttrNumber column, RegProcedure equal, Datum value, 
 		tenant->alg = DatumGetInt16(heap_getattr(tuple, COLUMN_ALG, shape, &null));
 		string = TextDatumGetCString(heap_getattr(tuple, COLUMN_STATUS, shape, &null));
 		tenant->active = strcmp(string, "active") == 0;
+		tenant->deleted = strcmp(string, "deleted") == 0;
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -235,6 +236,21 @@ atp_tenant_get(int32 key, AtpTenant *tenant)
 		return false;
 	remember(tenant);
 	return true;
+}
+
+void
+atp_tenant_get_default(AtpTenant *tenant)
+{
+	ByName	   *entry;
+
+	prepare_cache();
+	entry = hash_search(by_name, "default", HASH_FIND, NULL);
+	if (entry != NULL)
+		*tenant = entry->tenant;
+	else if (read_row(ATP_REL_TENANT_NAME_UNIQUE, COLUMN_NAME, F_TEXTEQ, CStringGetTextDatum("default"), tenant))
+		remember(tenant);
+	else
+		ereport(ERROR, errcode(ATP_ERR_TENANT_NOT_FOUND), errmsg("tenant \"%s\" does not exist", "default"));
 }
 
 void

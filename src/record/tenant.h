@@ -11,6 +11,7 @@ typedef struct AtpTenant
 	int32		tenant;
 	int16		alg;
 	bool		active;			/* takes events */
+	bool		deleted;		/* takes none ever again */
 	uint8		log_uid[16];
 	char		name[ATP_TENANT_NAME_MAX + 1];
 } AtpTenant;
@@ -23,6 +24,9 @@ extern void atp_tenant_resolve(const char *name, AtpTenant *tenant);
 
 /* The same by key, without regard to atp.tenant_allowed; false where there is none. */
 extern bool atp_tenant_get(int32 key, AtpTenant *tenant);
+
+/* The tenant default, whose log has what the platform records of no tenant in particular. */
+extern void atp_tenant_get_default(AtpTenant *tenant);
 
 /* Raises TP203 unless the tenant takes events. */
 extern void atp_tenant_require_active(const AtpTenant *tenant);

@@ -157,11 +157,14 @@ BEGIN
 	ELSIF length(ingest_batch.source) NOT BETWEEN 1 AND 255 THEN
 		RAISE EXCEPTION 'source must have 1 to 255 characters' USING ERRCODE = '22023';
 	END IF;
-	INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
-		VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
-		ON CONFLICT (batch_id, tenant) DO NOTHING;
-	IF NOT FOUND THEN
-		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened;
+	LOOP
+		INSERT INTO atp_internal.ingest_batch (tenant, batch_id, event_count, source, digest, started_at)
+			VALUES (opened, id, jsonb_array_length(ingest_batch.records), ingest_batch.source, fingerprint, started)
+			ON CONFLICT (batch_id, tenant) DO NOTHING;
+		EXIT WHEN FOUND;
+		-- Locked against purge_ingestion; where that was faster the batch is new.
+		SELECT b.* INTO known FROM atp_internal.ingest_batch b WHERE b.batch_id = id AND b.tenant = opened FOR KEY SHARE;
+		CONTINUE WHEN NOT FOUND;
 		IF known.digest <> fingerprint THEN
 			RAISE EXCEPTION 'batch id was used before for other content' USING ERRCODE = 'TP104',
 				DETAIL = format('Batch %s was ingested at %s from "%s".', id, known.started_at, known.source),
@@ -169,7 +172,7 @@ BEGIN
 		END IF;
 		RETURN QUERY SELECT * FROM atp_internal.batch_results(opened, id);
 		RETURN;
-	END IF;
+	END LOOP;
 	PERFORM atp_internal.emit_event(opened, 'atp.Batch-' || id, 'BatchIngestionStarted', jsonb_build_object(
 		'BatchId', id, 'TenantId', tenant_name, 'EventCount', jsonb_array_length(ingest_batch.records), 'Source', ingest_batch.source));
 	RETURN QUERY SELECT * FROM atp_internal.ingest_items(opened, ingest_batch.records, id, NULL, NULL);

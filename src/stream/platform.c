@@ -42,6 +42,33 @@ atp_platform_metadata(const char *ingest_batch, const char *causation_id)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* Says what was found out about a tenant, or done with its log: no part of the tenant's own story. */
+static bool
+is_about_tenant(const char *event_type)
+{
+	static const char *const kinds[] = {"Export", "HashChain", "HealthCheck", "Signature", "Service"};
+
+	for (int i = 0; i < lengthof(kinds); i++)
+		if (strncmp(event_type, kinds[i], strlen(kinds[i])) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * The last event of a deleted tenant's log is its deletion. What has to be recorded of it afterwards stands in the log of the tenant
+ * default; the payload names the tenant.
+ */
+static void
+require_log(AtpTenant *tenant, const char *event_type)
+{
+	if (!tenant->deleted || strcmp(event_type, "TenantDeleted") == 0)
+		return;
+	if (is_about_tenant(event_type))
+		atp_tenant_get_default(tenant);
+	else
+		atp_tenant_require_active(tenant);
+}
+
 AtpReceipt
 atp_platform_emit(int32 key, const char *stream, const char *event_type, Jsonb *payload)
 {
@@ -52,6 +79,7 @@ atp_platform_emit(int32 key, const char *stream, const char *event_type, Jsonb *
 
 	if (!atp_tenant_get(key, &tenant))
 		ereport(ERROR, errcode(ATP_ERR_TENANT_NOT_FOUND), errmsg("tenant with key %d does not exist", key));
+	require_log(&tenant, event_type);
 	atp_eventtype_resolve(event_type, &type);
 	if (!type.builtin)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("event type \"%s\" is not one of the platform's", event_type));

@@ -3,8 +3,8 @@ CREATE FUNCTION atp_internal.emit_event(tenant int, stream text, event_type text
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_platform_emit_event';
 COMMENT ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) IS
 'Append an event of the platform to a stream of a tenant and return its id.
-In the caller''s transaction, chained like any other event, also for a suspended or deleted tenant. event_type is one of the catalogue''s builtin types. For the bodies of functions.
-Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP106 (the stream is sealed).';
+In the caller''s transaction, chained like any other event, also for a suspended tenant; what is recorded of a deleted one, its exports and faults, goes into the log of the tenant default. event_type is one of the catalogue''s builtin types. For the bodies of functions.
+Raises: 22023 (the type is not builtin), TP202 (no such tenant), TP203 (it is deleted), TP106 (the stream is sealed).';
 REVOKE ALL ON FUNCTION atp_internal.emit_event(int, text, text, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.event_time(at timestamptz) RETURNS text

@@ -77,6 +77,10 @@ CREATE FUNCTION atp_internal.move_tenant(tenant text, status text, allowed text[
 DECLARE
 	before atp_internal.tenant := atp_internal.change_tenant(tenant, NULL, status, allowed);
 BEGIN
+	IF before.name = 'default' AND status = 'deleted' THEN
+		RAISE EXCEPTION USING ERRCODE = 'TP203', MESSAGE = 'tenant "default" cannot be deleted',
+			DETAIL = 'What the platform records of itself stands in its log.', HINT = 'It can be suspended.';
+	END IF;
 	PERFORM atp_internal.emit_event(before.tenant, 'atp.Tenant-' || before.name, 'Tenant' || verb, jsonb_build_object(
 		'TenantId', before.name, 'Reason', reason, verb || 'By', atp_internal.current_actor(),
 		verb || 'At', atp_internal.event_time(clock_timestamp())));
@@ -114,8 +118,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION atp.delete_tenant(text, text) IS
 'Mark a tenant deleted.
-It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The tenant''s log gets TenantDeleted with the reason.
-Raises: TP202 (no such tenant), TP203 (it is deleted already).';
+It takes no more events, for ever, and its name stays taken. Its events stay: they are evidence. The last event of the tenant''s log is TenantDeleted with the reason; what is recorded of it afterwards, exports and faults, stands in the log of the tenant default.
+Raises: TP202 (no such tenant), TP203 (it is deleted already, or the tenant default).';
 
 REVOKE ALL ON FUNCTION atp.onboard_tenant(text, jsonb), atp.update_tenant_configuration(text, jsonb), atp.suspend_tenant(text, text),
 	atp.reactivate_tenant(text, text), atp.delete_tenant(text, text) FROM PUBLIC;

@@ -46,7 +46,7 @@ typedef struct Fuzz
 	uint64_t	state;
 } Fuzz;
 
-#define FUZZ_ROOM 16384			/* a text of up to a quarter, and what six mutations put into it */
+#define FUZZ_ROOM 65536			/* a text of up to an eighth, and what six mutations put into it */
 
 static size_t
 draw(Fuzz *fuzz, size_t below)

@@ -292,6 +292,10 @@ sql(f"SELECT atp.retire_signing_key('{key}')")
 check('signed before it retired', verify(export(), key), OK)
 append('order-0', 1)
 checkpoint()
+late = tool('atp-signer', 'generate', path('late'), 'audit.example.com')[1].strip()
+note = tool('atp-signer', 'endorse', path('key'), late)[1]
+check('a retired key endorses no more', subprocess.run(['psql', '-Xq', '-v', 'VERBOSITY=sqlstate', '-c',
+	f"SELECT atp.add_signing_key('{late}', 'log', $note${note}$note$)"], capture_output=True, text=True).stderr.split()[-1], 'TP502')
 check('a retired key signs no more', tool('atp-signer', 'run', path('key'), path('key.state'))[0], 3)
 check('the next key does', sign('next')[0], 0)
 after = export()
@@ -470,6 +474,58 @@ check('manifest, the same', tool('atp-verify', '--manifest', path('manifest'), p
 check('manifest, another', tool('atp-verify', '--manifest', path('manifest'), path('manifest2'))[0], 1)
 os.chmod(path('key'), 0o644)
 check('a key file that others can read', tool('atp-signer', 'vkey', path('key'))[0], 3)
+
+os.chmod(path('key'), 0o600)
+os.symlink(path('key'), path('link'))
+check('a key file by way of a link', tool('atp-signer', 'vkey', path('link'))[1].strip(), key)
+os.mkfifo(path('fifo'), 0o600)
+check('a FIFO in the place of a key: no waiting', subprocess.run([os.path.join(BIN, 'atp-signer'), 'vkey', path('fifo')], timeout=10, capture_output=True).returncode, 3)
+check('a directory in the place of a key', tool('atp-signer', 'vkey', tmp.name)[0], 3)
+check('a FIFO in the place of a state', subprocess.run([os.path.join(BIN, 'atp-signer'), 'run', path('key'), path('fifo')], timeout=10, capture_output=True).returncode, 3)
+os.chmod(path('third.state'), 0o666)
+check('a state that others can write', tool('atp-signer', 'run', path('third'), path('third.state'))[0], 3)
+os.chmod(path('third.state'), 0o600)
+if os.geteuid() == 0:
+	os.chown(path('key'), 65534, -1)
+	check('a key file of somebody else', tool('atp-signer', 'vkey', path('key'))[0], 3)
+	os.chown(path('key'), 0, -1)
+for wrong in ('x', '0', '-1', '5s', ''):
+	check(f'--every {wrong!r}', tool('atp-signer', 'run', path('third'), path('third.state'), '--every', wrong)[0], 3)
+
+# ---- the signer killed between state and signature: it signs the same, and nothing else ----
+
+append('order-0', 1)
+checkpoint()
+before = open(path('third.state')).read()
+killed = subprocess.run([os.path.join(BIN, 'atp-signer'), 'run', path('third'), path('third.state'), '--anchor-command', f'cat >{path("handed")}; kill -9 $PPID'], capture_output=True)
+check('killed while it hands out', killed.returncode, -9)
+after_crash = open(path('third.state')).read()
+check('... the state is on disk before the signature leaves', after_crash != before and os.path.exists(path('handed')), True)
+check('... nothing was handed in', sql(f"SELECT size IS NOT NULL FROM atp.get_pending_checkpoint('{third}')"), 't')
+open(path('third.state.new'), 'w').write('torn')
+check('started again, a torn file beside the state', sign('third')[0], 0)
+check('... it has signed what it signed before', sql('SELECT atp.get_checkpoint()').strip().split('\n')[:3], [open(path('handed')).read().strip().split('\n')[:3]])
+check('... from the same state', open(path('third.state')).read(), after_crash)
+check('an anchor command that fails does not keep the signature', (append('order-0', 1), checkpoint(),
+	tool('atp-signer', 'run', path('third'), path('third.state'), '--anchor-command', 'exit 1')[0])[2], 0)
+check('an anchor file that cannot be written does', (append('order-0', 1), checkpoint(),
+	tool('atp-signer', 'run', path('third'), path('third.state'), '--anchor-file', '/dev/full')[0])[2], 3)
+check('... until it can', sign('third')[0], 0)
+anchored = open(path('anchors')).read()
+check('the anchor file only grows', anchored.count('\n\n') >= 5 and sql('SELECT atp.get_checkpoint()') in anchored, True)
+
+# ---- many tenants: each head is found among all, and each is proved to have grown ----
+
+sql("SELECT count(*) FROM (SELECT atp.onboard_tenant('many-' || i) FROM generate_series(1, 300) i) x")
+checkpoint()
+check('300 tenants more', sign('third')[0], 0)
+sql("SELECT count(*) FROM (SELECT atp.append_event('order-1', 'OrderPlaced', tenant => 'many-' || i) FROM generate_series(1, 300) i) x")
+checkpoint()
+check('all of them grow', sign('third')[0], 0)
+state = open(path('third.state')).read()
+check('each is in the state once', len(set(re.findall(r'(?m)^tenant (\S+)', state))), state.count('\ntenant '))
+open(path('bent.state'), 'w').write(state + re.search(r'(?m)^tenant .*\n', state).group(0))
+check('a state with a tenant twice', tool('atp-signer', 'run', path('third'), path('bent.state'))[0], 3)
 
 print(f'{passed} passed, {failed} failed')
 raise SystemExit(failed > 0)
