@@ -20,6 +20,7 @@
 #include "storage/condition_variable.h"
 #include "storage/shm_toc.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 #include "utils/uuid.h"
 #include "utils/wait_event.h"
@@ -212,6 +213,16 @@ limit_workers(int workers)
 	return IsInParallelMode() || atp_stream_has_pending() ? 0 : Min(workers, WORKERS_MAX);
 }
 
+/* So that a stream is walked by its index; workers begin with the settings of this process. */
+static void
+use_indexes(void)
+{
+	static const char *const off[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort"};
+
+	for (int i = 0; i < (int) lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* ---- SQL ---- */
 
 static bool
@@ -305,6 +316,7 @@ atp_verifyall_all(PG_FUNCTION_ARGS)
 	bool		nulls[7] = {false, false, true, true, true, true, true};
 	AtpVerdict	verdict;
 	AtpLogFault fault = {0};
+	int			level;
 	const char *what;
 
 	if (!PG_ARGISNULL(1) && PG_GETARG_INT32(1) < 0)
@@ -312,7 +324,11 @@ atp_verifyall_all(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	atp_verify_begin();
+	level = NewGUCNestLevel();
+	if (deep)
+		use_indexes();
 	sweep(deep, limit_workers(PG_ARGISNULL(1) ? choose_workers() : PG_GETARG_INT32(1)), &verdict);
+	AtEOXact_GUC(true, level);
 	if (deep || verdict.log_differs || verdict.log_unread || atp_sequencer_log_is_cut(atp_sequencer_read_state(GetActiveSnapshot())))
 		(void) atp_verifylog_walk(&fault);
 	if (verdict.log_differs && fault.event.what == NULL)

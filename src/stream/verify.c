@@ -58,24 +58,39 @@ walk_row(void *context, TupleTableSlot *row)
 	return one->fault.what == NULL;
 }
 
-int64
-atp_verify_walk(const AtpChainHead *head, bool deep, AtpFault *fault)
+#define EVENTS_OF_STREAM \
+	"SELECT " ATP_CHAIN_COLUMNS " FROM atp_internal.event e WHERE e.stream = $1 AND e.tenant = $2 ORDER BY e.stream_version"
+
+static int64
+walk(AtpScan *scan, const AtpChainHead *head, bool deep, AtpFault *fault)
 {
-	static AtpScan scan = {
-		"SELECT " ATP_CHAIN_COLUMNS " FROM atp_internal.event e WHERE e.stream = $1 AND e.tenant = $2 ORDER BY e.stream_version",
-		2, {INT8OID, INT4OID}
-	};
 	Datum		arguments[] = {Int64GetDatum(head->stream), Int32GetDatum(head->tenant)};
 	One			one = {.head = head, .deep = deep};
 	const char *what;
 	int64		version;
 
-	atp_scan(&scan, arguments, walk_row, &one);
+	atp_scan(scan, arguments, walk_row, &one);
 	what = one.fault.what == NULL ? atp_chain_compare_head(&one.walk, head, &version) : NULL;
 	if (what != NULL)
 		set_fault(&one, version, what);
 	*fault = one.fault;
 	return one.checked;
+}
+
+int64
+atp_verify_walk(const AtpChainHead *head, bool deep, AtpFault *fault)
+{
+	static AtpScan scan = {EVENTS_OF_STREAM, 2, {INT8OID, INT4OID}};
+
+	return walk(&scan, head, deep, fault);
+}
+
+void
+atp_verify_index(const AtpChainHead *head, AtpFault *fault)
+{
+	static AtpScan scan = {EVENTS_OF_STREAM, 2, {INT8OID, INT4OID}};	/* a plan of its own, made under the caller's switches */
+
+	(void) walk(&scan, head, false, fault);
 }
 
 void

@@ -17,8 +17,11 @@ typedef struct AtpFault			/* the first one: by tenant, stream, version */
 	const char *what;			/* NULL: no fault */
 } AtpFault;
 
-/* Walks a stream by index until its end or its first fault; returns the number of its events that were read. */
+/* Walks a stream in its order until its end or its first fault; returns the number of its events that were read. */
 extern int64 atp_verify_walk(const AtpChainHead *head, bool deep, AtpFault *fault);
+
+/* The same to see whether the index finds what is there. The caller has set the planner's switches so that it is used. */
+extern void atp_verify_index(const AtpChainHead *head, AtpFault *fault);
 
 /* Begins and ends a check under one snapshot that sees what this transaction has done so far. */
 extern void atp_verify_begin(void);

@@ -73,6 +73,14 @@ my ($peaks, $root) = map { bytes("(SELECT $_ FROM atp_internal.tree WHERE tenant
 is(tampered($edge_toast, $leaf_hash, $leaf_hash ^ ($bit x 4), $trees), 'f|the event is not the leaf of the tree', 'one bit in a tile');
 is(tampered('atp_internal.tree', $peaks, substr($peaks, 0, 8) ^ $bit, $trees), 'f|the compact range is not that of the leaves', 'one bit in the compact range');
 is(tampered('atp_internal.tree', $root, substr($root, 0, 8) ^ $bit, $trees), 'f|the root is not that of the leaves', 'one bit in the root');
+
+# An index that lies: what is there is whole, and readers, who go by index, miss it.
+my $index = "${leaf}_version";
+$file{$index} = $node->data_dir . '/' . $node->safe_psql('postgres', "SELECT pg_relation_filepath('$index')");
+my $stream = $node->safe_psql('postgres', q{SELECT stream FROM atp_internal.stream WHERE name = 'Victim-2'});
+my ($entry, $lie) = map { pack('q<q<l<', $stream + $_, 4, 1) } 0, 1000;
+my $asked = q{SELECT concat_ws('|', a.ok, d.ok, d.first_fault_stream, d.first_fault_version, d.fault) FROM atp.verify_all() a, atp.verify_all(true) d};
+is(tampered($index, $entry, $lie, $asked), 't|f|Victim-2|4|event is missing', 'an index that hides an event: deep says so');
 is($node->safe_psql('postgres', "$verdict UNION ALL $trees"), "t\nt", 'put back, all is well');
 
 # Beside appends, roll-backs to savepoints and the worker's ticks nothing is a fault.
