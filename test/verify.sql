@@ -12,7 +12,7 @@ BEGIN
 	PERFORM atp.append_event('Cart-1', 'CartOpened');
 END $$;
 BEGIN;
-SELECT plan(58);
+SELECT plan(59);
 
 -- What no trigger refuses: the guard is taken off in the catalog, and put back by the rollback.
 CREATE FUNCTION pg_temp.unguard() RETURNS void LANGUAGE plpgsql AS $$
@@ -95,7 +95,7 @@ SELECT is(pg_temp.stream_verdict('DELETE FROM atp_internal.event WHERE ' || pg_t
 SELECT is(pg_temp.stream_verdict($$UPDATE atp_internal.stream SET version = 4 WHERE name = 'Cart-1'$$, 'Cart-1'), 'f 1 2 event is missing', 'a head ahead of its events');
 SELECT is(pg_temp.whole_verdict('DELETE FROM atp_internal.stream WHERE name = ''Order-2'''), 'f default 1 event belongs to no stream', 'a stream without its row');
 SELECT is(pg_temp.stream_verdict(format('UPDATE atp_internal.stream SET %s WHERE name = ''Order-1''', assignment)), says, 'head: ' || assignment)
-	FROM (VALUES ('max_event_id = min_event_id', 'f 5 5 head of the stream has other event ids'),
+	FROM (VALUES ($$state = 's'$$, 'f 5 5 head of the stream says sealed, and no seal is there'), ('max_event_id = min_event_id', 'f 5 5 head of the stream has other event ids'),
 		('min_event_id = max_event_id', 'f 5 5 head of the stream has other event ids'),
 		('hash = sha256(hash)', 'f 5 5 head of the stream has another hash'),
 		('version = 4', 'f 5 5 event is beyond the head of its stream'),

@@ -270,6 +270,31 @@ name_fault(const AtpFault *fault, Datum *values, bool *nulls)
 	nulls[2] = fault->version == 0;
 }
 
+static bool
+take_tenant(void *context, TupleTableSlot *row)
+{
+	AtpFault   *fault = context;
+
+	fault->tenant = DatumGetInt32(row->tts_values[0]);
+	fault->what = "tenant has another name than its first event says";
+	return false;
+}
+
+/*
+ * The first event of a tenant's log is TenantOnboarded, in the stream that bears the tenant's name, whose name its first event
+ * carries in turn. The tenant that is there from the start was not onboarded, and no other can have its name beside it.
+ */
+static void
+check_tenants(AtpFault *fault)
+{
+	static AtpScan scan = {
+		"SELECT t.tenant FROM atp_internal.tenant t WHERE t.name <> 'default' AND NOT EXISTS (SELECT FROM atp_internal.stream s "
+		"WHERE s.tenant = t.tenant AND s.name = 'atp.Tenant-' || t.name AND s.version > 0) ORDER BY t.tenant FETCH FIRST ROW ONLY"
+	};
+
+	atp_scan(&scan, NULL, take_tenant, fault);
+}
+
 /* verify_all(deep, workers) */
 Datum
 atp_verifyall_all(PG_FUNCTION_ARGS)
@@ -292,12 +317,14 @@ atp_verifyall_all(PG_FUNCTION_ARGS)
 		(void) atp_verifylog_walk(&fault);
 	if (verdict.log_differs && fault.event.what == NULL)
 		fault.event.what = "the log and the events differ";
+	if (fault.event.what == NULL)
+		check_tenants(&fault.event);
 	if (verdict.first.what != NULL)
 		fault.event = verdict.first;	/* a changed event comes before what follows from it in the log */
 	what = fault.event.what != NULL ? fault.event.what : verdict.checked == 0 ? "there are no events" : NULL;
 	values[0] = BoolGetDatum(what == NULL);
 	values[1] = Int64GetDatum(verdict.checked);
-	if (fault.event.what != NULL && fault.event.stream != 0)
+	if (fault.event.what != NULL && fault.event.tenant != 0)
 		name_fault(&fault.event, &values[2], &nulls[2]);
 	if (verdict.first.what == NULL)
 	{

@@ -28,7 +28,7 @@ typedef struct AtpIdentity		/* who we were */
 	int			settings;		/* level of the search path's setting; 0: it was ours already */
 } AtpIdentity;
 
-/* Becomes atp_owner, with search path pg_catalog, until atp_owner_end; an error in between is undone by the abort of the (sub)transaction. */
+/* Becomes atp_owner, under our search path, until atp_owner_end; the abort of the (sub)transaction undoes it on an error in between. */
 extern void atp_owner_begin(AtpIdentity *before);
 extern void atp_owner_end(const AtpIdentity *before);
 

@@ -206,14 +206,26 @@ atp_chain_read_head(TupleTableSlot *row, AtpChainHead *head)
 	memcpy(head->min_event_id, DatumGetUUIDP(values[5])->data, UUID_LEN);
 	memcpy(head->max_event_id, DatumGetUUIDP(values[6])->data, UUID_LEN);
 	read_head_name(values[7], head);
+	head->state = DatumGetChar(values[8]);
 	pending = atp_stream_pending(head->stream);
 	if (pending != NULL)
 	{
 		head->version = pending->version;
+		head->state = pending->state;
 		memcpy(head->hash, pending->hash, ATP_HASH_SIZE);
 		memcpy(head->min_event_id, pending->min_event_id.data, UUID_LEN);
 		memcpy(head->max_event_id, pending->max_event_id.data, UUID_LEN);
 	}
+}
+
+/* A seal is the platform's: an application may have a type of this name. */
+static bool
+is_seal(const AtpChainLink *link)
+{
+	const AtpEventType *type;
+
+	return (link->flags & ATP_RECORD_PLATFORM) != 0 && read_type(link->event_type, &type) == NULL &&
+		strcmp(type->name, "EventStreamSealed") == 0;
 }
 
 const char *
@@ -223,12 +235,15 @@ atp_chain_walk(AtpChainWalk *walk, const uint8 stream_uid[UUID_LEN], const AtpCh
 		fault = check_hash(link, stream_uid, walk->hash);
 	if (fault == NULL && link->seq <= walk->seq)
 		fault = "sequence number does not rise";
+	if (fault == NULL && walk->sealed)
+		fault = "event comes after the seal of its stream";
 	if (walk->version == 0 || memcmp(link->event_id, walk->min_event_id, UUID_LEN) < 0)
 		memcpy(walk->min_event_id, link->event_id, UUID_LEN);
 	if (walk->version == 0 || memcmp(link->event_id, walk->max_event_id, UUID_LEN) > 0)
 		memcpy(walk->max_event_id, link->event_id, UUID_LEN);
 	if (link->version == 1)
 		memcpy(walk->name, link->name, ATP_CHAIN_NAME_SIZE);
+	walk->sealed = is_seal(link);
 	walk->version = link->version;
 	walk->seq = link->seq;
 	memcpy(walk->hash, link->hash, ATP_HASH_SIZE);
@@ -259,5 +274,7 @@ atp_chain_compare_head(const AtpChainWalk *walk, const AtpChainHead *head, int64
 		*version = 1;
 		return "stream has another name than its first event says";
 	}
+	if (head->state != 'a' && walk->sealed != (head->state == 's'))
+		return walk->sealed ? "stream is sealed, and its head says it is not" : "head of the stream says sealed, and no seal is there";
 	return NULL;
 }

@@ -52,7 +52,7 @@ typedef struct AtpChainLink
 extern const char *atp_chain_read(TupleTableSlot *row, bool deep, AtpChainLink *link);
 
 /* The head of a stream: its row, or this transaction's image of it. */
-#define ATP_CHAIN_HEAD_COLUMNS "s.stream, s.tenant, s.stream_uid, s.version, s.hash, s.min_event_id, s.max_event_id, s.name"
+#define ATP_CHAIN_HEAD_COLUMNS "s.stream, s.tenant, s.stream_uid, s.version, s.hash, s.min_event_id, s.max_event_id, s.name, s.state"
 
 typedef struct AtpChainHead
 {
@@ -64,6 +64,7 @@ typedef struct AtpChainHead
 	uint8		min_event_id[UUID_LEN];
 	uint8		max_event_id[UUID_LEN];
 	uint8		name[ATP_CHAIN_NAME_SIZE];
+	char		state;			/* o, s, a */
 } AtpChainHead;
 
 /* Fills `head` from a row of ATP_CHAIN_HEAD_COLUMNS. */
@@ -77,6 +78,7 @@ typedef struct AtpChainWalk		/* how far a stream has been walked; begins as zero
 	uint8		min_event_id[UUID_LEN];
 	uint8		max_event_id[UUID_LEN];
 	uint8		name[ATP_CHAIN_NAME_SIZE];	/* of the first event */
+	bool		sealed;			/* the last event is a seal */
 } AtpChainWalk;
 
 /*

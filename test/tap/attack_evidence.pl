@@ -60,6 +60,7 @@ sql(q{SELECT count(*) FROM (SELECT atp.append_event('order-' || i % 5, 'OrderPla
 sql(q{SELECT count(*) FROM (SELECT atp.append_event('order-' || i % 5, 'OrderPlaced', jsonb_build_object('n', i), tenant => 'acme') FROM generate_series(1, 50) i) x});
 sql(q{SELECT atp.append_event('big-1', 'OrderPlaced', jsonb_build_object('text', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 2000) i)))});
 sql(q{SELECT atp.append_event('order-0', 'OrderPlaced', '{"last": true}')});
+sql(q{SELECT atp.append_event('closed-1', 'OrderPlaced'); SELECT atp.seal_stream('closed-1')});
 sql('SELECT atp.tick(); SELECT atp.create_checkpoint()');
 is(sign(), 0, 'the signer signs');
 is(verify(export($node, "$dir/clean", ''), '--known-head', "$dir/known"), 0, 'clean: verified, and the head is kept');
@@ -73,7 +74,7 @@ CREATE FUNCTION pg_temp.flip(b bytea, i int) RETURNS bytea LANGUAGE sql RETURN s
 CREATE FUNCTION pg_temp.key(name text) RETURNS bigint LANGUAGE sql RETURN (SELECT stream FROM atp_internal.stream s WHERE s.name = key.name AND s.tenant = 1);
 };
 
-# attack NAME, SQL, what verify_all says, what verify_trees says, exit status of atp-verify
+# attack NAME, SQL, what verify_all says, what verify_trees says, exit status of atp-verify (undef: nothing can be exported)
 sub attack
 {
 	my ($name, $attack, $chains, $trees, $status) = @_;
@@ -81,12 +82,13 @@ sub attack
 	my $out = sql(qq{BEGIN; $disarm $attack;
 		SELECT 'chains ' || ok || ' ' || coalesce(first_fault_stream || ' ' || first_fault_version, '') || ' ' || coalesce(fault, '') FROM atp.verify_all();
 		SELECT 'trees ' || ok || ' ' || coalesce(first_fault_tenant, '') || ' ' || coalesce(fault, '') FROM atp.verify_trees();
-		SELECT atp.export_bundle();
+		@{[defined $status ? 'SELECT atp.export_bundle();' : '']}
 		ROLLBACK});
 	my ($says_chains) = $out =~ /^chains (.*)$/m;
 	my ($says_trees) = $out =~ /^trees (.*)$/m;
 	like($says_chains, $chains, "$name: chains");
 	like($says_trees, $trees, "$name: trees");
+	return unless defined $status;
 	open my $bundle, '>', $file or die $!;
 	print $bundle map { "$_\n" } grep { /^\{/ } split /\n/, $out;
 	close $bundle;
@@ -142,6 +144,41 @@ attack('the root', q{UPDATE atp_internal.tree SET root = pg_temp.flip(root, 20) 
 attack('a head', q{UPDATE atp_internal.tenant_head SET root = pg_temp.flip(root, 20) WHERE tenant = 1}, $fine, qr/^false  a head is not the leaf/, 1);
 attack('a checkpoint', q{UPDATE atp_internal.checkpoint SET root = pg_temp.flip(root, 20)}, $fine, qr/^false  the root is not the one/, 1);
 attack('a signature', q{UPDATE atp_internal.checkpoint_signature SET line = replace(line, '=', 'A=')}, $fine, $fine, 3);
+
+# What is not a hash: places, names, states, heads of trees, and who is allowed to see.
+my $swap_places = q{UPDATE atp_internal.log l SET event_id = o.event_id, stream = o.stream, event_type = o.event_type FROM atp_internal.log o,
+	(SELECT min(x.log_position) AS place FROM atp_internal.log x JOIN atp_internal.log y ON y.log_position = x.log_position + 1 AND y.stream <> x.stream
+		AND x.tenant = 1 AND y.tenant = 1 AND x.log_position > 300) p WHERE l.log_position IN (p.place, p.place + 1) AND o.log_position = 2 * p.place + 1 - l.log_position};
+attack('two places in the log swapped', qq{ALTER TABLE atp_internal.log DROP CONSTRAINT log_event_unique; $swap_places;
+	ALTER TABLE atp_internal.log ADD CONSTRAINT log_event_unique UNIQUE (event_id, tenant)}, $fine, qr/^false default/, 1);
+attack('a place in the log of an event that is not', q{UPDATE atp_internal.log SET event_id = gen_random_uuid() WHERE log_position = 401}, qr/^false .*event does not exist/, qr/^false default/, 2);
+attack('the last place in the log deleted', q{DELETE FROM atp_internal.log WHERE log_position = (SELECT max(log_position) FROM atp_internal.log)}, qr/^false/, qr/^false/, 2);
+attack('names of two tenants exchanged', q{UPDATE atp_internal.tenant SET name = 'x' WHERE name = 'acme'; UPDATE atp_internal.tenant SET name = 'acme' WHERE name = 'default';
+	UPDATE atp_internal.tenant SET name = 'default' WHERE name = 'x'}, qr/^false  tenant has another name/, $fine, 0);
+attack('a stream given another name', q{UPDATE atp_internal.stream SET name = 'order-33' WHERE stream = pg_temp.key('order-3')}, qr/^false order-33 1 stream has another name/, $fine, 1);
+attack('a seal taken off', q{UPDATE atp_internal.stream SET state = 'o' WHERE name = 'closed-1'}, qr/^false closed-1 2 stream is sealed, and its head/, $fine, 0);
+attack('an event behind a seal', q{UPDATE atp_internal.stream SET state = 'o' WHERE name = 'closed-1'; SELECT atp.append_event('closed-1', 'OrderPlaced'); SELECT atp.tick();
+	SELECT atp.grow_trees()}, qr/^false closed-1 3 event comes after the seal/, $fine, 0);
+attack('a stream said to be sealed', q{UPDATE atp_internal.stream SET state = 's' WHERE stream = pg_temp.key('order-3')}, qr/^false order-3 \d+ head of the stream says/, $fine, 0);
+attack('a stream hidden by its policy', q{ALTER POLICY stream_tenant ON atp_internal.stream USING (name <> 'order-3' AND atp_internal.tenant_is_visible(tenant))},
+	qr/^false .*event belongs to no stream/, qr/^false default/, 2);
+attack('events hidden by a policy', q{DO $$ DECLARE t regclass; BEGIN FOR t IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'atp_internal.event'::regclass LOOP
+	EXECUTE format('CREATE POLICY hide ON %s AS RESTRICTIVE USING (stream_version <> 7)', t); END LOOP; END $$;
+	CREATE POLICY hide ON atp_internal.event AS RESTRICTIVE USING (stream_version <> 7)}, $fine, qr/^false default/, 2);
+attack('a leaf detached', q{DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE atp_internal.event DETACH PARTITION %s', tableoid::regclass) FROM atp_internal.event LIMIT 1); END $$},
+	qr/^false .*event is missing/, qr/^false/, undef);
+attack('a leaf UNLOGGED', q{DO $$ BEGIN EXECUTE (SELECT format('ALTER TABLE %s SET UNLOGGED', tableoid::regclass) FROM atp_internal.event LIMIT 1); END $$}, $fine, $fine, 0);
+attack('a leaf emptied', q{DO $$ BEGIN EXECUTE (SELECT format('TRUNCATE %s', tableoid::regclass) FROM atp_internal.event LIMIT 1); END $$}, qr/^false .*event is missing/, qr/^false/, undef);
+attack('renamed, and a copy in its place', q{DO $$ DECLARE t text := (SELECT tableoid::regclass::text FROM atp_internal.event LIMIT 1); b text; BEGIN
+	SELECT pg_get_expr(relpartbound, oid) INTO b FROM pg_class WHERE oid = t::regclass;
+	EXECUTE format('ALTER TABLE atp_internal.event DETACH PARTITION %s', t); EXECUTE format('CREATE TABLE atp_internal.copy AS TABLE %s', t);
+	EXECUTE format('ALTER TABLE %s RENAME TO old', t); EXECUTE format('UPDATE atp_internal.copy SET payload = %L WHERE stream_version = 7', '{}');
+	EXECUTE 'ALTER TABLE atp_internal.copy ALTER event_id SET NOT NULL, ALTER stream SET NOT NULL, ALTER stream_version SET NOT NULL, ALTER occurred_at SET NOT NULL,
+		ALTER recorded_at SET NOT NULL, ALTER xid SET NOT NULL, ALTER seq SET NOT NULL, ALTER tenant SET NOT NULL, ALTER event_type SET NOT NULL, ALTER schema_version SET NOT NULL,
+		ALTER flags SET NOT NULL, ALTER hash SET NOT NULL';
+	EXECUTE format('ALTER TABLE atp_internal.event ATTACH PARTITION atp_internal.copy %s', b); END $$}, qr/^false .* 7 hash does not match/, qr/^false/, undef);
+attack('the newest checkpoint and its heads taken back', q{DELETE FROM atp_internal.checkpoint_signature; DELETE FROM atp_internal.checkpoint; DELETE FROM atp_internal.tenant_head},
+	$fine, qr/^false/, undef);
 is(verify(export($node, "$dir/after", '')), 0, 'clean again');
 
 # ---- growth stops at what is wrong, one tenant's alone ----

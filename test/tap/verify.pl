@@ -13,20 +13,22 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION atp');
 $node->safe_psql('postgres', q{SET atp.actor = 'the-actor-7a3f';
 	SELECT count(atp.append_event('Victim-' || i % 3, 'PaymentMade', jsonb_build_object('amount', 'marker-' || i)) IS NULL) FROM generate_series(1, 60) AS i});
-$node->safe_psql('postgres', 'SELECT atp.tick()');
+$node->safe_psql('postgres', q{SELECT atp.append_event('Large-1', 'PaymentMade', jsonb_build_object('text', (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 200) AS i)))});
+$node->safe_psql('postgres', 'SELECT atp.tick(); SELECT atp.grow_trees()');
 my $verdict = q{SELECT concat_ws('|', ok, first_fault_tenant, first_fault_stream, first_fault_version, first_fault_position, fault) FROM atp.verify_all()};
 is($node->safe_psql('postgres', $verdict), 't', 'as it was written, all is well');
 
 my $leaf = $node->safe_psql('postgres', q{SELECT tableoid::regclass FROM atp_internal.event LIMIT 1});
+my ($leaf_toast, $edge_toast) = map { $node->safe_psql('postgres', "SELECT reltoastrelid::regclass FROM pg_class WHERE oid = '$_'::regclass") } $leaf, 'atp_internal.tree_edge';
 my %file = map { $_ => $node->data_dir . '/' . $node->safe_psql('postgres', "SELECT pg_relation_filepath('$_')") }
-	($leaf, 'atp_internal.log', 'atp_internal.stream');
+	($leaf, 'atp_internal.log', 'atp_internal.stream', 'atp_internal.event_type', 'atp_internal.tree', $leaf_toast, $edge_toast);
 my $id = $node->safe_psql('postgres', q{SELECT encode(uuid_send(l.event_id), 'hex') FROM atp_internal.log l WHERE log_position = 11});
 my $hash = $node->safe_psql('postgres', q{SELECT encode(hash, 'hex') FROM atp.events WHERE stream = 'Victim-2' AND stream_version = 4});
 
 # Replaces bytes in a file of the stopped server, asks for the verdict, and puts them back.
 sub tampered
 {
-	my ($table, $from, $to) = @_;
+	my ($table, $from, $to, $ask) = @_;
 	$node->stop;
 	open my $fh, '+<:raw', $file{$table} or die "$file{$table}: $!";
 	my $bytes = do { local $/; <$fh> };
@@ -37,7 +39,7 @@ sub tampered
 	print $fh $to;
 	close $fh;
 	$node->start;
-	my $answer = $node->safe_psql('postgres', $verdict);
+	my $answer = $node->safe_psql('postgres', $ask // $verdict);
 	$node->stop;
 	open $fh, '+<:raw', $file{$table} or die;
 	seek $fh, $at, 0;
@@ -53,7 +55,25 @@ is( tampered('atp_internal.log', pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . 
 	'f|default|Victim-2|4|11|event does not exist', 'one bit of an id in the log, whose index still has the old one');
 like(tampered($leaf, pack('H*', $id), pack('H*', $id) ^ ("\0" x 8 . "\1" . "\0" x 7)), qr/^f\|default\|Victim-2\|4\|.*hash does not match$/, 'and of the id in the event');
 like(tampered('atp_internal.stream', 'Victim-1', 'Victim-9'), qr/^f.*another name/, 'the name of a stream: its first event carries it');
-is($node->safe_psql('postgres', $verdict), 't', 'put back, all is well');
+sub bytes { return pack('H*', $node->safe_psql('postgres', "SELECT encode($_[0], 'hex')")) }
+sub of_event { return bytes("(SELECT $_[0] FROM atp_internal.event e JOIN atp_internal.stream s USING (stream) WHERE s.name = 'Victim-2' AND stream_version = 4)") }
+my $bit = "\0" x 7 . "\1";
+my $salts = of_event('e.salts');
+my $moment = reverse of_event('int8send((extract(epoch FROM e.occurred_at - timestamptz \'2000-01-01 00:00Z\') * 1000000)::bigint)');    # as a little-endian machine stores it
+is(tampered($leaf, $salts, $salts ^ ("\0" x 24 . $bit)), 'f|default|Victim-2|4|11|hash does not match', 'one bit of a salt');
+like(tampered($leaf, $moment, $moment ^ "\1"), qr/^f\|default\|Victim-2\|4\|.*hash does not match$/, 'one microsecond of a header');
+like(tampered($leaf, 'the-actor-7a3f', 'the-actor-7a3e'), qr/^f\|default\|Victim-\d\|\d+\|\d+\|hash does not match$/, 'one letter of metadata');
+my $md5 = $node->safe_psql('postgres', q{SELECT md5('150')});
+is(tampered($leaf_toast, $md5, scalar reverse $md5), 'f|default|Large-1|1|61|hash does not match', 'in TOAST');
+like(tampered('atp_internal.event_type', 'PaymentMade', 'PaymentMate'), qr/^f\|default\|.*hash does not match$/, 'the name of a type');
+my $trees = q{SELECT concat_ws('|', ok, fault) FROM atp.verify_trees()};
+is($node->safe_psql('postgres', $trees), 't', 'trees as they were built');
+my $leaf_hash = pack('H*', $hash);
+my ($peaks, $root) = map { bytes("(SELECT $_ FROM atp_internal.tree WHERE tenant = 1)") } qw(peaks root);
+is(tampered($edge_toast, $leaf_hash, $leaf_hash ^ ($bit x 4), $trees), 'f|the event is not the leaf of the tree', 'one bit in a tile');
+is(tampered('atp_internal.tree', $peaks, substr($peaks, 0, 8) ^ $bit, $trees), 'f|the compact range is not that of the leaves', 'one bit in the compact range');
+is(tampered('atp_internal.tree', $root, substr($root, 0, 8) ^ $bit, $trees), 'f|the root is not that of the leaves', 'one bit in the root');
+is($node->safe_psql('postgres', "$verdict UNION ALL $trees"), "t\nt", 'put back, all is well');
 
 # Beside appends, roll-backs to savepoints and the worker's ticks nothing is a fault.
 $node->append_conf('postgresql.conf', "atp.worker_enabled = on\nfsync = off");
