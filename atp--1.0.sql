@@ -6312,8 +6312,8 @@ BEGIN ATOMIC
 		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
 		LEFT JOIN (
 			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
-			FROM atp_internal.log l
-			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			FROM (SELECT coalesce(pg_catalog.max(x.log_position), 0) AS through FROM atp_internal.leaf_state x) s
+				JOIN atp_internal.log l ON l.log_position > s.through
 			GROUP BY l.tenant) w ON w.tenant = t.tenant
 	ORDER BY t.name;
 END;
@@ -10638,9 +10638,8 @@ BEGIN ATOMIC
 	SELECT 'trees', CASE WHEN w.waits THEN 'error' ELSE 'ok' END,
 		CASE WHEN w.waits THEN 'Events wait to become leaves of their trees.' ELSE 'Events become leaves in time.' END,
 		CASE WHEN w.waits THEN 'Look for the worker and the server''s log; SELECT atp.grow_trees() does it by hand.' END
-	FROM (SELECT EXISTS (SELECT FROM atp_internal.log l
-		WHERE l.log_position = coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0) + 1
-			AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
+	FROM (SELECT EXISTS (SELECT FROM (SELECT coalesce(max(x.log_position), 0) + 1 AS next FROM atp_internal.leaf_state x) s
+		JOIN atp_internal.log l ON l.log_position = s.next AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
 	UNION ALL
 	SELECT 'checkpoint', CASE WHEN s.signed THEN 'ok' ELSE 'warning' END,
 		CASE WHEN s.signed THEN 'Checkpoints are signed.' ELSE 'No checkpoint of the last day is signed: nothing proves these events to an outsider.' END,

@@ -36,8 +36,13 @@ BEGIN
 	INSERT INTO public.seen (what, first) VALUES (tg_name, new.log_position);
 	RETURN new;
 END $$;
+CREATE FUNCTION public.analyze_log() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+	ANALYZE atp_internal.log;
+	RETURN NULL;
+END $$;
 BEGIN;
-SELECT plan(22);
+SELECT plan(24);
 SELECT count(*) AS before FROM atp_internal.log \gset
 SELECT count(*) AS unplaced FROM atp_internal.event e WHERE NOT EXISTS (SELECT FROM atp_internal.log l WHERE l.event_id = e.event_id) \gset
 SELECT cmp_ok(:unplaced, '>=', 150, 'there is something to place');
@@ -54,6 +59,12 @@ CREATE FUNCTION pg_temp.print(part text) RETURNS text LANGUAGE sql AS $$
 		WHEN 'audit' THEN (SELECT md5(string_agg(p::text, ',' ORDER BY log_position)) FROM atp_internal.audit_event_projection p)
 		ELSE (SELECT md5(string_agg(p::text, ',' ORDER BY stream)) FROM atp_internal.event_stream_projection p) END $$;
 SAVEPOINT start;
+
+-- The relation's entry in the cache is made anew while its triggers are called.
+CREATE TRIGGER a_analyze AFTER INSERT ON atp_internal.log FOR EACH STATEMENT EXECUTE FUNCTION public.analyze_log();
+SELECT is(atp.tick(), :unplaced::bigint, 'a trigger that changes the log''s statistics');
+SELECT is((SELECT count(*) FROM public.seen WHERE what LIKE '_\_statement%' AND rows = :unplaced), 2::bigint, 'and the others fire');
+ROLLBACK TO start;
 
 -- Past the executor.
 SELECT is(atp.tick(), :unplaced::bigint, 'a tick places all');
@@ -101,7 +112,7 @@ SET LOCAL enable_seqscan = off;
 SELECT is((SELECT count(*) FROM atp_internal.audit_event_projection WHERE upper(actor) = 'A1' AND action IS NULL AND actor > 'a'), 50::bigint, 'which has the rows');
 SELECT * FROM finish();
 ROLLBACK;
-DROP FUNCTION public.see_statement, public.see_before, public.see_row;
+DROP FUNCTION public.analyze_log, public.see_statement, public.see_before, public.see_row;
 DROP TABLE public.seen;
 ALTER SYSTEM RESET atp.guard;
 ALTER SYSTEM RESET atp.worker_enabled;

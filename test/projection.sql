@@ -26,7 +26,7 @@ SELECT set_config('atp.actor', '', false) \gset
 SELECT pg_temp.place() \gset
 SELECT pg_temp.place() \gset
 BEGIN;
-SELECT plan(31);
+SELECT plan(33);
 
 SELECT is((SELECT count(*) FROM atp_internal.audit_event_projection), (SELECT count(*) FROM atp_internal.log), 'every position has its row');
 SELECT results_eq($$SELECT stream, left(actor, 3), octet_length(actor), action, octet_length(resource) FROM atp.audit_event_projection WHERE stream = 'Odd-1'$$,
@@ -89,6 +89,10 @@ SELECT set_eq('TABLE atp_internal.event_stream_projection', 'TABLE stream_before
 SELECT lives_ok($$SELECT atp.rebuild_projection('audit_event_projection'), atp.rebuild_projection('event_stream_projection')$$, 'a position without its event is passed over');
 SELECT set_eq('TABLE atp_internal.audit_event_projection', 'TABLE audit_before', 'rebuilt, the audit projection is the same');
 SELECT set_eq('TABLE atp_internal.event_stream_projection', 'TABLE stream_before', 'so is that of the streams');
+SET LOCAL enable_seqscan = off;
+SELECT set_eq('SELECT * FROM atp_internal.audit_event_projection WHERE tenant = 1 AND event_type > 0', 'SELECT * FROM audit_before WHERE tenant = 1', 'an index finds each row, rebuilt');
+SELECT set_eq($$SELECT * FROM atp_internal.audit_event_projection WHERE tenant = 1 AND actor > ''$$, $$SELECT * FROM audit_before WHERE tenant = 1 AND actor > ''$$, 'and that of actors those that have one');
+RESET enable_seqscan;
 SELECT throws_ok($$SELECT atp.rebuild_projection('another')$$, 'TP120', NULL, 'an unknown projection is refused');
 SELECT is(atp.search_text(NULL), NULL, 'search_text of NULL');
 SELECT is((SELECT count(DISTINCT atp.search_text(repeat('x', n))) FROM generate_series(250, 270) AS n), 21::bigint, 'search_text keeps texts apart');

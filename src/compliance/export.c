@@ -73,7 +73,7 @@ typedef struct Export			/* lives as long as the call */
 	uint64		next_leaf;
 	bool		finished;
 	AtpBundleEnd end;
-	AtpPredecessor *known;
+	AtpPredecessors *known;
 	AtpEventType type;
 
 	/* rows fetched and not yet used */
@@ -578,7 +578,7 @@ begin_export(FunctionCallInfo fcinfo, MemoryContext memory)
 	export->memory = memory;
 	export->rows_memory = AllocSetContextCreate(memory, "atp exported rows", ALLOCSET_DEFAULT_SIZES);
 	export->row_memory = AllocSetContextCreate(memory, "atp exported row", ALLOCSET_DEFAULT_SIZES);
-	export->known = MemoryContextAllocExtended(memory, sizeof(AtpPredecessor) * ATP_PREDECESSORS, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	export->known = atp_predecessors_make(memory);
 	atp_buf_init_palloc(&export->lines, memory);
 	snprintf(export->portal, sizeof(export->portal), "atp export " UINT64_FORMAT, ++number);
 	atp_tenant_resolve(PG_ARGISNULL(ARG_TENANT) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_TENANT)), &export->tenant);

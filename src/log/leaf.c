@@ -37,6 +37,7 @@ PG_FUNCTION_INFO_V1(atp_leaf_resume);
 
 #define SLICE 10000				/* log rows in one transaction */
 #define SMALL_SLICE 1000		/* in the worker: some 5 ms, for which the sequencer waits */
+#define AHEAD 4					/* rows between asking for a predecessor's place and using it */
 #define TREES_OPEN_MAX 512
 
 #define BATCH 1000				/* rows whose links are in memory at once: they should stay in a cache of the processor */
@@ -70,7 +71,7 @@ typedef struct Growing
 {
 	MemoryContext memory;
 	HTAB	   *trees;
-	AtpPredecessor *known;
+	AtpPredecessors *known;
 	OpenTree   *last;			/* the tree of the row before */
 	Pending    *batch;
 	AtpFetchKey *keys;			/* of the batch */
@@ -79,7 +80,7 @@ typedef struct Growing
 	int64		last_position;
 } Growing;
 
-static AtpPredecessor *known_streams;	/* kept between runs of a backend */
+static AtpPredecessors *known_streams;	/* kept between runs of a backend */
 static bool known_are_right = false;	/* no transaction has failed since they were filled */
 static int	setting_merge_delay = 60000;
 
@@ -87,7 +88,7 @@ static int	setting_merge_delay = 60000;
 
 /* Hashes the record of an event that was read without fault, with the link before, and compares. */
 static const char *
-recompute(AtpPredecessor *table, int64 stream, const AtpChainLink *link)
+recompute(AtpPredecessors *table, int64 stream, const AtpChainLink *link)
 {
 	AtpPredecessor *known;
 	AtpChainWalk walk = {0};
@@ -111,7 +112,7 @@ recompute(AtpPredecessor *table, int64 stream, const AtpChainLink *link)
 }
 
 const char *
-atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link)
+atp_leaf_recompute(AtpPredecessors *table, TupleTableSlot *row, AtpChainLink *link)
 {
 	const char *fault;
 
@@ -222,11 +223,15 @@ append_leaf(Growing *growing, Pending *row)
 static void
 take_event(void *context, int32 index, TupleTableSlot *row)
 {
-	Pending    *pending = &((Growing *) context)->batch[index];
+	Growing    *growing = context;
+	Pending    *pending = &growing->batch[index];
 
 	if (DatumGetInt64(row->tts_values[ATP_CHAIN_STREAM]) == pending->stream &&
 		DatumGetInt32(row->tts_values[ATP_CHAIN_EVENT_TYPE]) == pending->event_type)
+	{
+		atp_predecessor_expect(growing->known, pending->stream, pending->tenant, true);
 		pending->fault = atp_chain_read(row, false, &pending->link);
+	}
 }
 
 static void
@@ -235,7 +240,10 @@ finish_batch(Growing *growing)
 	atp_fetch_events(growing->keys, growing->pending, GetActiveSnapshot(), take_event, growing);
 	for (int i = 0; i < growing->pending; i++)
 	{
+		const Pending *soon = &growing->batch[Min(i + AHEAD, growing->pending - 1)];
+
 		CHECK_FOR_INTERRUPTS();
+		atp_predecessor_expect(growing->known, soon->stream, soon->tenant, false);
 		append_leaf(growing, &growing->batch[i]);
 	}
 	growing->pending = 0;
@@ -279,9 +287,9 @@ begin(Growing *growing)
 	control.hcxt = growing->memory;
 	growing->trees = hash_create("atp growing trees", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	if (known_streams == NULL)
-		known_streams = MemoryContextAllocHuge(TopMemoryContext, sizeof(AtpPredecessor) * ATP_PREDECESSORS);
-	if (!known_are_right)
-		memset(known_streams, 0, sizeof(AtpPredecessor) * ATP_PREDECESSORS);
+		known_streams = atp_predecessors_make(TopMemoryContext);
+	else if (!known_are_right)
+		atp_predecessors_clear(known_streams);
 	known_are_right = false;	/* until the run has come to its end */
 	growing->known = known_streams;
 }
@@ -385,29 +393,37 @@ typedef struct Waiting
 	bool		alarmed;		/* an alarm has been raised since something was late */
 } Waiting;
 
+/* In two statements: the policy of the log lets no condition through to the index that holds a subselect. */
 static Waiting
 look(void)
 {
-	static AtpQuery query = {
-		"SELECT l.log_position, 1000 * extract(epoch FROM pg_catalog.clock_timestamp() - l.published_at)::float8, s.alarmed_at IS NOT NULL"
-		" FROM atp_internal.log l LEFT JOIN atp_internal.leaf_state s ON true"
-		" WHERE l.log_position > coalesce((SELECT p.log_position FROM atp_internal.leaf_state p), 0)"
-		" ORDER BY l.log_position LIMIT 1"
+	static AtpQuery state = {"SELECT log_position, alarmed_at IS NOT NULL FROM atp_internal.leaf_state"};
+	static AtpQuery oldest = {
+		"SELECT l.log_position, 1000 * extract(epoch FROM pg_catalog.clock_timestamp() - l.published_at)::float8 FROM atp_internal.log l"
+		" WHERE l.log_position > $1 ORDER BY l.log_position LIMIT 1", 1, {INT8OID}
 	};
 	Waiting		waiting = {0};
+	Datum		position = Int64GetDatum(0);
+	int			level = atp_nested_begin();
 	bool		null;
 
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	atp_query(&query, NULL, NULL, true, 1);
+	atp_query(&state, NULL, NULL, true, 1);
+	if (SPI_processed > 0)
+	{
+		position = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
+		waiting.alarmed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
+	}
+	atp_query(&oldest, &position, NULL, true, 1);
 	if (SPI_processed > 0)
 	{
 		waiting.position = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 		waiting.age = DatumGetFloat8(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &null));
-		waiting.alarmed = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &null));
 	}
 	PopActiveSnapshot();
 	SPI_finish();
+	atp_nested_end(level);
 	return waiting;
 }
 

@@ -20,7 +20,7 @@
  * Recomputes the hash of the event in a row, of which the first columns are ATP_CHAIN_COLUMNS, null where there is no event. Returns
  * what is wrong with it, or NULL. May be called for a row of a scan.
  */
-extern const char *atp_leaf_recompute(AtpPredecessor *table, TupleTableSlot *row, AtpChainLink *link);
+extern const char *atp_leaf_recompute(AtpPredecessors *table, TupleTableSlot *row, AtpChainLink *link);
 
 /*
  * Integrates up to `most` log rows, in the caller's transaction (READ COMMITTED, connected to SPI by itself). Returns how many rows

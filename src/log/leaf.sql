@@ -43,8 +43,8 @@ BEGIN ATOMIC
 		LEFT JOIN atp_internal.tree r ON r.tenant = t.tenant
 		LEFT JOIN (
 			SELECT l.tenant, pg_catalog.count(*) AS waiting, pg_catalog.min(l.published_at) AS waiting_since
-			FROM atp_internal.log l
-			WHERE l.log_position > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+			FROM (SELECT coalesce(pg_catalog.max(x.log_position), 0) AS through FROM atp_internal.leaf_state x) s
+				JOIN atp_internal.log l ON l.log_position > s.through
 			GROUP BY l.tenant) w ON w.tenant = t.tenant
 	ORDER BY t.name;
 END;

@@ -170,9 +170,8 @@ call_trigger(FmgrInfo *function, TriggerData *data)
 
 /* Calls the triggers that fire before or after the statement. A transition table is made once, for the first that wants one. */
 static void
-call_triggers(Relation log, int16 timing, const AtpPlacement *placement, Datum now)
+call_triggers(Relation log, const TriggerDesc *triggers, int16 timing, const AtpPlacement *placement, Datum now)
 {
-	const TriggerDesc *triggers = log->trigdesc;
 	Tuplestorestate *store = NULL;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
@@ -220,14 +219,15 @@ insert_rows(Relation log, const AtpPlacement *placement, Datum now)
 static void
 insert_past_executor(Relation log, const AtpPlacement *placement, Datum now)
 {
+	TriggerDesc *triggers = CopyTriggerDesc(log->trigdesc); /* what the relation has may be freed under us */
 	AtpIdentity before;
 
 	atp_owner_begin(&before);
-	call_triggers(log, TRIGGER_TYPE_BEFORE, placement, now);
+	call_triggers(log, triggers, TRIGGER_TYPE_BEFORE, placement, now);
 	insert_rows(log, placement, now);
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	call_triggers(log, TRIGGER_TYPE_AFTER, placement, now);
+	call_triggers(log, triggers, TRIGGER_TYPE_AFTER, placement, now);
 	PopActiveSnapshot();
 	atp_owner_end(&before);
 }

@@ -7,6 +7,15 @@
 #include "pg/scan.h"
 
 #define WAYS 8
+#define SETS 16384
+
+/* A look-up reads the tags of one set, a line of the cache, and the place that it finds. */
+struct AtpPredecessors
+{
+	uint32		tags[SETS][WAYS];	/* of the places: never 0 where one is taken */
+	AtpPredecessor places[SETS][WAYS];
+	uint32		turn;			/* which place of a full set goes next */
+};
 
 typedef struct Answer
 {
@@ -33,27 +42,68 @@ take_row(void *context, TupleTableSlot *row)
 	return false;
 }
 
+AtpPredecessors *
+atp_predecessors_make(MemoryContext memory)
+{
+	return MemoryContextAllocExtended(memory, sizeof(AtpPredecessors), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+}
+
+void
+atp_predecessors_clear(AtpPredecessors *table)
+{
+	memset(table->tags, 0, sizeof(table->tags));
+	memset(table->places, 0, sizeof(table->places));
+}
+
+static uint32
+hash_of(int64 stream, int32 tenant)
+{
+	return murmurhash32((uint32) stream * 31 + tenant);
+}
+
+void
+atp_predecessor_expect(const AtpPredecessors *table, int64 stream, int32 tenant, bool far_away)
+{
+	uint32		hash = hash_of(stream, tenant);
+	uint32		set = hash % SETS;
+
+	if (far_away)
+	{
+		__builtin_prefetch(table->tags[set]);
+		return;
+	}
+	for (int i = 0; i < WAYS; i++)
+		if (table->tags[set][i] == (hash | 1))
+		{
+			__builtin_prefetch(&table->places[set][i]);
+			__builtin_prefetch((const char *) (&table->places[set][i] + 1) - 1);
+		}
+}
+
 /* The place of a stream among the few that it may have: its own, a free one, or one that it takes from another. */
 static AtpPredecessor *
-find_place(AtpPredecessor *table, int64 stream, int32 tenant)
+find_place(AtpPredecessors *table, int64 stream, int32 tenant)
 {
-	static uint32 turn = 0;
-	uint32		hash = murmurhash32((uint32) stream * 31 + tenant);
-	AtpPredecessor *set = &table[hash % (ATP_PREDECESSORS / WAYS) * WAYS];
-	AtpPredecessor *free_place = NULL;
+	uint32		hash = hash_of(stream, tenant);
+	uint32	   *tags = table->tags[hash % SETS];
+	AtpPredecessor *set = table->places[hash % SETS];
+	int			taken = -1;
 
 	for (int i = 0; i < WAYS; i++)
 	{
-		if (set[i].stream == stream && set[i].tenant == tenant)
+		if (tags[i] == (hash | 1) && set[i].stream == stream && set[i].tenant == tenant)
 			return &set[i];
-		if (set[i].stream == 0)
-			free_place = &set[i];
+		if (tags[i] == 0)
+			taken = i;
 	}
-	return free_place != NULL ? free_place : &set[turn++ % WAYS];
+	if (taken < 0)
+		taken = (int) (table->turn++ % WAYS);
+	tags[taken] = hash | 1;
+	return &set[taken];
 }
 
 const char *
-atp_predecessor_find(AtpPredecessor *table, int64 stream, int32 tenant, int64 version, AtpPredecessor **found)
+atp_predecessor_find(AtpPredecessors *table, int64 stream, int32 tenant, int64 version, AtpPredecessor **found)
 {
 	static AtpScan first = {
 		"SELECT s.stream_uid, NULL::bytea FROM atp_internal.stream s WHERE s.stream = $1 AND s.tenant = $2", 2, {INT8OID, INT4OID}

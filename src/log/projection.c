@@ -61,8 +61,9 @@ typedef struct Projector
 	TupleTableSlot *event;
 } Projector;
 
+/* `afresh`: the caller has the tables to itself, and makes the indexes of the audit projection at the end. */
 static void
-begin(Projector *projector, bool audit, bool streams)
+begin(Projector *projector, bool audit, bool streams, bool afresh)
 {
 	MemoryContext before;
 
@@ -72,7 +73,7 @@ begin(Projector *projector, bool audit, bool streams)
 	LockRelationOid(atp_relation_oid(ATP_REL_EVENT), AccessShareLock);	/* before any of its leaves */
 	before = MemoryContextSwitchTo(projector->memory);
 	if (audit)
-		projector->audit = atp_audit_begin();
+		projector->audit = atp_audit_begin(afresh);
 	if (streams)
 		projector->streams = atp_streams_begin(projector->snapshot);
 	MemoryContextSwitchTo(before);
@@ -218,7 +219,7 @@ atp_projection_project(PG_FUNCTION_ARGS)
 				errmsg("must be called AFTER INSERT for each statement, with a transition table"));
 	if (!atp_placement_is_running())
 		PG_RETURN_POINTER(NULL);
-	begin(&projector, true, true);
+	begin(&projector, true, true, false);
 	if (placement != NULL)
 		project_placement(&projector, placement);
 	else
@@ -271,10 +272,17 @@ atp_projection_rebuild(PG_FUNCTION_ARGS)
 	atp_query_text(audit ? "TRUNCATE atp_internal.audit_event_projection" : "TRUNCATE atp_internal.event_stream_projection");
 	SPI_finish();
 	PushActiveSnapshot(GetLatestSnapshot());
-	begin(&rebuild.projector, audit, streams);
+	begin(&rebuild.projector, audit, streams, true);
 	atp_scan(&scan, NULL, rebuild_row, &rebuild);
 	finish(&rebuild.projector);
 	PopActiveSnapshot();
+	if (audit)
+	{
+		CommandCounterIncrement();
+		SPI_connect();
+		atp_query_text("REINDEX TABLE atp_internal.audit_event_projection");
+		SPI_finish();
+	}
 	PG_RETURN_INT64(rebuild.count);
 }
 

@@ -37,7 +37,7 @@ typedef struct Walk				/* along one tree */
 	int64	   *root_sizes;
 	int64		root_count;
 	int64		next_root;
-	AtpPredecessor *known;
+	AtpPredecessors *known;
 	int64		checked;
 	const char *fault;
 	int64		fault_position;	/* in the log; 0: it has none */
@@ -242,7 +242,7 @@ first_leaf(int32 tenant, int64 since)
 }
 
 static void
-begin_walk(Walk *walk, int32 tenant, AtpPredecessor *known, MemoryContext memory)
+begin_walk(Walk *walk, int32 tenant, AtpPredecessors *known, MemoryContext memory)
 {
 	memset(walk, 0, sizeof(*walk));
 	walk->tenant = tenant;
@@ -353,8 +353,7 @@ static void
 verify(int64 since, Walk *result)
 {
 	MemoryContext memory = AllocSetContextCreate(CurrentMemoryContext, "atp tree verification", ALLOCSET_DEFAULT_SIZES);
-	AtpPredecessor *known = MemoryContextAllocExtended(memory, sizeof(AtpPredecessor) * ATP_PREDECESSORS,
-													   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	AtpPredecessors *known = atp_predecessors_make(memory);
 	int			count;
 	int32	   *tenants;
 	int64		checked = 0;

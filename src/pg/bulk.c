@@ -21,6 +21,7 @@ struct AtpBulk
 {
 	Relation	relation;
 	MemoryContext memory;
+	bool		leaves_indexes;
 	int			columns;
 	int			count;
 	int			room;			/* rows for which there is memory */
@@ -58,6 +59,12 @@ atp_bulk_begin(Relation relation)
 	bulk->memory = CurrentMemoryContext;
 	bulk->columns = RelationGetDescr(relation)->natts;
 	return bulk;
+}
+
+void
+atp_bulk_leave_indexes(AtpBulk *bulk)
+{
+	bulk->leaves_indexes = true;
 }
 
 static void
@@ -265,27 +272,33 @@ write_indexes_general(AtpBulk *bulk)
 	}
 }
 
+static void
+write_indexes(AtpBulk *bulk)
+{
+	const AtpIndexes *indexes = atp_relation_indexes(bulk->relation);
+	Ranked	   *ranked;
+
+	if (!indexes->simple)
+	{
+		write_indexes_general(bulk);
+		return;
+	}
+	ranked = palloc_array(Ranked, bulk->count);
+	for (int i = 0; i < indexes->count; i++)
+		write_index(bulk, indexes, i, ranked);
+	pfree(ranked);
+}
+
 /* ==== Both ==== */
 
 void
 atp_bulk_write(AtpBulk *bulk)
 {
-	const AtpIndexes *indexes;
-
 	if (bulk->count == 0)
 		return;
 	write_table(bulk);
-	indexes = atp_relation_indexes(bulk->relation);
-	if (indexes->simple)
-	{
-		Ranked	   *ranked = palloc_array(Ranked, bulk->count);
-
-		for (int i = 0; i < indexes->count; i++)
-			write_index(bulk, indexes, i, ranked);
-		pfree(ranked);
-	}
-	else
-		write_indexes_general(bulk);
+	if (!bulk->leaves_indexes)
+		write_indexes(bulk);
 	bulk->count = 0;
 }
 

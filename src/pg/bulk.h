@@ -21,6 +21,9 @@ typedef struct AtpBulk AtpBulk;
 /* Begins in the current memory context, which holds everything until atp_bulk_end. */
 extern AtpBulk *atp_bulk_begin(Relation relation);
 
+/* Leaves the indexes alone: the caller has the table to itself and makes them anew at the end. */
+extern void atp_bulk_leave_indexes(AtpBulk *bulk);
+
 /*
  * The next row: its values and null flags, to be filled in by the caller. What values point to stays until atp_bulk_write. True from
  * atp_bulk_is_full: write before the next one.

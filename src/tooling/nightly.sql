@@ -273,9 +273,8 @@ BEGIN ATOMIC
 	SELECT 'trees', CASE WHEN w.waits THEN 'error' ELSE 'ok' END,
 		CASE WHEN w.waits THEN 'Events wait to become leaves of their trees.' ELSE 'Events become leaves in time.' END,
 		CASE WHEN w.waits THEN 'Look for the worker and the server''s log; SELECT atp.grow_trees() does it by hand.' END
-	FROM (SELECT EXISTS (SELECT FROM atp_internal.log l
-		WHERE l.log_position = coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0) + 1
-			AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
+	FROM (SELECT EXISTS (SELECT FROM (SELECT coalesce(max(x.log_position), 0) + 1 AS next FROM atp_internal.leaf_state x) s
+		JOIN atp_internal.log l ON l.log_position = s.next AND l.published_at < clock_timestamp() - check_trees.delay)) w(waits)
 	UNION ALL
 	SELECT 'checkpoint', CASE WHEN s.signed THEN 'ok' ELSE 'warning' END,
 		CASE WHEN s.signed THEN 'Checkpoints are signed.' ELSE 'No checkpoint of the last day is signed: nothing proves these events to an outsider.' END,

@@ -87,13 +87,15 @@ is_received(int32 event_type)
 }
 
 AtpAudit *
-atp_audit_begin(void)
+atp_audit_begin(bool afresh)
 {
 	AtpAudit   *audit = palloc0_object(AtpAudit);
 	AtpBuf		buffer;
 
 	audit->relation = table_open(atp_relation_oid(ATP_REL_AUDIT_EVENT_PROJECTION), RowExclusiveLock);
 	audit->bulk = atp_bulk_begin(audit->relation);
+	if (afresh)
+		atp_bulk_leave_indexes(audit->bulk);
 	audit->texts = AllocSetContextCreate(CurrentMemoryContext, "atp projected texts", ALLOCSET_DEFAULT_SIZES);
 	atp_buf_init_palloc(&buffer, CurrentMemoryContext);
 	atp_json_init(&audit->json, buffer.grow, buffer.context);

@@ -8,8 +8,11 @@
 
 typedef struct AtpAudit AtpAudit;
 
-/* Begins in the current memory context, which holds everything until the end. */
-extern AtpAudit *atp_audit_begin(void);
+/*
+ * Begins in the current memory context, which holds everything until the end. `afresh`: the caller has the table to itself, and makes its
+ * indexes at the end.
+ */
+extern AtpAudit *atp_audit_begin(bool afresh);
 
 /* The event at a position of the log; the slot is that of a partition of atp_internal.event, its columns deformed. */
 extern void atp_audit_add(AtpAudit *audit, int64 log_position, TupleTableSlot *event);
