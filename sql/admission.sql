@@ -128,3 +128,32 @@ SELECT count(*) FROM atp.claim_events('a', 1);
 SELECT atp.pause_subscription('a');
 SELECT * FROM pg_temp.held WHERE subscription = 'a';
 SELECT atp.drop_subscription('a'), atp.drop_subscription('b');
+
+-- runners of handlers rest while a breaker is open, and go on when it closes
+SELECT atp.create_breaker('service', failure_ratio => 0.5, minimum_throughput => 2, break_duration => '1 h');
+SELECT atp.isolate_breaker('service');
+CREATE TABLE served (n int);
+CREATE FUNCTION serve(event jsonb) RETURNS void LANGUAGE sql AS $$INSERT INTO public.served VALUES ((event #>> '{payload,n}')::int)$$;
+SELECT atp.create_subscription('served', categories => '{serve}', start_at => 'end', breaker => 'service') >= 0 AS made;
+SELECT atp.create_handler('serve', 'served', 'serve(jsonb)');
+SELECT count((atp.append_event('serve-' || i, 'ThingAdded', jsonb_build_object('n', i))).stream_version) FROM generate_series(1, 5) i;
+SELECT atp.tick() >= 0 AS ticked;
+SELECT is_ready FROM atp_internal.handled_subscriptions() JOIN atp_internal.subscription USING (subscription) WHERE name = 'served';
+SELECT count(*) FROM atp_internal.claim_for_handlers((SELECT subscription FROM atp_internal.subscription WHERE name = 'served'), 1) WHERE lease IS NOT NULL;
+SELECT atp.close_breaker('service');
+DO $$
+BEGIN
+	FOR i IN 1 .. 2000 LOOP
+		EXIT WHEN (SELECT count(*) = 5 FROM served) AND NOT EXISTS (SELECT FROM atp_internal.subscription_cursor WHERE lease IS NOT NULL);
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+SELECT array_agg(n ORDER BY n) FROM served;
+-- what the runner acked was reported
+SELECT state, throughput::int, failures::int FROM atp_internal.read_breaker(1, 'service');
+SELECT atp.drop_handler('serve');
+SELECT atp.drop_subscription('served');
+SELECT atp.drop_breaker('service');
+DROP TABLE served;
+DROP FUNCTION serve(jsonb);

@@ -66,12 +66,6 @@ typedef struct NameHeader		/* room for a text on the stack */
 	char		data[ATP_EVENT_TYPE_NAME_MAX];
 } NameHeader;
 
-typedef struct StreamHeader
-{
-	char		vl_len_[VARHDRSZ];
-	char		data[ATP_STREAM_NAME_MAX];
-} StreamHeader;
-
 typedef struct Claim
 {
 	AtpDelivery delivery;
@@ -147,18 +141,13 @@ give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, Return
 {
 	Datum		values[OUT_COLUMNS];
 	bool		nulls[OUT_COLUMNS] = {0};
-	StreamHeader stream;
-	const char *name = atp_feed_stream_name(claimed->row.stream);
-	size_t		size = strlen(name);
 
-	SET_VARSIZE(&stream, VARHDRSZ + size);
-	memcpy(stream.data, name, size);
 	values[OUT_LEASE] = UUIDPGetDatum(&claim->lease);
 	values[OUT_ATTEMPT] = Int32GetDatum(claimed->attempt);
 	values[OUT_REDELIVERED] = BoolGetDatum(claimed->attempt > 1 || claimed->redelivery_of != 0);
 	values[OUT_LOG_POSITION] = Int64GetDatum(claimed->row.log_position);
 	values[OUT_EVENT_ID] = UUIDPGetDatum(&claimed->row.event_id);
-	values[OUT_STREAM] = PointerGetDatum(&stream);
+	values[OUT_STREAM] = PointerGetDatum(atp_feed_stream_text(atp_delivery_feed(&claim->delivery), claimed->row.stream));
 	values[OUT_STREAM_VERSION] = Int64GetDatum(event->stream_version);
 	values[OUT_EVENT_TYPE] = type_name(claimed->row.event_type);
 	values[OUT_PAYLOAD] = event->payload;

@@ -7,9 +7,11 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
+#include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -24,6 +26,7 @@
 PG_FUNCTION_INFO_V1(atp_cursor_lock_all);
 
 #define CURSOR_CHAIN 32			/* writes of a row under one generation */
+#define PLACES 128				/* of rows that a backend remembers */
 #define LOCK_CLASS 0xA743		/* last field of the lock's tag; the user's advisory locks have 1 and 2 there */
 
 enum							/* columns of atp_internal.subscription_cursor */
@@ -123,30 +126,80 @@ read_row(AtpCursor *cursor, TupleTableSlot *slot)
 	read_runs(cursor, values[COLUMN_RUNS], nulls[COLUMN_RUNS]);
 }
 
-AtpCursor *
-atp_cursor_read(int32 tenant, int32 subscription, int32 partition)
+/* Where this backend saw or left a row last. It may have moved, or be another's by now: what is found there is checked. */
+typedef struct Place
 {
-	Relation	relation = table_open(atp_relation_oid(ATP_REL_SUBSCRIPTION_CURSOR), RowExclusiveLock);
+	int32		subscription;
+	int32		partition;
+	ItemPointerData row;
+} Place;
+
+static Place *
+place_of(int32 subscription, int32 partition)
+{
+	static Place places[PLACES];
+
+	return &places[hash_combine((uint32) subscription, murmurhash32((uint32) partition)) % PLACES];
+}
+
+static void
+remember_place(const AtpCursor *cursor)
+{
+	Place	   *place = place_of(cursor->subscription, cursor->partition);
+
+	place->subscription = cursor->subscription;
+	place->partition = cursor->partition;
+	place->row = cursor->row;
+}
+
+/* The row at the place remembered, if it is there and in force: no other of its key can be. */
+static bool
+find_by_place(Relation relation, int32 subscription, int32 partition, TupleTableSlot *slot)
+{
+	Place	   *place = place_of(subscription, partition);
+	bool		null;
+
+	return place->subscription == subscription && place->partition == partition && ItemPointerIsValid(&place->row) &&
+		ItemPointerGetBlockNumber(&place->row) < RelationGetNumberOfBlocks(relation) &&
+		table_tuple_fetch_row_version(relation, &place->row, SnapshotSelf, slot) &&
+		DatumGetInt32(slot_getattr(slot, COLUMN_SUBSCRIPTION + 1, &null)) == subscription &&
+		DatumGetInt32(slot_getattr(slot, COLUMN_PARTITION + 1, &null)) == partition;
+}
+
+static bool
+find_by_index(Relation relation, int32 subscription, int32 partition, TupleTableSlot *slot)
+{
 	Relation	index = index_open(atp_relation_oid(ATP_REL_SUBSCRIPTION_CURSOR_PK), RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(relation, NULL);
-	AtpCursor  *cursor = NULL;
 	ScanKeyData keys[2];
 	IndexScanDesc scan;
+	bool		found;
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(subscription));
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(partition));
 	scan = atp_compat_index_beginscan(relation, index, SnapshotSelf, 2);
 	index_rescan(scan, keys, 2, NULL, 0);
-	if (index_getnext_slot(scan, BackwardScanDirection, slot))
+	found = index_getnext_slot(scan, BackwardScanDirection, slot);
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
+}
+
+AtpCursor *
+atp_cursor_read(int32 tenant, int32 subscription, int32 partition)
+{
+	Relation	relation = table_open(atp_relation_oid(ATP_REL_SUBSCRIPTION_CURSOR), RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	AtpCursor  *cursor = NULL;
+
+	if (find_by_place(relation, subscription, partition, slot) || find_by_index(relation, subscription, partition, slot))
 	{
 		cursor = palloc0(sizeof(AtpCursor));
 		read_row(cursor, slot);
+		remember_place(cursor);
 		if (cursor->tenant != tenant)
 			elog(ERROR, "cursor of subscription %d belongs to tenant %d, not to %d", subscription, cursor->tenant, tenant);
 	}
-	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
 	table_close(relation, NoLock);
 	return cursor;
 }
@@ -232,6 +285,7 @@ atp_cursor_write(AtpCursor *cursor)
 	if (result != TM_Ok)
 		elog(ERROR, "cursor %d of subscription %d was changed under its lock (%d)", cursor->partition, cursor->subscription, (int) result);
 	cursor->row = slot->tts_tid;
+	remember_place(cursor);
 	if (atp_compat_update_needs_indexes(indexes))
 		atp_relation_index_insert(relation, slot);
 	ExecDropSingleTupleTableSlot(slot);

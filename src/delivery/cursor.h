@@ -8,7 +8,8 @@
  *
  * Versions: a row is written once per call. While a snapshot is held open its dead versions cannot be pruned, and a walk
  * along them would slow every claim. So every CURSOR_CHAIN writes the row takes a new generation, which is part of its key: the
- * look-up runs backwards from the highest generation, and meets at most that many versions, however many lie behind.
+ * look-up runs backwards from the highest generation, and meets at most that many versions, however many lie behind. A backend that wrote a
+ * row last finds it where it left it, without the index.
  */
 #ifndef ATP_CURSOR_H
 #define ATP_CURSOR_H

@@ -21,7 +21,7 @@
 #include "record/envelope.h"
 #include "stream/partition.h"
 
-#define NAMES 4096				/* places of the cache of stream names; a power of two */
+#define NAMES_MAX 65536			/* stream names that a backend remembers: some 5 MB */
 
 enum							/* columns of atp_internal.log */
 {
@@ -50,20 +50,35 @@ struct AtpFeed
 	bool		sought;			/* the next row has to be found by the index */
 	int64		last;			/* position of the last row returned, or sought */
 	Lookup		by_event;		/* the log by event id; opened at first use */
+	Lookup		stream;			/* streams by key; opened at first use */
 	Lookup		leaf;			/* the partition used last */
+	AtpPartitionRange leaf_range;	/* the events that it holds */
 	TableScanDesc leaf_pages;	/* the same in physical order, from the event fetched last; NULL until it is used */
 	TupleTableSlot *leaf_slot;
 	bool		leaf_ahead;		/* leaf_slot has a row that was looked at and is still ahead */
 	int			leaf_luck;		/* grows with every event found there, falls with every one that was not */
 };
 
-typedef struct StreamName
+typedef struct StreamName		/* an entry of the cache of names */
 {
-	int64		stream;			/* 0: empty place */
-	char		name[ATP_STREAM_NAME_MAX + 1];
+	int64		stream;
+	text	   *name;			/* with a terminator behind it */
+	char		status;
 } StreamName;
 
-static StreamName *names;
+#define SH_PREFIX names
+#define SH_ELEMENT_TYPE StreamName
+#define SH_KEY_TYPE int64
+#define SH_KEY stream
+#define SH_HASH_KEY(table, key) ((uint32) atp_feed_spread((uint64) (key)))
+#define SH_EQUAL(table, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static names_hash *names;
+static MemoryContext names_memory;
 static uint64 names_generation;
 
 static void
@@ -113,6 +128,7 @@ atp_feed_end(AtpFeed *feed)
 	close_leaf_pages(feed);
 	close_lookup(&feed->leaf);
 	close_lookup(&feed->by_event);
+	close_lookup(&feed->stream);
 	if (feed->pages != NULL)
 	{
 		table_endscan(feed->pages);
@@ -280,19 +296,19 @@ atp_feed_visit_placed(AtpFeedVisit visit, void *context)
 static bool
 open_leaf(AtpFeed *feed, const pg_uuid_t *event_id)
 {
-	Relation	leaf = atp_partition_open_existing(event_id);
+	AtpPartitionRange range;
+	Relation	leaf;
 
+	if (feed->leaf.relation != NULL && atp_partition_contains(&feed->leaf_range, event_id))
+		return true;
+	leaf = atp_partition_open_to_read(event_id, &range);
 	if (leaf == NULL)
 		return false;
-	if (feed->leaf.relation != NULL && RelationGetRelid(leaf) == RelationGetRelid(feed->leaf.relation))
-		table_close(leaf, NoLock);
-	else
-	{
-		close_leaf_pages(feed);
-		close_lookup(&feed->leaf);
-		feed->leaf_luck = 0;
-		open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot, 2);
-	}
+	close_leaf_pages(feed);
+	close_lookup(&feed->leaf);
+	feed->leaf_luck = 0;
+	feed->leaf_range = range;
+	open_lookup(&feed->leaf, leaf, atp_relation_find_index(leaf, ATP_EVENT_ID, true), feed->snapshot, 2);
 	return true;
 }
 
@@ -375,48 +391,98 @@ atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 	return true;
 }
 
-static void
-read_name(int64 stream, char *name)
+/* ---- Names of streams ---- */
+
+/* The name of a stream, if it is remembered. Empties the cache where it may be wrong, or is full. */
+static const text *
+known_name(int64 stream)
+{
+	StreamName *entry;
+
+	if (names == NULL || names_generation != atp_relation_generation() || names->members >= NAMES_MAX)
+	{
+		if (names_memory == NULL)
+			names_memory = AllocSetContextCreate(TopMemoryContext, "atp stream names", ALLOCSET_DEFAULT_SIZES);
+		names = NULL;
+		MemoryContextReset(names_memory);	/* another installation may number its streams anew */
+		names = names_create(names_memory, 1024, NULL);
+		names_generation = atp_relation_generation();
+	}
+	entry = names_lookup(names, stream);
+	return entry == NULL ? NULL : entry->name;
+}
+
+static const text *
+remember_name(int64 stream, Datum value)
+{
+	text	   *name = DatumGetTextPP(value);
+	Size		size = VARSIZE_ANY_EXHDR(name);
+	text	   *copy = MemoryContextAlloc(names_memory, VARHDRSZ + size + 1);
+	bool		found;
+
+	SET_VARSIZE(copy, VARHDRSZ + size);
+	memcpy(VARDATA(copy), VARDATA_ANY(name), size);
+	VARDATA(copy)[size] = '\0';
+	names_insert(names, stream, &found)->name = copy;
+	if ((Pointer) name != DatumGetPointer(value))
+		pfree(name);
+	return copy;
+}
+
+/* NULL: there is no such stream. */
+static const text *
+read_name(int64 stream)
 {
 	Relation	relation = table_open(atp_relation_oid(ATP_REL_STREAM), AccessShareLock);
+	const text *name = NULL;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
+	bool		null;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
 	scan = systable_beginscan(relation, atp_relation_oid(ATP_REL_STREAM_PK), true, SnapshotSelf, 1, &key);
 	tuple = systable_getnext(scan);
-	name[0] = '\0';
 	if (HeapTupleIsValid(tuple))
-	{
-		bool		null;
-		Datum		value = heap_getattr(tuple, STREAM_COLUMN_NAME, RelationGetDescr(relation), &null);
-
-		text_to_cstring_buffer(DatumGetTextPP(value), name, ATP_STREAM_NAME_MAX + 1);
-	}
+		name = remember_name(stream, heap_getattr(tuple, STREAM_COLUMN_NAME, RelationGetDescr(relation), &null));
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
+	return name;
+}
+
+/* The same through a look-up that stays open. */
+static const text *
+look_up_name(AtpFeed *feed, int64 stream)
+{
+	ScanKeyData key;
+	bool		null;
+
+	if (feed->stream.relation == NULL)
+		open_lookup(&feed->stream, table_open(atp_relation_oid(ATP_REL_STREAM), AccessShareLock), atp_relation_oid(ATP_REL_STREAM_PK),
+					feed->snapshot, 1);
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(stream));
+	index_rescan(feed->stream.scan, &key, 1, NULL, 0);
+	if (!index_getnext_slot(feed->stream.scan, ForwardScanDirection, feed->stream.slot))
+		return NULL;
+	return remember_name(stream, slot_getattr(feed->stream.slot, STREAM_COLUMN_NAME, &null));
 }
 
 const char *
 atp_feed_stream_name(int64 stream)
 {
-	StreamName *place;
+	const text *name = known_name(stream);
 
-	if (names == NULL)
-		names = MemoryContextAllocZero(TopMemoryContext, NAMES * sizeof(StreamName));
-	if (names_generation != atp_relation_generation())
-	{
-		memset(names, 0, NAMES * sizeof(StreamName));	/* another installation may number its streams anew */
-		names_generation = atp_relation_generation();
-	}
-	place = &names[atp_feed_spread((uint64) stream) & (NAMES - 1)];
-	if (place->stream != stream)
-	{
-		place->stream = 0;
-		read_name(stream, place->name);
-		if (place->name[0] != '\0')
-			place->stream = stream;
-	}
-	return place->name;
+	if (name == NULL)
+		name = read_name(stream);
+	return name == NULL ? "" : VARDATA(name);
+}
+
+const text *
+atp_feed_stream_text(AtpFeed *feed, int64 stream)
+{
+	const text *name = known_name(stream);
+
+	if (name == NULL)
+		name = look_up_name(feed, stream);
+	return name == NULL ? cstring_to_text("") : name;
 }

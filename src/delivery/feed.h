@@ -59,6 +59,9 @@ extern void atp_feed_visit_placed(AtpFeedVisit visit, void *context);
 /* The name of a stream, terminated, from a per-backend cache: lives until the next call. Empty where there is no such stream. */
 extern const char *atp_feed_stream_name(int64 stream);
 
+/* The same as a text, through the feed: for many of them. */
+extern const text *atp_feed_stream_text(AtpFeed *feed, int64 stream);
+
 /* Spreads a number over 64 bits (splitmix64). Partitions are cut by it, so it never changes. */
 static inline uint64
 atp_feed_spread(uint64 number)

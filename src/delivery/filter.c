@@ -279,14 +279,17 @@ static bool
 envelope_value(const AtpLogRow *row, const AtpFeedEvent *event, const char *name, JsonbValue *value)
 {
 	AtpEventType type;
-	const char *stream = atp_feed_stream_name(row->stream);
+	const char *stream;
 
 	if (strcmp(name, "event_type") == 0 && atp_eventtype_get(row->event_type, &type))
 		set_text(value, pstrdup(type.name));
 	else if (strcmp(name, "stream") == 0)
-		set_text(value, pstrdup(stream));
+		set_text(value, pstrdup(atp_feed_stream_name(row->stream)));
 	else if (strcmp(name, "category") == 0)
+	{
+		stream = atp_feed_stream_name(row->stream);
 		set_text(value, pnstrdup(stream, strcspn(stream, "-")));
+	}
 	else if (strcmp(name, "event_id") == 0)
 		set_text(value, DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&row->event_id))));
 	else if (strcmp(name, "stream_version") == 0)

@@ -293,24 +293,61 @@ atp_door_append_events(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-typedef struct Column			/* of the view atp.events, as the trigger meets it */
+/* The columns of the view atp.events that the trigger deals with. */
+typedef enum ViewColumn
+{
+	VIEW_STREAM, VIEW_EVENT_TYPE, VIEW_PAYLOAD, VIEW_METADATA, VIEW_EVENT_ID, VIEW_STREAM_VERSION, VIEW_OCCURRED_AT, VIEW_TENANT,
+	VIEW_IDEMPOTENCY_KEY, VIEW_SCHEMA_VERSION, VIEW_RECORDED_AT, VIEW_HASH, VIEW_PREVIOUS_HASH, VIEW_COLUMNS
+} ViewColumn;
+
+static const char *const view_names[VIEW_COLUMNS] = {
+	"stream", "event_type", "payload", "metadata", "event_id", "stream_version", "occurred_at", "tenant",
+	"idempotency_key", "schema_version", "recorded_at", "hash", "previous_hash"
+};
+
+typedef struct Column			/* as the trigger meets it */
 {
 	int			number;
 	Datum		value;
 	bool		null;
 } Column;
 
-static Column
-column_of(TriggerData *trigger, const char *name)
+/* Where a column stands: where it stood last time, or else it is searched for. */
+static int
+number_of(TupleDesc shape, ViewColumn which)
+{
+	static int	known[VIEW_COLUMNS];
+	int			number = known[which];
+
+	if (number > 0 && number <= shape->natts && strcmp(NameStr(TupleDescAttr(shape, number - 1)->attname), view_names[which]) == 0)
+		return number;
+	number = SPI_fnumber(shape, view_names[which]);
+	if (number <= 0)
+		elog(ERROR, "view atp.events has no column %s", view_names[which]);
+	return known[which] = number;
+}
+
+/* Takes a row of the view apart. */
+static void
+read_columns(TriggerData *trigger, Column columns[VIEW_COLUMNS])
 {
 	TupleDesc	shape = RelationGetDescr(trigger->tg_relation);
-	Column		column;
+	Datum		values[MaxTupleAttributeNumber];
+	bool		nulls[MaxTupleAttributeNumber];
 
-	column.number = SPI_fnumber(shape, name);
-	if (column.number <= 0)
-		elog(ERROR, "view atp.events has no column %s", name);
-	column.value = heap_getattr(trigger->tg_trigtuple, column.number, shape, &column.null);
-	return column;
+	heap_deform_tuple(trigger->tg_trigtuple, shape, values, nulls);
+	for (int i = 0; i < VIEW_COLUMNS; i++)
+	{
+		columns[i].number = number_of(shape, (ViewColumn) i);
+		columns[i].value = values[columns[i].number - 1];
+		columns[i].null = nulls[columns[i].number - 1];
+	}
+}
+
+static char *
+text_of(const Column *column)
+{
+	return column->null ? NULL : TextDatumGetCString(column->value);
 }
 
 static void
@@ -329,71 +366,49 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 	AtpTenant	tenant;
 	AtpEvent	event = {0};
 	AtpReceipt	receipt;
-	Column		stream,
-				type,
-				payload,
-				metadata,
-				id,
-				version,
-				occurred_at,
-				name,
-				key,
-				schema_version,
-				computed[3];
-	static const char *const computed_names[] = {"recorded_at", "hash", "previous_hash"};
+	Column		columns[VIEW_COLUMNS];
 	int			numbers[7];
 	Datum		values[7];
 	bool		nulls[7] = {0};
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called INSTEAD OF INSERT"));
-	stream = column_of(trigger, "stream");
-	type = column_of(trigger, "event_type");
-	payload = column_of(trigger, "payload");
-	metadata = column_of(trigger, "metadata");
-	id = column_of(trigger, "event_id");
-	version = column_of(trigger, "stream_version");
-	occurred_at = column_of(trigger, "occurred_at");
-	name = column_of(trigger, "tenant");
-	key = column_of(trigger, "idempotency_key");
-	schema_version = column_of(trigger, "schema_version");
-	for (int i = 0; i < (int) lengthof(computed); i++)
-	{
-		computed[i] = column_of(trigger, computed_names[i]);
-		refuse_computed(&computed[i], computed_names[i]);
-	}
-	require_given(stream.null, "stream");
-	require_given(type.null, "event type");
-	if (!version.null && DatumGetInt64(version.value) < 1)
+	read_columns(trigger, columns);
+	for (int i = VIEW_RECORDED_AT; i < VIEW_COLUMNS; i++)
+		refuse_computed(&columns[i], view_names[i]);
+	require_given(columns[VIEW_STREAM].null, "stream");
+	require_given(columns[VIEW_EVENT_TYPE].null, "event type");
+	if (!columns[VIEW_STREAM_VERSION].null && DatumGetInt64(columns[VIEW_STREAM_VERSION].value) < 1)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("stream_version must be at least 1"));
-	if (!schema_version.null && DatumGetInt32(schema_version.value) < 1)
+	if (!columns[VIEW_SCHEMA_VERSION].null && DatumGetInt32(columns[VIEW_SCHEMA_VERSION].value) < 1)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("schema_version must be at least 1"));
 
-	atp_tenant_resolve(name.null ? NULL : TextDatumGetCString(name.value), &tenant);
-	event.event_type = TextDatumGetCString(type.value);
-	event.payload = payload.null ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"))) : DatumGetJsonbP(payload.value);
-	event.metadata = metadata.null ? NULL : DatumGetJsonbP(metadata.value);
-	event.event_id = id.null ? NULL : DatumGetUUIDP(id.value);
-	event.has_occurred_at = !occurred_at.null;
-	event.occurred_at = occurred_at.null ? 0 : DatumGetTimestampTz(occurred_at.value);
-	event.schema_version = schema_version.null ? 0 : DatumGetInt32(schema_version.value);
-	atp_append(&tenant, TextDatumGetCString(stream.value), &event, 1,
-			   version.null ? ATP_EXPECT_ANY : DatumGetInt64(version.value) - 1,
-			   key.null ? NULL : TextDatumGetCString(key.value), &receipt);
+	atp_tenant_resolve(text_of(&columns[VIEW_TENANT]), &tenant);
+	event.event_type = text_of(&columns[VIEW_EVENT_TYPE]);
+	event.payload = columns[VIEW_PAYLOAD].null ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
+		: DatumGetJsonbP(columns[VIEW_PAYLOAD].value);
+	event.metadata = columns[VIEW_METADATA].null ? NULL : DatumGetJsonbP(columns[VIEW_METADATA].value);
+	event.event_id = columns[VIEW_EVENT_ID].null ? NULL : DatumGetUUIDP(columns[VIEW_EVENT_ID].value);
+	event.has_occurred_at = !columns[VIEW_OCCURRED_AT].null;
+	event.occurred_at = event.has_occurred_at ? DatumGetTimestampTz(columns[VIEW_OCCURRED_AT].value) : 0;
+	event.schema_version = columns[VIEW_SCHEMA_VERSION].null ? 0 : DatumGetInt32(columns[VIEW_SCHEMA_VERSION].value);
+	atp_append(&tenant, text_of(&columns[VIEW_STREAM]), &event, 1,
+			   columns[VIEW_STREAM_VERSION].null ? ATP_EXPECT_ANY : DatumGetInt64(columns[VIEW_STREAM_VERSION].value) - 1,
+			   text_of(&columns[VIEW_IDEMPOTENCY_KEY]), &receipt);
 
-	numbers[0] = id.number;
+	numbers[0] = columns[VIEW_EVENT_ID].number;
 	values[0] = UUIDPGetDatum(&receipt.event_id);
-	numbers[1] = version.number;
+	numbers[1] = columns[VIEW_STREAM_VERSION].number;
 	values[1] = Int64GetDatum(receipt.stream_version);
-	numbers[2] = computed[0].number;
+	numbers[2] = columns[VIEW_RECORDED_AT].number;
 	values[2] = TimestampTzGetDatum(receipt.recorded_at);
-	numbers[3] = computed[1].number;
+	numbers[3] = columns[VIEW_HASH].number;
 	values[3] = hash_datum(receipt.hash);
-	numbers[4] = name.number;
+	numbers[4] = columns[VIEW_TENANT].number;
 	values[4] = CStringGetTextDatum(tenant.name);
-	numbers[5] = occurred_at.number;
-	values[5] = occurred_at.null ? values[2] : occurred_at.value;
-	numbers[6] = schema_version.number;
+	numbers[5] = columns[VIEW_OCCURRED_AT].number;
+	values[5] = columns[VIEW_OCCURRED_AT].null ? values[2] : columns[VIEW_OCCURRED_AT].value;
+	numbers[6] = columns[VIEW_SCHEMA_VERSION].number;
 	values[6] = Int32GetDatum(receipt.schema_version);
 	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
 													 7, numbers, values, nulls));

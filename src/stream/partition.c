@@ -291,6 +291,16 @@ atp_partition_open_existing(const pg_uuid_t *event_id)
 	return open_leaf(event_id, AccessShareLock);
 }
 
+Relation
+atp_partition_open_to_read(const pg_uuid_t *event_id, AtpPartitionRange *range)
+{
+	Relation	leaf = open_leaf(event_id, AccessShareLock);
+
+	if (leaf != NULL)
+		*range = last.range;
+	return leaf;
+}
+
 int
 atp_partition_premake(void)
 {

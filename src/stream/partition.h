@@ -42,6 +42,9 @@ extern void atp_partition_prepare(const pg_uuid_t *event_id);
 /* The same for looking only: ACCESS SHARE, NULL when there is no such leaf. */
 extern Relation atp_partition_open_existing(const pg_uuid_t *event_id);
 
+/* The same, for who keeps it open: `range` gets what it holds. */
+extern Relation atp_partition_open_to_read(const pg_uuid_t *event_id, AtpPartitionRange *range);
+
 /* Makes the leaves for now and the next `atp.partition_premake` periods that are missing; returns how many it made. */
 extern int	atp_partition_premake(void);
 

@@ -58,6 +58,12 @@ typedef struct Image			/* what a head was when `level` first changed it */
 	struct Image *next;			/* older */
 } Image;
 
+typedef struct HeadEntry
+{
+	const AtpHeadKey *key;		/* in the head */
+	AtpHead    *head;
+} HeadEntry;
+
 typedef struct PendingEntry
 {
 	int64		stream;
@@ -66,18 +72,19 @@ typedef struct PendingEntry
 
 /* All of it lives in `memory`, a child of TopTransactionContext, and is forgotten with it. */
 static MemoryContext memory;
-static HTAB *heads;				/* AtpHeadKey → AtpHead */
-static HTAB *pending;			/* stream → head, those that are locked and not written */
+static HTAB *heads;				/* HeadEntry */
+static HTAB *pending;			/* PendingEntry, of heads that are locked and not written; NULL: there was none yet */
 static dlist_head in_use;		/* all heads, least recently used first */
 static dlist_head *levels;		/* heads by made_level */
 static int	level_count;
 static int	turns;				/* locks of queues that the transaction keeps */
 static Image *images;			/* newest first, levels never rise towards the older ones */
 
+/* The table's keys are pointers to those in the heads: a table of whole heads would make room for 32 of them in each transaction. */
 static uint32
 hash_key(const void *key, Size size)
 {
-	const AtpHeadKey *head = key;
+	const AtpHeadKey *head = *(const AtpHeadKey *const *) key;
 
 	return hash_bytes((const unsigned char *) head->name, (int) strlen(head->name)) ^ (uint32) head->tenant;
 }
@@ -85,20 +92,10 @@ hash_key(const void *key, Size size)
 static int
 compare_key(const void *a, const void *b, Size size)
 {
-	const AtpHeadKey *x = a;
-	const AtpHeadKey *y = b;
+	const AtpHeadKey *x = *(const AtpHeadKey *const *) a;
+	const AtpHeadKey *y = *(const AtpHeadKey *const *) b;
 
 	return x->tenant != y->tenant ? 1 : strcmp(x->name, y->name);
-}
-
-static void *
-copy_key(void *to, const void *from, Size size)
-{
-	AtpHeadKey *key = to;
-
-	key->tenant = ((const AtpHeadKey *) from)->tenant;
-	strlcpy(key->name, ((const AtpHeadKey *) from)->name, sizeof(key->name));
-	return to;
 }
 
 static void
@@ -107,21 +104,25 @@ begin(void)
 	HASHCTL		control = {0};
 
 	memory = AllocSetContextCreate(TopTransactionContext, "atp stream heads", ALLOCSET_DEFAULT_SIZES);
-	control.keysize = sizeof(AtpHeadKey);
-	control.entrysize = sizeof(AtpHead);
+	control.keysize = sizeof(const AtpHeadKey *);
+	control.entrysize = sizeof(HeadEntry);
 	control.hash = hash_key;
 	control.match = compare_key;
-	control.keycopy = copy_key;
 	control.hcxt = memory;
-	heads = hash_create("atp stream heads", 64, &control,
-						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_KEYCOPY | HASH_CONTEXT);
-	control.keysize = sizeof(int64);
-	control.entrysize = sizeof(PendingEntry);
-	pending = hash_create("atp pending stream heads", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	heads = hash_create("atp stream heads", 64, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	pending = NULL;				/* made for the first that is */
 	dlist_init(&in_use);
 	levels = NULL;
 	level_count = 0;
 	images = NULL;
+}
+
+static AtpHead *
+find_head(const AtpHeadKey *key)
+{
+	HeadEntry  *entry = hash_search(heads, &key, HASH_FIND, NULL);
+
+	return entry == NULL ? NULL : entry->head;
 }
 
 static dlist_head *
@@ -149,29 +150,45 @@ static void
 set_pending(AtpHead *head, bool is_pending)
 {
 	if (is_pending)
+	{
+		if (pending == NULL)
+		{
+			HASHCTL		control = {.keysize = sizeof(int64), .entrysize = sizeof(PendingEntry), .hcxt = memory};
+
+			pending = hash_create("atp pending stream heads", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		}
 		((PendingEntry *) hash_search(pending, &head->stream, HASH_ENTER, NULL))->head = head;
-	else if (head->stream != 0)
+	}
+	else if (pending != NULL && head->stream != 0)
 		hash_search(pending, &head->stream, HASH_REMOVE, NULL);
 }
 
 static void
 forget(AtpHead *head)
 {
+	const AtpHeadKey *key = &head->key;
+
 	set_pending(head, false);
 	dlist_delete(&head->in_level);
 	dlist_delete(&head->in_use);
-	hash_search(heads, &head->key, HASH_REMOVE, NULL);
+	hash_search(heads, &key, HASH_REMOVE, NULL);
+	pfree(head);
 }
 
 /* Puts a head into the tables: a fresh one, or one brought back by an image. */
 static AtpHead *
 enter(const AtpHeadKey *key, int level)
 {
+	AtpHead    *head = MemoryContextAllocZero(memory, sizeof(AtpHead));
+	const AtpHeadKey *own = &head->key;
+	HeadEntry  *entry;
 	bool		found;
-	AtpHead    *head = hash_search(heads, key, HASH_ENTER, &found);
 
+	head->key.tenant = key->tenant;
+	strlcpy(head->key.name, key->name, sizeof(head->key.name));
+	entry = hash_search(heads, &own, HASH_ENTER, &found);
 	Assert(!found);
-	memset((char *) head + sizeof(AtpHeadKey), 0, sizeof(AtpHead) - sizeof(AtpHeadKey));
+	entry->head = head;
 	head->made_level = head->saved_level = level;
 	dlist_push_tail(level_list(level), &head->in_level);
 	dlist_push_tail(&in_use, &head->in_use);
@@ -453,7 +470,7 @@ atp_stream_open(int32 tenant, const char *name, bool lock)
 		begin();
 	key.tenant = tenant;
 	strlcpy(key.name, name, sizeof(key.name));
-	head = hash_search(heads, &key, HASH_FIND, NULL);
+	head = find_head(&key);
 	if (head != NULL && head->locked)
 	{
 		dlist_delete(&head->in_use);
@@ -548,7 +565,7 @@ atp_stream_pending(int64 stream)
 {
 	PendingEntry *entry;
 
-	if (memory == NULL)
+	if (memory == NULL || pending == NULL)
 		return NULL;
 	entry = hash_search(pending, &stream, HASH_FIND, NULL);
 	return entry == NULL ? NULL : entry->head;
@@ -557,7 +574,7 @@ atp_stream_pending(int64 stream)
 bool
 atp_stream_has_pending(void)
 {
-	return memory != NULL && hash_get_num_entries(pending) > 0;
+	return memory != NULL && pending != NULL && hash_get_num_entries(pending) > 0;
 }
 
 /* Writes every head whose row is behind; the transaction is about to commit or to be prepared. */
@@ -606,7 +623,7 @@ roll_back_level(int level)
 	while (images != NULL && images->level >= level)
 	{
 		Image	   *image = images;
-		AtpHead    *head = hash_search(heads, &image->head.key, HASH_FIND, NULL);
+		AtpHead    *head = find_head(&image->head.key);
 		dlist_node	in_level,
 					use;
 
@@ -645,7 +662,7 @@ release_level(int level)
 	while (images != NULL && images->level >= level)
 	{
 		Image	   *image = images;
-		AtpHead    *head = hash_search(heads, &image->head.key, HASH_FIND, NULL);
+		AtpHead    *head = find_head(&image->head.key);
 
 		images = image->next;
 		if (head != NULL)

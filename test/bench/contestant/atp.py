@@ -1,6 +1,6 @@
 """atp with all of it on: envelope, commitments, chain, log, projections, wake-up. It appends as a role that has atp_writer only.
 
-settle() waits until the log has caught up: what the sequencer and the projections burn belongs to the round that caused it.
+settle() waits until the log and the trees have caught up: what they and the projections burn belongs to the round that caused it.
 """
 from contestant.base import Contestant
 from harness import SETTLE_SECONDS, Failure
@@ -16,6 +16,16 @@ BEGIN
         begun := coalesce(begun, head);
         seconds := extract(epoch FROM clock_timestamp() - started);
         EXIT WHEN head >= target OR seconds > patience;
+        PERFORM pg_sleep(0.005);
+    END LOOP;
+END $$;
+
+CREATE FUNCTION bench.wait_for_trees(patience integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    started timestamptz := clock_timestamp();
+BEGIN
+    WHILE (SELECT coalesce(max(l.log_position), 0) > coalesce((SELECT s.log_position FROM atp_internal.leaf_state s), 0)
+           FROM atp_internal.log l) AND clock_timestamp() - started < make_interval(secs => patience) LOOP
         PERFORM pg_sleep(0.005);
     END LOOP;
 END $$;
@@ -89,3 +99,4 @@ class Atp(Contestant):
     def settle(self):
         if self.log_moves:
             self.drain()
+            self.server.psql(self.database, f'SELECT bench.wait_for_trees({SETTLE_SECONDS})')

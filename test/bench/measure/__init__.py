@@ -1,5 +1,5 @@
 """The measurements, in the order in which they run. Each takes the bench and adds tables and aims to its report."""
-from measure import append, batch, delivery, hot, latency, log, size, store
+from measure import append, batch, delivery, fanout, hot, latency, log, size, store
 
 ALL = {
     'append': append.many_streams,
@@ -14,5 +14,7 @@ ALL = {
     'read': store.read,
     'verify': store.verify,
     'delivery': delivery.consume,
+    'fanout': fanout.subscriptions,
+    'to_consumer': fanout.to_consumer,
     'size': size.bytes_per_event,
 }

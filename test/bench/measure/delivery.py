@@ -11,6 +11,8 @@ from report import cell
 EVENTS = {1: 20000, 10: 100000, 100: 200000, 1000: 400000}      # what a round has to consume; it ends earlier when its time is over
 PGQ_EVENTS = {1: 3000, 10: 20000, 100: 100000, 1000: 200000}
 
+COLUMNS = 'lease, event_id, event_type, payload, metadata'    # what a consumer needs; the queue's rows are id, payload and metadata
+
 SETUP = """
 CREATE TABLE queue (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload jsonb NOT NULL, metadata jsonb NOT NULL);
 CREATE PROCEDURE fill_pgq(events integer, batch integer) LANGUAGE plpgsql AS $$
@@ -70,7 +72,7 @@ class Consumers:
         self.server.psql(self.database, f"SELECT atp.create_subscription('{name}', partitions => {max(clients, 1)})", 'CHECKPOINT')
         before = self.wal()
         rate, events = self.consume('lease', clients, seconds,
-                                    f"SELECT * FROM atp.claim_events('{name}', {batch}, 'c', $1::uuid)")
+                                    f"SELECT {COLUMNS} FROM atp.claim_events('{name}', {batch}, 'c', $1::uuid)")
         self.wal_per_event = (self.wal() - before) / events
         self.server.psql(self.database, f"SELECT atp.drop_subscription('{name}')")
         return rate
@@ -82,7 +84,8 @@ class Consumers:
                             f'FOR UPDATE SKIP LOCKED LIMIT {batch}) RETURNING *')[0]
 
     def run_pgq(self, batch, clients, seconds):
-        self.server.psql(self.database, f'CALL fill_pgq({PGQ_EVENTS[batch]}, {batch})', 'CHECKPOINT')
+        # analyzed, as autovacuum would have: without figures PgQ reads its whole table for every batch
+        self.server.psql(self.database, f'CALL fill_pgq({PGQ_EVENTS[batch]}, {batch})', 'VACUUM ANALYZE', 'CHECKPOINT')
         return self.consume('pgq', 1, seconds, 'bench')[0]
 
     def run_boss(self, batch, clients, seconds):
