@@ -6719,7 +6719,8 @@ CREATE FUNCTION atp.submit_checkpoint(note text) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	body text := regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n');
+	-- A note has at most 1,000,000 bytes, and what is longer is not searched.
+	body text := CASE WHEN octet_length(submit_checkpoint.note) <= 1000000 THEN regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n') END;
 	parsed jsonb := atp.checkpoint_parse(body);
 	at_size bigint;
 	key record;
@@ -10601,7 +10602,10 @@ GRANT EXECUTE ON FUNCTION atp.list_verifications() TO atp_auditor, atp_admin;
 CREATE FUNCTION atp_internal.check_verification() RETURNS SETOF atp.finding
 	LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	WITH newest AS (SELECT v.* FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY),
+	WITH latest AS (SELECT v.* FROM atp_internal.verification v ORDER BY v.run DESC FETCH FIRST ROW ONLY),
+		-- A fault that a whole run has found stands until a whole run finds none: incremental runs do not look there.
+		standing AS (SELECT v.* FROM atp_internal.verification v WHERE v.scope = 'whole' ORDER BY v.run DESC FETCH FIRST ROW ONLY),
+		newest AS (SELECT n.* FROM (SELECT l.* FROM latest l UNION ALL SELECT s.* FROM standing s WHERE NOT s.ok) n ORDER BY n.ok, n.run DESC FETCH FIRST ROW ONLY),
 		oldest_event AS (SELECT l.published_at FROM atp_internal.log l ORDER BY l.log_position FETCH FIRST ROW ONLY)
 	SELECT 'verification', CASE WHEN n.ok THEN 'ok' ELSE 'error' END,
 		CASE WHEN n.ok THEN format('The last verification found no fault: %s, %s events.', n.scope, n.checked)
@@ -10641,8 +10645,8 @@ BEGIN ATOMIC
 		CASE WHEN s.signed THEN 'Checkpoints are signed.' ELSE 'No checkpoint of the last day is signed: nothing proves these events to an outsider.' END,
 		CASE WHEN NOT s.signed THEN 'Set up atp-signer outside; see docs/howto/audit.md.' END
 	FROM (SELECT NOT EXISTS (SELECT FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day')
-		OR EXISTS (SELECT FROM atp_internal.checkpoint_signature g WHERE g.size >= coalesce(
-			(SELECT max(c.size) FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day'), 0))) s(signed)
+		OR atp_internal.newest_signed() IS NOT NULL AND atp_internal.newest_signed() >=
+			(SELECT max(c.size) FROM atp_internal.checkpoint c WHERE c.made_at < clock_timestamp() - interval '1 day')) s(signed)
 	UNION ALL
 	SELECT 'signing_key_file', 'warning', 'The signing key is a file that the server reads: who owns the server can sign anything.',
 		'Let atp-signer sign, outside; reset atp.signing_key_file.'

@@ -286,7 +286,10 @@ atp_import_take_line(PG_FUNCTION_ARGS)
 	(void) atp_bundle_take(&import->verifier, VARDATA_ANY(line), VARSIZE_ANY_EXHDR(line));
 	require_sound(&import->verifier);
 	SPI_finish();
-	return PointerGetDatum(trigger->tg_trigtuple);
+	/* COPY frees the tuple it has handed over where another one comes back, and keeps it to its end otherwise. */
+	value = (Datum) 0;
+	null = true;
+	return PointerGetDatum(heap_form_tuple(RelationGetDescr(trigger->tg_relation), &value, &null));
 }
 
 /* finish_import() */

@@ -290,7 +290,8 @@ CREATE FUNCTION atp.submit_checkpoint(note text) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-	body text := regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n');
+	-- A note has at most 1,000,000 bytes, and what is longer is not searched.
+	body text := CASE WHEN octet_length(submit_checkpoint.note) <= 1000000 THEN regexp_replace(submit_checkpoint.note, '\n\n(?!.*\n\n).*$', E'\n') END;
 	parsed jsonb := atp.checkpoint_parse(body);
 	at_size bigint;
 	key record;
