@@ -81,7 +81,7 @@ serve(MemoryContext context)
 			probed_at = now;
 		}
 		if (work == ATP_WORK_MORE)
-			(void) atp_job_wait(late ? 1 : (long) Max(now - began, 1));
+			(void) atp_job_wait(late ? 1 : (long) Max((now - began) / 2, 1));
 		else
 		{
 			pgstat_report_stat(false);

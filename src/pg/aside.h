@@ -8,8 +8,8 @@
  * Lock: whoever runs the jobs holds ATP_LOCK_ASIDE. That keeps two from doing the same work; what the jobs do is guarded by locks of
  * their own.
  *
- * Pace: between two parts of a long job the process rests for as long as the part took, so that it takes half a core at most, and less
- * where others want the processor; unless a job says that it is late.
+ * Pace: between two parts of a long job the process rests for half as long as the part took, so that it takes two thirds of a core at
+ * most, and less where others want the processor; unless a job says that it is late.
  */
 #ifndef ATP_ASIDE_H
 #define ATP_ASIDE_H
