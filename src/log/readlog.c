@@ -3,9 +3,8 @@
  *
  * Rows come out one at a time and nothing is collected: log_rows() is called in the target list (readlog.sql), where the executor
  * asks it for a row when it needs one. It walks the primary key of the log in small batches, closing everything in between (the
- * executor may never ask again), and fetches each event from the one leaf that its id falls into: where the leaf filled in the order
- * of the log, from behind the last one, without a descent. So what a read costs depends on what it returns, not on how large the
- * log is, how many leaves there are, or what the planner believes of either.
+ * executor may never ask again), and fetches the events of a batch in the order of their ids. So what a read costs depends on what it
+ * returns, not on how large the log is, how many leaves there are, or what the planner believes of either.
  *
  * Waiting: each look takes a snapshot of its own, so that what others commit meanwhile is seen; the statement's own snapshot, held during
  * the wait, does not matter. In REPEATABLE READ the caller would be told of a position that it cannot read: refused.
@@ -33,6 +32,7 @@
 #include "utils/wait_event.h"
 #include "utils/xid8.h"
 
+#include "log/fetch.h"
 #include "log/sequencer.h"
 #include "pg/compat.h"
 #include "pg/relation.h"
@@ -45,10 +45,8 @@
 #define LONGEST_WAIT 25
 
 #define BATCH 64				/* rows read at once; the first batches are smaller */
-#define BATCH_BYTES (256 * 1024)	/* a batch ends early when its rows have reached this size */
+#define BATCH_BYTES (256 * 1024)	/* no further event is taken into a batch that has reached this size */
 #define NAMES 64				/* names of streams that a call remembers; a power of 2 */
-#define SKIP_MAX 8				/* rows passed over in search of the next event */
-#define LUCK_MAX 4
 
 /* Columns that are used of atp_internal.log and atp_internal.stream, in the order of their definition. */
 enum
@@ -72,19 +70,6 @@ typedef struct Finder			/* a table and its index on (key, tenant) */
 	IndexScanDesc scan;
 } Finder;
 
-/*
- * Events, each looked up in the leaf that its id falls into. A leaf fills in the order of writing, which is nearly that of the log: so the
- * next event is looked for behind the last one first, as long as that succeeds more often than not.
- */
-typedef struct EventFinder
-{
-	Finder		leaf;
-	TableScanDesc behind;		/* rows behind the event that was found last; NULL: not begun in this leaf */
-	TupleTableSlot *slot;
-	bool		is_ahead;		/* the slot has a row that is still to come */
-	int			luck;
-} EventFinder;
-
 typedef struct StreamName
 {
 	int64		stream;			/* 0: empty place */
@@ -105,6 +90,24 @@ typedef struct Reader			/* a call of log_rows() */
 	StreamName	names[NAMES];	/* direct-mapped */
 	MemoryContext name_memory;
 } Reader;
+
+typedef struct Batch			/* that is being read */
+{
+	Reader	   *reader;
+	Finder		streams;
+	int			count;
+	bool		end;			/* the log ends with it */
+	Size		bytes;
+	AtpFetchKey keys[BATCH];
+	struct
+	{
+		int64		position;
+		TimestampTz published_at;
+		pg_uuid_t	event_id;
+		int64		stream;
+		bool		left;		/* its event is left to the next batch */
+	}			rows[BATCH];
+} Batch;
 
 PG_FUNCTION_INFO_V1(atp_readlog_rows);
 PG_FUNCTION_INFO_V1(atp_readlog_wait_for_event);
@@ -145,92 +148,6 @@ finder_find(Finder *finder, RegProcedure equal, Datum key, int32 tenant)
 	return true;
 }
 
-static void
-event_finder_close(EventFinder *finder)
-{
-	if (finder->behind != NULL)
-	{
-		table_endscan(finder->behind);
-		ExecDropSingleTupleTableSlot(finder->slot);
-		finder->behind = NULL;
-	}
-	finder_close(&finder->leaf, NoLock);
-}
-
-static TupleTableSlot *
-find_behind(EventFinder *finder, const pg_uuid_t *event_id, int32 tenant)
-{
-	if (finder->behind == NULL || finder->luck < 0)
-		return NULL;
-	for (int i = 0; i < SKIP_MAX; i++)
-	{
-		bool		isnull;
-		int			order;
-
-		if (!finder->is_ahead && !table_scan_getnextslot_tidrange(finder->behind, ForwardScanDirection, finder->slot))
-			break;
-		order = memcmp(DatumGetUUIDP(slot_getattr(finder->slot, ATP_EVENT_ID, &isnull)), event_id, UUID_LEN);
-		finder->is_ahead = order > 0;
-		if (order > 0)
-			break;
-		if (order == 0 && DatumGetInt32(slot_getattr(finder->slot, ATP_EVENT_TENANT, &isnull)) == tenant)
-		{
-			finder->luck = Min(finder->luck + 1, LUCK_MAX);
-			return finder->slot;
-		}
-	}
-	finder->luck--;
-	return NULL;
-}
-
-static TupleTableSlot *
-find_by_index(EventFinder *finder, const pg_uuid_t *event_id, int32 tenant, Snapshot snapshot)
-{
-	Relation	leaf = atp_partition_open_existing(event_id);
-	TupleTableSlot *slot;
-	ItemPointerData from;
-	ItemPointerData until;
-
-	if (leaf == NULL)
-		return NULL;
-	if (finder->leaf.table == leaf)
-		table_close(leaf, NoLock);	/* one more reference to the same */
-	else
-	{
-		Oid			index = atp_relation_find_index(leaf, ATP_EVENT_ID, true);
-
-		event_finder_close(finder);
-		if (!OidIsValid(index))
-			elog(ERROR, "partition \"%s\" lacks its index on event_id", RelationGetRelationName(leaf));
-		finder_open(&finder->leaf, leaf, index, snapshot);
-	}
-	if (!finder_find(&finder->leaf, F_UUID_EQ, UUIDPGetDatum(event_id), tenant))
-		return NULL;
-	slot = finder->leaf.slot;
-	if (finder->luck < 0)
-		return slot;
-	ItemPointerSet(&from, ItemPointerGetBlockNumber(&slot->tts_tid), ItemPointerGetOffsetNumber(&slot->tts_tid) + 1);
-	ItemPointerSet(&until, MaxBlockNumber, MaxOffsetNumber);
-	finder->is_ahead = false;
-	if (finder->behind != NULL)
-		table_rescan_tidrange(finder->behind, &from, &until);
-	else
-	{
-		finder->slot = table_slot_create(leaf, NULL);
-		finder->behind = table_beginscan_tidrange(leaf, snapshot, &from, &until);
-	}
-	return slot;
-}
-
-/* Looks an event up; NULL: it is not there. */
-static TupleTableSlot *
-find_event(EventFinder *finder, const pg_uuid_t *event_id, int32 tenant, Snapshot snapshot)
-{
-	TupleTableSlot *slot = find_behind(finder, event_id, tenant);
-
-	return slot != NULL ? slot : find_by_index(finder, event_id, tenant, snapshot);
-}
-
 /* ==== Reading ==== */
 
 /* The name of a stream, which never changes; NULL: there is none. */
@@ -255,9 +172,9 @@ stream_name(Reader *reader, Finder *finder, int64 stream)
 	return place->name;
 }
 
-/* Forms the result for a row of the log. What is not there, as after a fault or once archived, is NULL. */
-static Datum
-form_row(Reader *reader, TupleTableSlot *placed, Finder *stream, EventFinder *finder)
+/* Forms the result for a row of the log. What is not there, as after a fault or once archived, is NULL, as is `event` itself. */
+static void
+form_row(Batch *batch, int i, TupleTableSlot *event)
 {
 	static const struct
 	{
@@ -268,69 +185,116 @@ form_row(Reader *reader, TupleTableSlot *placed, Finder *stream, EventFinder *fi
 		{OUT_OCCURRED_AT, ATP_EVENT_OCCURRED_AT}, {OUT_RECORDED_AT, ATP_EVENT_RECORDED_AT}, {OUT_PAYLOAD, ATP_EVENT_PAYLOAD},
 		{OUT_METADATA, ATP_EVENT_METADATA}, {OUT_HASH, ATP_EVENT_HASH},
 	};
+	Reader	   *reader = batch->reader;
+	const text *name = stream_name(reader, &batch->streams, batch->rows[i].stream);
 	Datum		values[OUT_COLUMNS] = {0};
 	bool		nulls[OUT_COLUMNS];
-	TupleTableSlot *event;
-	const text *name;
 	AtpEventType type;
+	MemoryContext before;
+	Datum		row;
 
 	memset(nulls, true, sizeof(nulls));
-	values[OUT_POSITION] = slot_getattr(placed, LOG_POSITION, &nulls[OUT_POSITION]);
-	values[OUT_PUBLISHED_AT] = slot_getattr(placed, LOG_PUBLISHED_AT, &nulls[OUT_PUBLISHED_AT]);
-	values[OUT_EVENT_ID] = slot_getattr(placed, LOG_EVENT_ID, &nulls[OUT_EVENT_ID]);
-	name = stream_name(reader, stream, DatumGetInt64(placed->tts_values[LOG_STREAM - 1]));
+	nulls[OUT_POSITION] = nulls[OUT_PUBLISHED_AT] = nulls[OUT_EVENT_ID] = false;
+	values[OUT_POSITION] = Int64GetDatum(batch->rows[i].position);
+	values[OUT_PUBLISHED_AT] = TimestampTzGetDatum(batch->rows[i].published_at);
+	values[OUT_EVENT_ID] = UUIDPGetDatum(&batch->rows[i].event_id);
 	nulls[OUT_STREAM] = name == NULL;
 	values[OUT_STREAM] = PointerGetDatum(name);
-	event = find_event(finder, DatumGetUUIDP(values[OUT_EVENT_ID]), reader->tenant, GetActiveSnapshot());
 	if (event != NULL)
 	{
-		for (int i = 0; i < lengthof(columns); i++)
-			values[columns[i].out] = slot_getattr(event, columns[i].column, &nulls[columns[i].out]);
+		for (int c = 0; c < lengthof(columns); c++)
+			values[columns[c].out] = slot_getattr(event, columns[c].column, &nulls[columns[c].out]);
 		nulls[OUT_EVENT_TYPE] = !atp_eventtype_get(DatumGetInt32(event->tts_values[ATP_EVENT_EVENT_TYPE - 1]), &type);
 		if (!nulls[OUT_EVENT_TYPE])
 			values[OUT_EVENT_TYPE] = CStringGetTextDatum(type.name);
 	}
-	return HeapTupleGetDatum(heap_form_tuple(reader->shape, values, nulls));
+	before = MemoryContextSwitchTo(reader->memory);
+	row = HeapTupleGetDatum(heap_form_tuple(reader->shape, values, nulls));
+	MemoryContextSwitchTo(before);
+	reader->batch[i] = row;
+	batch->bytes += HeapTupleHeaderGetDatumLength(DatumGetHeapTupleHeader(row));
+}
+
+/* The first row is always taken, so that reading goes on. */
+static void
+take_event(void *context, int32 i, TupleTableSlot *event)
+{
+	Batch	   *batch = context;
+
+	if (batch->bytes >= BATCH_BYTES && i > 0)
+		batch->rows[i].left = true;
+	else
+		form_row(batch, i, event);
+}
+
+/* Reads the rows of the log after reader->after. */
+static void
+read_positions(Batch *batch)
+{
+	Reader	   *reader = batch->reader;
+	Finder		log;
+	ScanKeyData keys[2];
+
+	finder_open(&log, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_PK), GetActiveSnapshot());
+	ScanKeyInit(&keys[0], 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(reader->after));
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(reader->tenant));
+	index_rescan(log.scan, keys, 2, NULL, 0);
+	while (batch->count < reader->size && !batch->end)
+	{
+		const Datum *values = log.slot->tts_values;
+		int			i = batch->count;
+
+		CHECK_FOR_INTERRUPTS();
+		batch->end = !index_getnext_slot(log.scan, ForwardScanDirection, log.slot);
+		if (batch->end)
+			break;
+		slot_getsomeattrs(log.slot, LOG_PUBLISHED_AT);
+		batch->rows[i].position = DatumGetInt64(values[LOG_POSITION - 1]);
+		batch->rows[i].published_at = DatumGetTimestampTz(values[LOG_PUBLISHED_AT - 1]);
+		batch->rows[i].event_id = *DatumGetUUIDP(values[LOG_EVENT_ID - 1]);
+		batch->rows[i].stream = DatumGetInt64(values[LOG_STREAM - 1]);
+		batch->rows[i].left = false;
+		batch->keys[i] = (AtpFetchKey) {batch->rows[i].event_id, reader->tenant, i};
+		reader->batch[i] = (Datum) 0;
+		batch->count++;
+	}
+	finder_close(&log, AccessShareLock);
 }
 
 static void
 read_batch(Reader *reader)
 {
-	Finder		log;
-	Finder		stream;
-	EventFinder event = {{NULL}};
-	ScanKeyData keys[2];
-	Size		bytes = 0;
-	bool		isnull;
-	MemoryContext old;
+	MemoryContext before;
+	Batch	   *batch;
 
 	MemoryContextReset(reader->memory);
-	old = MemoryContextSwitchTo(reader->memory);
-	finder_open(&log, table_open(atp_relation_oid(ATP_REL_LOG), AccessShareLock), atp_relation_oid(ATP_REL_LOG_PK), GetActiveSnapshot());
-	finder_open(&stream, table_open(atp_relation_oid(ATP_REL_STREAM), AccessShareLock), atp_relation_oid(ATP_REL_STREAM_PK),
+	before = MemoryContextSwitchTo(reader->memory);
+	batch = palloc_object(Batch);
+	batch->reader = reader;
+	batch->count = 0;
+	batch->end = false;
+	batch->bytes = 0;
+	read_positions(batch);
+	finder_open(&batch->streams, table_open(atp_relation_oid(ATP_REL_STREAM), AccessShareLock), atp_relation_oid(ATP_REL_STREAM_PK),
 				GetActiveSnapshot());
-	ScanKeyInit(&keys[0], 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(reader->after));
-	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(reader->tenant));
-	index_rescan(log.scan, keys, 2, NULL, 0);
-	reader->count = reader->next = 0;
-	while (reader->count < reader->size && bytes < BATCH_BYTES)
+	atp_fetch_events(batch->keys, batch->count, GetActiveSnapshot(), take_event, batch);
+	reader->next = reader->count = 0;
+	reader->end = batch->end;
+	while (reader->count < batch->count && !batch->rows[reader->count].left)
 	{
-		Datum		row;
-
-		CHECK_FOR_INTERRUPTS();
-		reader->end = !index_getnext_slot(log.scan, ForwardScanDirection, log.slot);
-		if (reader->end)
-			break;
-		row = form_row(reader, log.slot, &stream, &event);
-		reader->after = DatumGetInt64(slot_getattr(log.slot, LOG_POSITION, &isnull));
-		reader->batch[reader->count++] = row;
-		bytes += HeapTupleHeaderGetDatumLength(DatumGetHeapTupleHeader(row));
+		if (reader->batch[reader->count] == (Datum) 0)
+			form_row(batch, reader->count, NULL);
+		reader->after = batch->rows[reader->count++].position;
 	}
-	reader->size = Min(reader->size * 4, BATCH);
-	event_finder_close(&event);
-	finder_close(&stream, AccessShareLock);
-	finder_close(&log, AccessShareLock);
-	MemoryContextSwitchTo(old);
+	if (reader->count < batch->count)
+	{
+		reader->end = false;
+		reader->size = Max(reader->count, 1);
+	}
+	else
+		reader->size = Min(reader->size * 4, BATCH);
+	finder_close(&batch->streams, AccessShareLock);
+	MemoryContextSwitchTo(before);
 }
 
 /* log_rows(after_position, tenant) */
@@ -385,24 +349,27 @@ find_position(const pg_uuid_t *event_id, int32 tenant)
 	return position;
 }
 
+static void
+take_xid(void *context, int32 index, TupleTableSlot *event)
+{
+	*(FullTransactionId *) context = DatumGetFullTransactionId(event->tts_values[ATP_EVENT_XID - 1]);
+}
+
 /* Waiting for an event of this transaction would never end. */
 static void
 refuse_own_event(const pg_uuid_t *event_id, int32 tenant)
 {
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
-	EventFinder finder = {{NULL}};
-	TupleTableSlot *event;
+	FullTransactionId writer = InvalidFullTransactionId;
+	AtpFetchKey key = {*event_id, tenant, 0};
 	Snapshot	snapshot;
-	bool		is_own;
 
 	if (!FullTransactionIdIsValid(own))
 		return;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	event = find_event(&finder, event_id, tenant, snapshot);
-	is_own = event != NULL && FullTransactionIdEquals(DatumGetFullTransactionId(event->tts_values[ATP_EVENT_XID - 1]), own);
-	event_finder_close(&finder);
+	atp_fetch_events(&key, 1, snapshot, take_xid, &writer);
 	UnregisterSnapshot(snapshot);
-	if (is_own)
+	if (FullTransactionIdEquals(writer, own))
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("the event was appended by this transaction"),
 				errdetail("It gets its place in the log after the transaction has committed."),
