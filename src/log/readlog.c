@@ -155,12 +155,17 @@ static const text *
 stream_name(Reader *reader, Finder *finder, int64 stream)
 {
 	StreamName *place = &reader->names[(uint64) stream % NAMES];
+	MemoryContext before;
 	bool		isnull;
+	bool		found;
 	Datum		name;
 
 	if (place->stream == stream)
 		return place->name;
-	if (!finder_find(finder, F_INT8EQ, Int64GetDatum(stream), reader->tenant))
+	before = MemoryContextSwitchTo(reader->memory);	/* what the scan keeps must live as long as it, not as long as a row */
+	found = finder_find(finder, F_INT8EQ, Int64GetDatum(stream), reader->tenant);
+	MemoryContextSwitchTo(before);
+	if (!found)
 		return NULL;
 	name = slot_getattr(finder->slot, STREAM_NAME, &isnull);
 	if (place->stream != 0)
