@@ -63,7 +63,7 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 	('append_cloudevent', 'append_cloudevent', $$SELECT atp.append_cloudevent(pg_catalog.jsonb_build_object('specversion', '1.0', 'id', nextval('growth_name')::text,
 		'source', '/growth', 'type', 'com.example.thing.happened', 'data', '{}'::jsonb), 'Growth-9', 'ThingHappened')$$),
 	('get_cloudevent, of an event', 'get_cloudevent', $$SELECT atp.get_cloudevent((SELECT event_id FROM atp.read_stream('Growth-4') LIMIT 1))$$),
-	('claim_events and ack', 'claim_events', $$SELECT atp.ack_events('growth', c.lease) FROM (SELECT lease FROM atp.claim_events('growth', 5) LIMIT 1) c$$),
+	('claim_events and ack', 'claim_events', $$SELECT atp.ack_events('growth', c.lease) FROM (SELECT lease FROM atp.claim_events('growth', 1) LIMIT 1) c$$),
 	('prove_event, of no event', 'prove_event', $$SELECT atp.prove_event('00000000-0000-0000-0000-000000000000')$$),
 	('search the projection', 'search_text', $$SELECT count(*) FROM atp.audit_event_projection WHERE actor = 'x' AND log_position < 20$$),
 	('list_heads', 'list_heads', $$SELECT atp.list_heads(0, 1)$$),
@@ -85,7 +85,8 @@ BEGIN
 		PERFORM atp.register_schema('GrowthMeasured', '{"type": "object", "properties": {"a": {"type": "integer"}}}');
 	END IF;
 	IF to_regproc('atp.create_subscription') IS NOT NULL THEN
-		PERFORM atp.create_subscription('growth', categories => '{Growth}', partitions => 1);
+		-- of one stream: the names of streams that a backend remembers are bounded (delivery/feed), but many
+		PERFORM atp.create_subscription('growth', event_types => '{GrowthMeasured}', partitions => 1);
 	END IF;
 	IF to_regproc('atp.create_breaker') IS NOT NULL THEN
 		PERFORM atp.create_breaker('growth');
