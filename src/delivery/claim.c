@@ -26,6 +26,7 @@
 #include "utils/tuplestore.h"
 
 #include "delivery/admission.h"
+#include "delivery/batch.h"
 #include "delivery/form.h"
 #include "delivery/lease.h"
 #include "log/sequencer.h"
@@ -167,16 +168,23 @@ give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, Return
 static void
 give(Claim *claim, ReturnSetInfo *result)
 {
+	AtpFeed    *feed;
+	AtpBatch   *batch;
 	AtpFeedEvent event;
 
+	if (claim->count == 0)
+		return;
+	feed = atp_delivery_feed(&claim->delivery);	/* which makes its snapshot the active one */
 	if (claim->partitions > 1)
 		qsort(claim->claimed, claim->count, sizeof(Claimed), compare_claimed);
+	batch = atp_batch_begin(feed, &claim->claimed[0].row, sizeof(Claimed), claim->count, GetActiveSnapshot());
 	for (int i = 0; i < claim->count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (atp_feed_fetch(atp_delivery_feed(&claim->delivery), &claim->claimed[i].row, &event))
+		if (atp_batch_fetch(batch, i, &event))
 			give_one(claim, &claim->claimed[i], &event, result);
 	}
+	atp_batch_end(batch);
 }
 
 /* Asks breaker and rate limits once the first event is at hand. False: they give none, or no more. */
