@@ -95,16 +95,27 @@ open_leaf(AtpBatch *batch, Oid leaf)
 	Assert(batch->leaf->rd_rel->relam == HEAP_TABLE_AM_OID && TTS_IS_BUFFERTUPLE(batch->slot));
 }
 
-/* Pins the page of a place and asks for the row. The line pointer is read without a lock: it is a hint, and wherever it points is in the page. */
+/*
+ * Pins the page of a place and asks for the row. The line pointer is read without a lock: it is a hint, and wherever it points is in
+ * the page.
+ */
 static void
 look_ahead(AtpBatch *batch, const AtpFetchPlace *place)
 {
+	BlockNumber block = ItemPointerGetBlockNumber(&place->tid);
 	OffsetNumber offset = ItemPointerGetOffsetNumber(&place->tid);
+	Buffer		current = ((BufferHeapTupleTableSlot *) batch->slot)->buffer;
 	Page		page;
 
 	if (place->leaf != RelationGetRelid(batch->leaf) || place->doubtful)
 		return;
-	batch->ahead = ReadBuffer(batch->leaf, ItemPointerGetBlockNumber(&place->tid));
+	if (BufferGetBlockNumber(current) == block)
+	{
+		IncrBufferRefCount(current);
+		batch->ahead = current;
+	}
+	else
+		batch->ahead = ReadBuffer(batch->leaf, block);
 	page = BufferGetPage(batch->ahead);
 	if (offset <= PageGetMaxOffsetNumber(page))
 	{

@@ -1,6 +1,7 @@
 /*
- * The events of a batch that was claimed. One pass over the indexes of their ids says where all of them stand; then they are read one by one, in
- * the order of the batch. While one is used, the page of the next is pinned and its row is on its way into the processor's cache.
+ * The events of a batch that was claimed. One pass over the indexes of their ids says where all of them stand; then they are read one
+ * by one, in the order of the batch. While one is used, the page of the next is pinned and its row is on its way into the
+ * processor's cache.
  */
 #ifndef ATP_BATCH_H
 #define ATP_BATCH_H
@@ -11,7 +12,7 @@
 
 typedef struct AtpBatch AtpBatch;
 
-/* Begins a batch in the current memory context. Rows and snapshot have to stay until atp_batch_end; row i is `stride` bytes after row i - 1. */
+/* Begins a batch in the current memory context. Rows, `stride` bytes apart, and the snapshot have to stay until atp_batch_end. */
 extern AtpBatch *atp_batch_begin(AtpFeed *feed, const AtpLogRow *rows, Size stride, int count, Snapshot snapshot);
 extern void atp_batch_end(AtpBatch *batch);
 

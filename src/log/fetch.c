@@ -15,7 +15,7 @@
 #include "pg/relation.h"
 #include "stream/partition.h"
 
-#define SKIPS_MAX 16			/* entries passed over in a row before the index is descended anew: what that costs */
+#define SKIPS_MAX 256			/* entries passed over in a row before the index is descended anew: those of a page were read together */
 
 typedef struct Merge			/* of sorted keys with the index of one leaf */
 {

@@ -33,8 +33,8 @@ typedef struct AtpFetchPlace	/* where the event of a key stands */
 extern void atp_fetch_events(AtpFetchKey *keys, int count, Snapshot snapshot, AtpFetchRow take, void *context);
 
 /*
- * Sorts the keys, and says where their events stand: places[key.index]. Only the indexes are read, so what stands there may be dead, and what
- * the snapshot does not see has a place, too. The leaves stay locked (ACCESS SHARE).
+ * Sorts the keys, and says where their events stand: places[key.index]. Only the indexes are read, so what stands there may
+ * be dead, and what the snapshot does not see has a place, too. The leaves stay locked (ACCESS SHARE).
  */
 extern void atp_fetch_places(AtpFetchKey *keys, int count, Snapshot snapshot, AtpFetchPlace *places);
 

@@ -8,6 +8,7 @@
 #include "utils/guc.h"
 
 #include "compliance/exportrecord.h"
+#include "delivery/claimscan.h"
 #include "delivery/handler.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
@@ -62,6 +63,7 @@ _PG_init(void)
 	atp_sequencer_init();
 	atp_projection_init();
 	atp_status_init();
+	atp_claimscan_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
 	atp_nightly_init();
