@@ -7252,12 +7252,12 @@ COMMENT ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) IS 'Drop the seque
 REVOKE ALL ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_tokens(tenant int, rate_limit text, token_count int) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
 COMMENT ON FUNCTION atp_internal.take_tokens(int, text, int) IS 'Take tokens of a rate limit.';
 REVOKE ALL ON FUNCTION atp_internal.take_tokens(int, text, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_slot(tenant int, bulkhead text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
 COMMENT ON FUNCTION atp_internal.take_slot(int, text) IS 'Take a slot of a bulkhead until the transaction ends.';
 REVOKE ALL ON FUNCTION atp_internal.take_slot(int, text) FROM PUBLIC;
 
@@ -7312,7 +7312,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_tokens(text, int, text) IS
 'Acquire tokens of a rate limit, or be refused.
 What was taken stays taken when the transaction rolls back; a refusal takes nothing.
-Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst), TP202.';
+Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst, or less than 1), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_tokens(text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_tokens(text, int, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -7360,7 +7360,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_slot(text, text) IS
 'Acquire a slot of a bulkhead until the transaction ends, or be refused.
 Never waits. The slot goes with the transaction (or the savepoint), however that ends; each call takes another one.
-Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
+Raises: TP363 (full), TP364 (no such bulkhead), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -7514,6 +7514,7 @@ CREATE TABLE atp_internal.subscription_cursor (
 	consumer text,
 	settled bigint[],
 	runs bigint[],
+	held bigint[],
 	CONSTRAINT subscription_cursor_pk PRIMARY KEY (subscription, partition, generation, tenant)
 ) WITH (fillfactor = 15, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_analyze_threshold = 2000000000, toast.autovacuum_vacuum_threshold = 500);
@@ -7536,6 +7537,7 @@ COMMENT ON COLUMN atp_internal.subscription_cursor.lease IS 'Token of the lease;
 COMMENT ON COLUMN atp_internal.subscription_cursor.consumer IS 'Who has the lease, in its own word.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.settled IS 'Positions after acked that are done with already; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.runs IS 'Pairs (position, attempts): how often events after acked were leased before; NULL: never.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.held IS 'Positions after acked that earlier rules took, noted when the rules were changed under a lease; NULL: the rules say.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription_cursor', '');
 ALTER TABLE atp_internal.subscription_cursor ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.subscription_cursor FORCE ROW LEVEL SECURITY;
@@ -7688,6 +7690,14 @@ Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreig
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
 
+CREATE FUNCTION atp_internal.hold_leases(subscription text, tenant text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_hold';
+COMMENT ON FUNCTION atp_internal.hold_leases(text, text) IS
+'Write down what a subscription''s leases hold: its rules are about to change.
+Waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.hold_leases(text, text) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
 COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS
@@ -7782,7 +7792,7 @@ CREATE FUNCTION atp.claim_events(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
 COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views (255 bytes). Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
 accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
 Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
 REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
@@ -7870,8 +7880,8 @@ BEGIN
 		PERFORM atp_internal.refuse_subscription('max_attempts is not between 1 and 1000.');
 	ELSIF ordering IS NULL OR ordering NOT IN ('key', 'none') THEN
 		PERFORM atp_internal.refuse_subscription('ordering is neither key nor none.');
-	ELSIF time_to_live <= interval '0' THEN
-		PERFORM atp_internal.refuse_subscription('time_to_live is not positive.');
+	ELSIF time_to_live <= interval '0' OR time_to_live > interval '1000 years' THEN
+		PERFORM atp_internal.refuse_subscription('time_to_live is not between 0 and 1000 years.');
 	ELSIF max_in_flight < 1 THEN
 		PERFORM atp_internal.refuse_subscription('max_in_flight is less than 1.');
 	END IF;
@@ -8051,6 +8061,7 @@ CREATE FUNCTION atp.alter_subscription(
 #variable_conflict use_column
 DECLARE
 	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	old atp_internal.subscription;
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
@@ -8059,7 +8070,8 @@ BEGIN
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	SELECT s.* INTO old FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	new := old;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -8094,6 +8106,10 @@ BEGIN
 				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
+	IF (new.event_types, new.categories, new.streams, new.filter, new.correlation) IS DISTINCT FROM
+			(old.event_types, old.categories, old.streams, old.filter, old.correlation) THEN
+		PERFORM atp_internal.hold_leases(old.name, (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = old.tenant));
+	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
@@ -8106,7 +8122,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid, with the events that they hold. A change of rules holds for events claimed from now on, also those whose lease expires; what a lease has passed over stays passed over, and what waits to be tried again is tried. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It and a change of rules wait for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
@@ -8159,6 +8175,7 @@ BEGIN
 	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
+			held = NULL,
 			retry_changes = c.retry_changes + 1,
 			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
@@ -8358,6 +8375,10 @@ DECLARE
 	opened int := atp_internal.open_tenant(match_dead_letters.tenant);
 	f jsonb := coalesce(match_dead_letters.filter, '{}');
 	unknown text;
+	wanted_event uuid;
+	wanted_replayed boolean;
+	after_time timestamptz;
+	before_time timestamptz;
 BEGIN
 	IF jsonb_typeof(f) <> 'object' THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'filter is not a JSON object';
@@ -8368,17 +8389,31 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('unknown member "%s" of the filter', unknown),
 			HINT = 'There are subscription, dead_letter, event_id, event_type, stream, reason, dead_after, dead_before and replayed.';
 	END IF;
+	SELECT e.key INTO unknown FROM jsonb_each(f) e WHERE jsonb_typeof(e.value) <> ALL (CASE e.key WHEN 'replayed' THEN '{boolean,string}'
+		WHEN 'dead_letter' THEN '{number,array}' ELSE '{string}' END::text[])
+		OR jsonb_typeof(e.value) = 'array' AND jsonb_path_exists(e.value, 'strict $[*] ? (@.type() <> "number")');
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('invalid "%s" of the filter', unknown), DETAIL = format('It is %s.', f -> unknown);
+	END IF;
+	BEGIN
+		wanted_event := f ->> 'event_id';
+		wanted_replayed := f ->> 'replayed';
+		after_time := f ->> 'dead_after';
+		before_time := f ->> 'dead_before';
+	EXCEPTION WHEN data_exception THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'invalid value in the filter', DETAIL = SQLERRM || '.';
+	END;
 	RETURN QUERY SELECT d.* FROM atp_internal.dead_letter_reader d
 		WHERE d.tenant_key = opened
 			AND (NOT f ? 'subscription' OR d.subscription = f ->> 'subscription')
 			AND (NOT f ? 'dead_letter' OR to_jsonb(d.dead_letter) <@ (f -> 'dead_letter'))
-			AND (NOT f ? 'event_id' OR d.event_id = (f ->> 'event_id')::uuid)
+			AND (NOT f ? 'event_id' OR d.event_id = wanted_event)
 			AND (NOT f ? 'event_type' OR d.event_type = f ->> 'event_type')
 			AND (NOT f ? 'stream' OR d.stream = f ->> 'stream')
 			AND (NOT f ? 'reason' OR d.reason = f ->> 'reason')
-			AND (NOT f ? 'dead_after' OR d.dead_at >= (f ->> 'dead_after')::timestamptz)
-			AND (NOT f ? 'dead_before' OR d.dead_at < (f ->> 'dead_before')::timestamptz)
-			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = (f ->> 'replayed')::boolean)
+			AND (NOT f ? 'dead_after' OR d.dead_at >= after_time)
+			AND (NOT f ? 'dead_before' OR d.dead_at < before_time)
+			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = wanted_replayed)
 		ORDER BY d.dead_letter;
 END $$;
 COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
@@ -8386,17 +8421,31 @@ COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
 Raises: TP202 (no such tenant), 22023 (the filter).';
 REVOKE ALL ON FUNCTION atp_internal.match_dead_letters(jsonb, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_count(max_count int) RETURNS int
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF max_count < 0 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'max_count has to be positive';
+	END IF;
+	RETURN max_count;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_count(int) IS
+'Return a number of rows, NULL for all, or refuse a negative one.
+Raises: 22023.';
+REVOKE ALL ON FUNCTION atp_internal.require_count(int) FROM PUBLIC;
+
 CREATE FUNCTION atp.list_dead_letters(filter jsonb DEFAULT '{}', max_count int DEFAULT 100, tenant text DEFAULT NULL) RETURNS SETOF atp.dead_letter
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
 		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
-	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
+	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter
+	LIMIT atp_internal.require_count(list_dead_letters.max_count);
 END;
 COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
 'List dead letters that a filter selects, by number.
 At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
-Raises: TP202 (no such tenant), 22023 (the filter).';
+Raises: TP202 (no such tenant), 22023 (the filter, max_count).';
 
 CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -8435,8 +8484,8 @@ DECLARE
 	one record;
 	done bigint[];
 BEGIN
-	IF replay_dead_letters.rate <= 0 OR replay_dead_letters.max_count < 1 THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive';
+	IF replay_dead_letters.rate NOT BETWEEN 0.000001 AND 1000000 OR replay_dead_letters.max_count < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive', DETAIL = 'A rate is between 0.000001 and 1000000 a second.';
 	END IF;
 	SELECT t.name INTO tenant_name FROM atp_internal.tenant t WHERE t.tenant = opened;
 	FOR one IN
@@ -8480,7 +8529,8 @@ BEGIN
 		DELETE FROM atp_internal.dead_letter d USING (
 				SELECT m.tenant_key, m.subscription_key, m.dead_letter
 				FROM atp_internal.match_dead_letters(purge_dead_letters.filter, purge_dead_letters.tenant) m
-				WHERE m.dead_at <= clock_timestamp() - purge_dead_letters.older_than ORDER BY m.dead_letter LIMIT purge_dead_letters.max_count) m
+				WHERE m.dead_at <= clock_timestamp() - least(purge_dead_letters.older_than, interval '1000 years')
+				ORDER BY m.dead_letter LIMIT atp_internal.require_count(purge_dead_letters.max_count)) m
 			WHERE d.tenant = m.tenant_key AND d.subscription = m.subscription_key AND d.dead_letter = m.dead_letter
 			RETURNING d.tenant, d.dead_letter),
 		forgotten AS (
@@ -8491,7 +8541,7 @@ END $$;
 COMMENT ON FUNCTION atp.purge_dead_letters(interval, jsonb, int, text) IS
 'Remove dead letters that are older than a duration, and return how many.
 filter: see list_dead_letters. max_count NULL removes all of them. The events stay in the store.
-Raises: TP202 (no such tenant), 22023 (older_than, filter).';
+Raises: TP202 (no such tenant), 22023 (older_than, filter, max_count).';
 
 REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text),
 	atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) FROM PUBLIC;
@@ -9045,7 +9095,7 @@ END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
 function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 42704 (no such role), 22004, 23514, 23502 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
 
@@ -9317,20 +9367,23 @@ DECLARE
 BEGIN
 	IF jsonb_typeof(mapping) <> 'object' THEN
 		RAISE EXCEPTION 'mapping is not a JSON object' USING ERRCODE = 'TP342';
+	ELSIF regexp_replace(stream, '\{\$[^{}]*\}', '', 'g') ~ '[{}]' THEN
+		RAISE EXCEPTION 'the stream of a route has a brace too much' USING ERRCODE = 'TP342', DETAIL = format('It is "%s".', stream),
+			HINT = 'Braces enclose a jsonpath, which begins with $: invoice-{$.data.order}.';
 	END IF;
 	FOR path IN
 		SELECT m[1] FROM regexp_matches(stream, '\{(\$[^{}]*)\}', 'g') m
 		UNION ALL SELECT e.value #>> '{}' FROM jsonb_each(coalesce(mapping, '{}')) e WHERE jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE '$%'
 	LOOP
 		BEGIN
-			PERFORM path::jsonpath;
-		EXCEPTION WHEN syntax_error OR data_exception THEN
+			PERFORM jsonb_path_query_first('{}', path::jsonpath, silent => true);
+		EXCEPTION WHEN syntax_error OR data_exception OR undefined_object THEN	-- the last: a variable
 			RAISE EXCEPTION 'invalid jsonpath in a route' USING ERRCODE = 'TP342', DETAIL = format('"%s": %s', path, SQLERRM);
 		END;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
-'Refuse a template or mapping whose jsonpaths do not parse.
+'Refuse a template or mapping whose jsonpaths do not parse, or name variables.
 Raises: TP342.';
 REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
 
@@ -9397,6 +9450,9 @@ BEGIN
 			HINT = 'Give event_type, stream, and either mapping or function; or target_subscription alone.';
 	END IF;
 	PERFORM atp_internal.require_route(stream, mapping);
+	IF event_type IS NOT NULL THEN
+		PERFORM atp_internal.check_scheduled(regexp_replace(stream, '\{\$[^{}]*\}', 'x-x', 'g'), event_type, '{}', NULL);
+	END IF;
 	IF function IS NOT NULL THEN
 		PERFORM atp_internal.require_handler_function(function, session_user);
 	END IF;
@@ -9418,7 +9474,7 @@ END $$;
 COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
 'Create a route, or the next version of one; returns the version.
 Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. An event that has come through atp.route_max_hops routes goes no further: it becomes a dead letter of the subscription at once (TP344), so that routes that feed one another end. drop_handler(route) ends a route.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501.';
+Raises: TP201 (event type, stream), TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501, 23514, 23502 (name, step).';
 REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
 

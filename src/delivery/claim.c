@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -44,6 +45,7 @@ PG_FUNCTION_INFO_V1(atp_claim_deferred_events);
 #define BURIED_MAX 1000			/* dead letters that one claim makes in a partition */
 #define RETRIES_MAX 2000		/* retry rows of a partition: with more of them it waits instead of parking events */
 #define ALONE_AFTER 2			/* attempts after which an event whose lease expired travels alone */
+#define CONSUMER_MAX 255		/* bytes of a consumer's name that are kept */
 #define STICKY_MS 100			/* for how long a backend prefers the partition it claimed last */
 
 enum							/* columns of the result */
@@ -339,11 +341,14 @@ look(Look *scan)
 
 		if (skip > 0)
 			atp_feed_seek(feed, skip);
-		else if (!atp_cursor_is_settled(scan->cursor, row.log_position))
+		else if (!atp_cursor_is_settled(scan->cursor, row.log_position) &&
+				 (!atp_cursor_is_decided(scan->cursor, row.log_position) || atp_cursor_is_held(scan->cursor, row.log_position)))
 		{
 			switch (atp_delivery_wants(&claim->delivery, &row, scan->cursor->partition, NULL, &wanted))
 			{
 				case ATP_FILTER_NO:
+					if (atp_cursor_is_held(scan->cursor, row.log_position))
+						settle(scan, row.log_position);	/* the rules of today pass over it */
 					break;
 				case ATP_FILTER_RAISED:
 					bury(scan, &row, ATP_REASON_FILTER, wanted.error, atp_cursor_attempts(scan->cursor, row.log_position));
@@ -630,7 +635,11 @@ begin(FunctionCallInfo fcinfo, Claim *claim, int consumer, int tenant)
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	claim->accept = PG_ARGISNULL(tenant + 1) ? NULL : PG_GETARG_JSONB_P(tenant + 1);
-	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+	if (!PG_ARGISNULL(consumer))
+	{
+		claim->consumer = text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+		claim->consumer[pg_mbcliplen(claim->consumer, (int) strlen(claim->consumer), CONSUMER_MAX)] = '\0';
+	}
 	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
 					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
