@@ -3948,6 +3948,14 @@ INSERT passes for the functions of atp, and while a restore is loading the table
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+INSERT passes while a restore is loading the table.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
 COMMENT ON FUNCTION atp_internal.guard_command_start() IS
@@ -4126,7 +4134,7 @@ ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 -- restored into has made a default tenant of its own: while that has no streams, the dumped row takes its place. The foreign key
 -- of atp_internal.stream makes pg_dump put the tenants before the streams.
 CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
 	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
 			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
@@ -4142,6 +4150,9 @@ REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
 CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
 	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
 ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER guard;
 
 -- ==== src/stream/repeat.sql ====
 -- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
@@ -6181,13 +6192,6 @@ REVOKE ALL ON FUNCTION atp_internal.raise_alert(int, text, text) FROM PUBLIC;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
-CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
-COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
-'Refuse changes of a table that only atp''s own functions may change.
-Raises: TP107.';
-REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
-
 CREATE TABLE atp_internal.tree (
 	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
 	size bigint NOT NULL,
@@ -10823,9 +10827,10 @@ CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
 BEGIN ATOMIC
 	WITH fault AS (
 		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
-		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		FROM (VALUES ('atp_internal.event', 'atp_internal.refuse_change()'), ('atp_internal.stream', 'atp_internal.refuse_change()'),
+			('atp_internal.log', 'atp_internal.refuse_change()'), ('atp_internal.tenant', 'atp_internal.refuse_foreign_change()')) AS t(name, function)
 		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
-			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+			AND g.tgfoid = to_regprocedure(t.function))
 		UNION ALL
 		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
 		UNION ALL
