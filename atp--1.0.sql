@@ -3948,6 +3948,14 @@ INSERT passes for the functions of atp, and while a restore is loading the table
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+INSERT passes while a restore is loading the table.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
 COMMENT ON FUNCTION atp_internal.guard_command_start() IS
@@ -4126,7 +4134,7 @@ ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 -- restored into has made a default tenant of its own: while that has no streams, the dumped row takes its place. The foreign key
 -- of atp_internal.stream makes pg_dump put the tenants before the streams.
 CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
 	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
 			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
@@ -4142,6 +4150,9 @@ REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
 CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
 	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
 ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER guard;
 
 -- ==== src/stream/repeat.sql ====
 -- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
@@ -6181,13 +6192,6 @@ REVOKE ALL ON FUNCTION atp_internal.raise_alert(int, text, text) FROM PUBLIC;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
-CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
-COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
-'Refuse changes of a table that only atp''s own functions may change.
-Raises: TP107.';
-REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
-
 CREATE TABLE atp_internal.tree (
 	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
 	size bigint NOT NULL,
@@ -8504,6 +8508,8 @@ BEGIN
 			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
 				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
 			CONTINUE WHEN one.letters IS NULL;
+			-- The partition of an event is known as long as the number of partitions and the order key stay.
+			PERFORM FROM atp_internal.subscription s WHERE s.name = one.subscription AND s.tenant = opened FOR KEY SHARE;
 			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
 		END IF;
 		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)
@@ -8944,28 +8950,29 @@ COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	event_count int := jsonb_array_length(events);
 	event jsonb;
 	outcome record;
 	back atp.given_back;
 	withdrawn uuid[] := '{}';
 	names record;
 	acked bigint;
+	rest jsonb;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
-	FOR i IN 0 .. event_count - 1 LOOP
-		IF i > 0 AND clock_timestamp() > until THEN
-			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
-			RETURN i;
-		END IF;
+	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
 		event := events -> i;
 		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		IF i > 0 AND clock_timestamp() > until THEN
+			SELECT jsonb_agg(r.one ORDER BY r.place) INTO rest FROM jsonb_array_elements(events) WITH ORDINALITY AS r (one, place)
+				WHERE r.place > i AND NOT (r.one ->> 'event_id')::uuid = ANY (withdrawn);
+			EXIT;
+		END IF;
 		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
 		IF outcome.failed_step IS NULL THEN
 			acked := (event ->> 'log_position')::bigint;
@@ -8980,11 +8987,11 @@ BEGIN
 	IF acked IS NOT NULL THEN
 		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
 	END IF;
-	RETURN event_count;
+	RETURN rest;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first. NULL: none are. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
@@ -9094,7 +9101,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 42704 (no such role), 22004, 23514, 23502 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
@@ -10879,9 +10886,10 @@ CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
 BEGIN ATOMIC
 	WITH fault AS (
 		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
-		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		FROM (VALUES ('atp_internal.event', 'atp_internal.refuse_change()'), ('atp_internal.stream', 'atp_internal.refuse_change()'),
+			('atp_internal.log', 'atp_internal.refuse_change()'), ('atp_internal.tenant', 'atp_internal.refuse_foreign_change()')) AS t(name, function)
 		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
-			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+			AND g.tgfoid = to_regprocedure(t.function))
 		UNION ALL
 		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
 		UNION ALL
