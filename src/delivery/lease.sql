@@ -52,7 +52,7 @@ GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_rea
 CREATE FUNCTION atp.release_lease(subscription text, lease uuid, tenant text DEFAULT NULL) RETURNS bigint
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_release';
 COMMENT ON FUNCTION atp.release_lease(text, uuid, text) IS
-'Give back what is left of a lease, without an attempt counted, and return how many events that is.
+'Give back what is left of a lease, without an attempt; return how many it is.
 They can be claimed again at once. For a consumer that leaves, or that finds its endpoint gone. Tokens of rate limits are given back, too.
 Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22004.';
 REVOKE ALL ON FUNCTION atp.release_lease(text, uuid, text) FROM PUBLIC;
