@@ -92,7 +92,7 @@ typedef struct Batch			/* leased events; in the runner's memory */
 	TimestampTz until;			/* half of the lease */
 } Batch;
 
-/* Runs a statement of one row in a transaction of its own, and hands its row over. False: the extension is gone. */
+/* Runs a statement of one row in a transaction of its own, and hands its row over where somebody takes it. False: the extension is gone. */
 static bool
 in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, TupleDesc shape, void *to), void *to)
 {
@@ -102,7 +102,7 @@ in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, T
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, query->sql);
 	(void) atp_query(query, arguments, NULL, false, 1);
-	if (SPI_processed == 1)
+	if (SPI_processed == 1 && take != NULL)
 		take(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, to);
 	PopActiveSnapshot();
 	SPI_finish();
@@ -131,11 +131,15 @@ take_batch(HeapTuple row, TupleDesc shape, void *to)
 }
 
 static void
-take_int(HeapTuple row, TupleDesc shape, void *to)
+take_rest(HeapTuple row, TupleDesc shape, void *to)
 {
+	Batch	   *batch = to;
+	MemoryContext before = MemoryContextSwitchTo(batch_memory);
 	bool		null;
+	Datum		rest = SPI_getbinval(row, shape, 1, &null);
 
-	*(int *) to = DatumGetInt32(SPI_getbinval(row, shape, 1, &null));
+	batch->events = null ? NULL : DatumGetJsonbPCopy(rest);
+	MemoryContextSwitchTo(before);
 }
 
 static void
@@ -144,20 +148,6 @@ take_time(HeapTuple row, TupleDesc shape, void *to)
 	bool		null;
 
 	*(TimestampTz *) to = DatumGetTimestampTz(SPI_getbinval(row, shape, 1, &null));
-}
-
-/* The events of a batch from one on. */
-static Jsonb *
-rest_of(Jsonb *events, int from)
-{
-	JsonbParseState *state = NULL;
-	JsonbValue *array;
-
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = from; i < (int) JB_ROOT_COUNT(events); i++)
-		pushJsonbValue(&state, WJB_ELEM, getIthJsonbValueFromContainer(&events->root, (uint32) i));
-	array = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	return JsonbValueToJsonb(array);
 }
 
 static bool
@@ -174,17 +164,13 @@ handle_batch(const Runner *runner, Batch *batch)
 			Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant), UUIDPGetDatum(&batch->lease),
 			JsonbPGetDatum(batch->events), TimestampTzGetDatum(batch->until)
 		};
-		int			handled = 0;
 
-		if (!in_transaction(&handle, arguments, take_int, &handled))
+		if (!in_transaction(&handle, arguments, take_rest, batch))
 			return false;
-		MemoryContextSwitchTo(batch_memory);
-		if (handled >= (int) JB_ROOT_COUNT(batch->events))
+		if (batch->events == NULL)
 			return true;
-		batch->events = rest_of(batch->events, handled);
 		if (!in_transaction(&renew, arguments, take_time, &batch->until))
 			return false;
-		MemoryContextSwitchTo(batch_memory);
 	}
 }
 
@@ -207,7 +193,6 @@ leave_batch(int code, Datum unused)
 	const char *event_id = "";
 	const char *reason = "";
 	Datum		arguments[5];
-	int			left;
 
 	if (!in_hand.held)
 		return;
@@ -220,7 +205,7 @@ leave_batch(int code, Datum unused)
 	arguments[2] = UUIDPGetDatum(&in_hand.lease);
 	arguments[3] = CStringGetTextDatum(event_id);
 	arguments[4] = CStringGetTextDatum(reason);
-	(void) in_transaction(&leave, arguments, take_int, &left);
+	(void) in_transaction(&leave, arguments, NULL, NULL);
 }
 
 /* Claims and handles once. Sets *busy where there was something. False: leave. */
