@@ -92,6 +92,24 @@ BEGIN;
 SELECT failure FROM atp_internal.call_handler('handler_test.hold(jsonb)', '{}', 5000, 'regress_handler');
 COMMIT;
 SELECT n, ran_as FROM handler_test.later;
+-- a batch that takes longer than half of its lease is cut: what waits behind a failed event is not among the rest
+CREATE TABLE handler_test.cut (id bigserial, stream text, n int);
+CREATE FUNCTION handler_test.cut(event jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(1.2) WHERE event #>> '{payload,n}' = '2';
+	IF event #>> '{payload,n}' = '1' AND event ->> 'attempt' = '1' THEN
+		RAISE EXCEPTION 'not yet';
+	END IF;
+	INSERT INTO handler_test.cut (stream, n) VALUES (event ->> 'stream', (event #>> '{payload,n}')::int);
+END $$;
+SELECT atp.create_subscription('cut', categories => '{cutting}', partitions => 1, start_at => 'end', lock_duration => '2 s',
+	backoff => '{"initial": 0.05, "maximum": 0.1, "factor": 2, "jitter": "none"}') >= 0 AS created;
+SELECT atp.create_handler('cut', 'cut', 'handler_test.cut(jsonb)');
+SELECT count(atp.append_event('cutting-' || s, 'OrderPlaced', jsonb_build_object('n', n))) FROM unnest('{a,b,a,c}'::text[]) WITH ORDINALITY v (s, n);
+CALL handler_test.wait_for($$ (SELECT count(*) FROM handler_test.cut) >= 4 $$);
+SELECT stream, string_agg(n::text, ' ' ORDER BY id) AS handled FROM handler_test.cut GROUP BY stream ORDER BY stream;
+SELECT atp.drop_handler('cut');
+SELECT atp.drop_subscription('cut');
 -- who may make what run as whom
 GRANT atp_admin TO regress_handler;
 SET SESSION AUTHORIZATION regress_handler;

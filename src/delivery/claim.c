@@ -455,13 +455,17 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	return true;
 }
 
-/* Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. */
+/*
+ * Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. They may be of events that were placed
+ * after the claim looked at a partition before: the feed of then would take them for removed.
+ */
 static void
 claim_retries(Claim *claim, AtpCursor *cursor)
 {
 	AtpRetries *retries = atp_retry_load(claim->delivery.subscription, cursor);
 	bool	   *taken = palloc0_array(bool, retries->count + 1);
 
+	atp_delivery_end_feed(&claim->delivery);
 	atp_lease_make(&claim->lease, true);
 	atp_lease_add(&claim->lease, cursor->partition);
 	atp_retry_expire(retries, claim->delivery.now);

@@ -175,6 +175,8 @@ BEGIN
 			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
 				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
 			CONTINUE WHEN one.letters IS NULL;
+			-- The partition of an event is known as long as the number of partitions and the order key stay.
+			PERFORM FROM atp_internal.subscription s WHERE s.name = one.subscription AND s.tenant = opened FOR KEY SHARE;
 			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
 		END IF;
 		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)

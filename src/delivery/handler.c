@@ -294,11 +294,15 @@ take_batch(HeapTuple row, TupleDesc shape, void *to)
 }
 
 static void
-take_int(HeapTuple row, TupleDesc shape, void *to)
+take_rest(HeapTuple row, TupleDesc shape, void *to)
 {
+	Batch	   *batch = to;
+	MemoryContext before = MemoryContextSwitchTo(batch_memory);
 	bool		null;
+	Datum		rest = SPI_getbinval(row, shape, 1, &null);
 
-	*(int *) to = DatumGetInt32(SPI_getbinval(row, shape, 1, &null));
+	batch->events = null ? NULL : DatumGetJsonbPCopy(rest);
+	MemoryContextSwitchTo(before);
 }
 
 static void
@@ -307,20 +311,6 @@ take_time(HeapTuple row, TupleDesc shape, void *to)
 	bool		null;
 
 	*(TimestampTz *) to = DatumGetTimestampTz(SPI_getbinval(row, shape, 1, &null));
-}
-
-/* The events of a batch from one on. */
-static Jsonb *
-rest_of(Jsonb *events, int from)
-{
-	JsonbParseState *state = NULL;
-	JsonbValue *array;
-
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = from; i < (int) JB_ROOT_COUNT(events); i++)
-		pushJsonbValue(&state, WJB_ELEM, getIthJsonbValueFromContainer(&events->root, (uint32) i));
-	array = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	return JsonbValueToJsonb(array);
 }
 
 static bool
@@ -337,17 +327,13 @@ handle_batch(const Runner *runner, Batch *batch)
 			Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant), UUIDPGetDatum(&batch->lease),
 			JsonbPGetDatum(batch->events), TimestampTzGetDatum(batch->until)
 		};
-		int			handled = 0;
 
-		if (!in_transaction(&handle, arguments, take_int, &handled))
+		if (!in_transaction(&handle, arguments, take_rest, batch))
 			return false;
-		MemoryContextSwitchTo(batch_memory);
-		if (handled >= (int) JB_ROOT_COUNT(batch->events))
+		if (batch->events == NULL)
 			return true;
-		batch->events = rest_of(batch->events, handled);
 		if (!in_transaction(&renew, arguments, take_time, &batch->until))
 			return false;
-		MemoryContextSwitchTo(batch_memory);
 	}
 }
 

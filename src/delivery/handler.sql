@@ -80,7 +80,8 @@ COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text)
+CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
+		OUT is_final boolean)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -104,6 +105,7 @@ BEGIN
 			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
 		IF failure IS NOT NULL THEN
 			failed_step := step.step;
+			is_final := failure LIKE 'TP344: %' AND step.function = 'atp_internal.run_route(jsonb)';
 			IF step.several THEN
 				PERFORM atp.fail_handling(known, event_id, '40001', failure, step.tenant_name);	-- to be tried again, as the subscription says
 			END IF;
@@ -116,37 +118,38 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 'Take an event through the steps of a subscription.
-Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
+Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	event_count int := jsonb_array_length(events);
 	event jsonb;
 	outcome record;
 	back atp.given_back;
 	withdrawn uuid[] := '{}';
 	names record;
 	acked bigint;
+	rest jsonb;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
-	FOR i IN 0 .. event_count - 1 LOOP
-		IF i > 0 AND clock_timestamp() > until THEN
-			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
-			RETURN i;
-		END IF;
+	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
 		event := events -> i;
 		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		IF i > 0 AND clock_timestamp() > until THEN
+			SELECT jsonb_agg(r.one ORDER BY r.place) INTO rest FROM jsonb_array_elements(events) WITH ORDINALITY AS r (one, place)
+				WHERE r.place > i AND NOT (r.one ->> 'event_id')::uuid = ANY (withdrawn);
+			EXIT;
+		END IF;
 		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
 		IF outcome.failed_step IS NULL THEN
 			acked := (event ->> 'log_position')::bigint;
 			CONTINUE;
 		END IF;
-		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, false, names.tenant);
+		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
@@ -155,11 +158,11 @@ BEGIN
 	IF acked IS NOT NULL THEN
 		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
 	END IF;
-	RETURN event_count;
+	RETURN rest;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first. NULL: none are. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
@@ -269,7 +272,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;

@@ -38,13 +38,19 @@ atp_delivery_begin(AtpDelivery *delivery, const char *tenant, const char *subscr
 }
 
 void
+atp_delivery_end_feed(AtpDelivery *delivery)
+{
+	if (delivery->feed == NULL)
+		return;
+	atp_feed_end(delivery->feed);
+	PopActiveSnapshot();
+	delivery->feed = NULL;
+}
+
+void
 atp_delivery_end(AtpDelivery *delivery)
 {
-	if (delivery->feed != NULL)
-	{
-		atp_feed_end(delivery->feed);
-		PopActiveSnapshot();
-	}
+	atp_delivery_end_feed(delivery);
 	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
 		if (delivery->cursors[i] != NULL)
 			atp_cursor_write(delivery->cursors[i]);
@@ -72,7 +78,16 @@ atp_delivery_cursor(AtpDelivery *delivery, int partition, bool wait)
 	if (!atp_cursor_lock(subscription->subscription, partition, wait))
 		return NULL;
 	if (!atp_subscription_is_current(subscription))
+	{
+		int32		locked = subscription->subscription;
+
 		delivery->subscription = subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
+		if (subscription->subscription != locked)	/* another of this name: the lock is of the one that was dropped */
+		{
+			atp_cursor_unlock(locked, partition);
+			return atp_delivery_cursor(delivery, partition, wait);
+		}
+	}
 	cursor = atp_cursor_read(subscription->tenant, subscription->subscription, partition);
 	if (wait)
 		delivery->now = GetCurrentTimestamp();
@@ -287,6 +302,20 @@ count_leased(AtpDelivery *delivery, AtpCursor *cursor, int64 after, int64 throug
 	return count;
 }
 
+/*
+ * Ends it if so. Leases outlive a change of the rules, after which events may have been counted that were not leased, or the other way
+ * round: an empty lease is looked through before it is believed.
+ */
+static void
+complete_if_empty(AtpDelivery *delivery, AtpCursor *cursor)
+{
+	if (cursor->lease_count > 0)
+		return;
+	cursor->lease_count = count_leased(delivery, cursor, cursor->acked, cursor->lease_last);
+	if (cursor->lease_count == 0)
+		complete(cursor);
+}
+
 static int64
 ack_log(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 {
@@ -313,6 +342,7 @@ ack_log(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 			acked += count;
 			cursor->lease_count -= count;
 			atp_cursor_advance(cursor, through);
+			complete_if_empty(delivery, cursor);
 		}
 	}
 	return acked;
@@ -493,8 +523,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	if (strcmp(back->outcome, "retry") == 0 && delivery->subscription->ordered)
 		withdraw_behind(delivery, retries, cursor, row.log_position, wanted.key, back);
 	atp_retry_save(retries);
-	if (cursor->lease_count == 0)
-		complete(cursor);
+	complete_if_empty(delivery, cursor);
 }
 
 static void
