@@ -6,20 +6,17 @@
  * and acks are one: when the lease was lost meanwhile the ack raises, and the effects are rolled back with it. A batch that takes
  * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
  *
- * A call runs in a subtransaction, as the handler's role, and is cancelled by a timer of our own when its time is over, as
- * pg_cancel_backend would. Triggers and constraints that it deferred are run at its end, as that role: at COMMIT they would be run as
- * the runner's, a superuser, and one that raises would take the whole batch with it for ever. A runner with nothing to do leaves
- * after IDLE_MS; the worker starts another when something is.
+ * A runner that ends with a batch in hand (a shutdown, or a call that went on after its time) gives it back on its way out: the
+ * event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: its
+ * lease expires. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is.
  */
 #include "delivery/handler.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -30,31 +27,27 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "delivery/call.h"
 #include "pg/compat.h"
 #include "pg/query.h"
 
 PG_FUNCTION_INFO_V1(atp_handler_changed);
-PG_FUNCTION_INFO_V1(atp_handler_call);
 
 PGDLLEXPORT void atp_handler_main(Datum unused);
 
 #define LOCK_CLASS 0x6177		/* no advisory lock function of SQL uses this class */
 #define IDLE_MS 10000
 #define POLL_MS 500
-#define ERROR_TEXT_MAX 2000
 #define RUNNERS_MAX 64
 
 static int	setting_max_runners = 2;
@@ -71,162 +64,6 @@ static struct
 	Runner		runner;
 	BackgroundWorkerHandle *handle;
 }			started[RUNNERS_MAX];	/* by this worker; handle NULL: free */
-
-static volatile sig_atomic_t timed_out;
-
-/* ---- a call ---- */
-
-static void
-call_timed_out(void)
-{
-	timed_out = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-static TimeoutId
-call_timeout(void)
-{
-	static TimeoutId id;
-	static bool registered = false;
-
-	if (!registered)
-	{
-		id = RegisterTimeout(USER_TIMEOUT, call_timed_out);
-		registered = true;
-	}
-	return id;
-}
-
-/* Calls the function with the event. Raises what it raises. Its result, where it is jsonb, in `context`. */
-static Jsonb *
-call_function(const char *function, Jsonb *event, MemoryContext context)
-{
-	Oid			oid = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(function)));
-	Oid			type = JSONBOID;
-	Datum		argument = JsonbPGetDatum(event);
-	char	   *schema = get_namespace_name(get_func_namespace(oid));
-	char	   *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(schema, get_func_name(oid)));
-
-	Jsonb	   *result = NULL;
-	bool		null = true;
-
-	SPI_connect();
-	if (SPI_execute_with_args(sql, 1, &type, &argument, NULL, false, 0) < 0)
-		elog(ERROR, "could not call %s", function);
-	if (SPI_processed == 1 && SPI_gettypeid(SPI_tuptable->tupdesc, 1) == JSONBOID)
-	{
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
-		MemoryContext before = MemoryContextSwitchTo(context);
-
-		result = null ? NULL : DatumGetJsonbPCopy(value);
-		MemoryContextSwitchTo(before);
-	}
-	SPI_finish();
-	return result;
-}
-
-static void
-set_constraints(const char *sql)
-{
-	SPI_connect();
-	if (SPI_execute(sql, false, 0) < 0)
-		elog(ERROR, "could not set constraints");
-	SPI_finish();
-}
-
-/* Runs what the call has deferred. The restriction refuses what these triggers would defer in their turn. */
-static void
-run_deferred(void)
-{
-	AtpIdentity now;
-
-	GetUserIdAndSecContext(&now.user, &now.context);
-	SetUserIdAndSecContext(now.user, now.context | SECURITY_RESTRICTED_OPERATION);
-	set_constraints("SET CONSTRAINTS ALL IMMEDIATE");
-	SPI_connect();
-	if (SPI_execute("SELECT FROM pg_catalog.pg_cursors WHERE is_holdable", true, 1) != SPI_OK_SELECT || SPI_processed > 0)
-		ereport(ERROR, errcode(ERRCODE_INVALID_CURSOR_STATE), errmsg("a handler leaves a cursor WITH HOLD open"),
-				errdetail("Its query would be run at COMMIT, with the rights of the runner."));
-	SPI_finish();
-}
-
-/* Takes the error that has just been caught as text, and forgets it. */
-static char *
-error_text(MemoryContext context, int timeout_ms)
-{
-	ErrorData  *error;
-	char	   *text;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	if (timed_out && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		text = psprintf("57014: the timeout of %d ms is over", timeout_ms);
-	else
-		text = psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode), ERROR_TEXT_MAX, error->message);
-	FreeErrorData(error);
-	return text;
-}
-
-/* call_handler(function, event, timeout_ms, run_as) */
-Datum
-atp_handler_call(PG_FUNCTION_ARGS)
-{
-	char	   *function = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Jsonb	   *event = PG_GETARG_JSONB_P(1);
-	int			timeout_ms = PG_GETARG_INT32(2);
-	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	TimeoutId	timer = call_timeout();
-	AtpIdentity before;
-	char	   *volatile failure = NULL;
-	Jsonb	   *volatile result = NULL;
-	TupleDesc	shape;
-	Datum		values[2] = {0};
-	bool		nulls[2];
-
-	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	GetUserIdAndSecContext(&before.user, &before.context);
-	timed_out = false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		int			level = NewGUCNestLevel();
-
-		SetUserIdAndSecContext(get_role_oid(role, false), before.context | SECURITY_LOCAL_USERID_CHANGE);
-		enable_timeout_after(timer, timeout_ms);
-		set_constraints("SET CONSTRAINTS ALL DEFERRED");	/* an earlier call left them immediate */
-		result = call_function(function, event, context);
-		run_deferred();
-		disable_timeout(timer, false);
-		AtEOXact_GUC(false, level);
-		SetUserIdAndSecContext(before.user, before.context);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		disable_timeout(timer, false);
-		failure = error_text(context, timeout_ms);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (timed_out)
-		QueryCancelPending = false; /* it fired, perhaps when the function had just returned */
-	nulls[0] = failure == NULL;
-	nulls[1] = failure != NULL || result == NULL;
-	if (failure != NULL)
-		values[0] = CStringGetTextDatum(failure);
-	if (result != NULL)
-		values[1] = JsonbPGetDatum(result);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
-}
 
 /* ---- a runner ---- */
 
@@ -255,7 +92,7 @@ typedef struct Batch			/* leased events; in the runner's memory */
 	TimestampTz until;			/* half of the lease */
 } Batch;
 
-/* Runs a statement of one row in a transaction of its own, and hands its row over. False: the extension is gone. */
+/* Runs a statement of one row in a transaction of its own, and hands its row over where somebody takes it. False: the extension is gone. */
 static bool
 in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, TupleDesc shape, void *to), void *to)
 {
@@ -265,7 +102,7 @@ in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, T
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, query->sql);
 	(void) atp_query(query, arguments, NULL, false, 1);
-	if (SPI_processed == 1)
+	if (SPI_processed == 1 && take != NULL)
 		take(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, to);
 	PopActiveSnapshot();
 	SPI_finish();
@@ -337,6 +174,40 @@ handle_batch(const Runner *runner, Batch *batch)
 	}
 }
 
+/* ---- the end of a runner with a batch in hand ---- */
+
+static struct
+{
+	const Runner *runner;
+	pg_uuid_t	lease;
+	bool		held;
+}			in_hand;
+
+/* before_shmem_exit. An error here ends the process, too: then the lease expires. */
+static void
+leave_batch(int code, Datum unused)
+{
+	static AtpQuery leave = {
+		"SELECT atp_internal.leave_events($1, $2, $3, $4, $5)", 5, {INT4OID, INT4OID, UUIDOID, TEXTOID, TEXTOID}
+	};
+	const char *event_id = "";
+	const char *reason = "";
+	Datum		arguments[5];
+
+	if (!in_hand.held)
+		return;
+	in_hand.held = false;
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(batch_memory);
+	(void) atp_call_has_overrun(&event_id, &reason);
+	arguments[0] = Int32GetDatum(in_hand.runner->subscription);
+	arguments[1] = Int32GetDatum(in_hand.runner->tenant);
+	arguments[2] = UUIDPGetDatum(&in_hand.lease);
+	arguments[3] = CStringGetTextDatum(event_id);
+	arguments[4] = CStringGetTextDatum(reason);
+	(void) in_transaction(&leave, arguments, NULL, NULL);
+}
+
 /* Claims and handles once. Sets *busy where there was something. False: leave. */
 static bool
 run_once(const Runner *runner, bool *busy)
@@ -344,12 +215,20 @@ run_once(const Runner *runner, bool *busy)
 	static AtpQuery claim = {"SELECT lease, events, until FROM atp_internal.claim_for_handlers($1, $2)", 2, {INT4OID, INT4OID}};
 	Datum		arguments[] = {Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant)};
 	Batch		batch = {.events = NULL};
+	bool		stay;
 
 	MemoryContextReset(batch_memory);
 	if (!in_transaction(&claim, arguments, take_batch, &batch))
 		return false;
 	*busy = batch.events != NULL;
-	return !*busy || handle_batch(runner, &batch);
+	if (!*busy)
+		return true;
+	in_hand.runner = runner;
+	in_hand.lease = batch.lease;
+	in_hand.held = true;
+	stay = handle_batch(runner, &batch);
+	in_hand.held = false;
+	return stay;
 }
 
 /* The same, with errors logged; after one the runner waits, and what was leased comes again when the lease is over. */
@@ -369,6 +248,7 @@ run_guarded(const Runner *runner, bool *busy)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		RESUME_INTERRUPTS();
+		in_hand.held = false;	/* an error of ours, perhaps for ever: the attempts shall count */
 		*busy = false;
 	}
 	PG_END_TRY();
@@ -389,6 +269,7 @@ atp_handler_main(Datum unused)
 	if (!take_runner_lock(&runner))
 		return;
 	batch_memory = AllocSetContextCreate(TopMemoryContext, "atp handled events", ALLOCSET_DEFAULT_SIZES);
+	before_shmem_exit(leave_batch, (Datum) 0);
 	idle_since = GetCurrentTimestamp();
 	for (;;)
 	{

@@ -20,6 +20,7 @@ PG_FUNCTION_INFO_V1(atp_lease_ack_events);
 PG_FUNCTION_INFO_V1(atp_lease_nack_event);
 PG_FUNCTION_INFO_V1(atp_lease_defer_event);
 PG_FUNCTION_INFO_V1(atp_lease_renew);
+PG_FUNCTION_INFO_V1(atp_lease_release);
 PG_FUNCTION_INFO_V1(atp_lease_place_event);
 
 #define KIND 8					/* the byte of a token behind the bitmap of its partitions */
@@ -697,6 +698,61 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 	}
 	atp_delivery_end(&delivery);
 	PG_RETURN_TIMESTAMPTZ(until);
+}
+
+static int64
+release_log(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	int64		released = 0;
+
+	(void) hold(delivery, lease);
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+	{
+		AtpCursor  *cursor = atp_lease_covers(lease, i) ? delivery->cursors[i] : NULL;
+
+		if (cursor == NULL || !holds(delivery, cursor, lease))
+			continue;
+		released += cursor->lease_count;
+		atp_cursor_release(cursor);
+	}
+	return released;
+}
+
+static int64
+release_retries(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	AtpRetries *retries = hold_retries(delivery, lease);
+	int64		released = 0;
+
+	for (int i = 0; i < retries->count; i++)
+	{
+		AtpRetry   *row = &retries->rows[i];
+
+		if (!row_is_held(row, lease))
+			continue;
+		row->leased = false;
+		row->attempts--;
+		row->fate = ATP_RETRY_CHANGED;
+		released++;
+	}
+	atp_retry_save(retries);
+	return released;
+}
+
+/* release_lease(subscription, lease, tenant) */
+Datum
+atp_lease_release(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	pg_uuid_t  *lease;
+	int64		released;
+
+	begin(fcinfo, &delivery);
+	lease = PG_GETARG_UUID_P(1);
+	released = atp_lease_is_of_retries(lease) ? release_retries(&delivery, lease) : release_log(&delivery, lease);
+	atp_admission_return(delivery.subscription, (int) released);
+	atp_delivery_end(&delivery);
+	PG_RETURN_INT64(released);
 }
 
 /* place_event(subscription, tenant, event_id): key, partition */

@@ -17,6 +17,7 @@
 #include "log/projection.h"
 #include "log/sequencer.h"
 #include "pg/aside.h"
+#include "pg/hint.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
@@ -49,6 +50,7 @@ void
 _PG_init(void)
 {
 	atp_worker_init();
+	atp_hint_init();
 	atp_tenant_init();
 	atp_eventtype_init();
 	atp_envelope_init();
