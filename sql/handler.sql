@@ -110,6 +110,25 @@ CALL handler_test.wait_for($$ (SELECT count(*) FROM handler_test.cut) >= 4 $$);
 SELECT stream, string_agg(n::text, ' ' ORDER BY id) AS handled FROM handler_test.cut GROUP BY stream ORDER BY stream;
 SELECT atp.drop_handler('cut');
 SELECT atp.drop_subscription('cut');
+-- a compensation that fails: the dead letter can be replayed, stops at that step, and holds up nobody
+CREATE FUNCTION handler_test.stuck(event jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'cannot be undone'; END $$;
+CREATE FUNCTION handler_test.refuse(event jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF event #>> '{payload,n}' = '7' THEN
+		RAISE EXCEPTION 'refused';
+	END IF;
+END $$;
+SELECT atp.create_subscription('undo', categories => '{undoing}', partitions => 1, start_at => 'end', max_attempts => 1) >= 0 AS created;
+SELECT atp.create_handler('first', 'undo', 'handler_test.reserve(jsonb)', 1, compensation => 'handler_test.stuck(jsonb)');
+SELECT atp.create_handler('second', 'undo', 'handler_test.refuse(jsonb)', 2);
+SELECT stream_version FROM atp.append_event('undoing-1', 'OrderPlaced', '{"n": 7}');
+CALL handler_test.wait_for($$ atp.count_dead_letters('{"subscription": "undo"}') = 1 $$);
+SELECT count(*) FROM atp.replay_dead_letters('{"subscription": "undo"}');
+SELECT stream_version FROM atp.append_event('undoing-2', 'OrderPlaced', '{"n": 8}');
+CALL handler_test.wait_for($$ atp.count_dead_letters('{"subscription": "undo"}') = 2 AND EXISTS (SELECT FROM handler_test.done WHERE n = 8) $$);
+SELECT reason, attempts, last_error, redelivery_of IS NOT NULL AS replayed FROM atp.list_dead_letters('{"subscription": "undo"}') ORDER BY dead_letter;
+SELECT n, count(*) FROM handler_test.done WHERE n IN (7, 8) GROUP BY n ORDER BY n;
+SELECT atp.drop_subscription('undo');
 -- who may make what run as whom
 GRANT atp_admin TO regress_handler;
 SET SESSION AUTHORIZATION regress_handler;

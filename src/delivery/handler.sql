@@ -70,7 +70,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 'Run the compensations of the steps before one that gave up, the last first.
-A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
+A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed: a replay becomes a dead letter at once until forget_handling is called.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
@@ -92,6 +92,12 @@ BEGIN
 			known := 'handler/' || step.handler;
 			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
 			CONTINUE WHEN begun.verdict = 'done';
+			IF begun.verdict <> 'new' THEN	-- failed: its compensation did; busy: somebody has the inbox row under this name
+				failed_step := step.step;
+				failure := coalesce(begun.error, 'the inbox says ' || begun.verdict);
+				is_final := begun.verdict = 'failed';
+				RETURN;
+			END IF;
 		END IF;
 		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
 			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
