@@ -8,7 +8,9 @@
  *
  * A runner that ends with a batch in hand (a shutdown, or a call that went on after its time) gives it back on its way out: the
  * event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: its
- * lease expires. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is.
+ * lease expires. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more
+ * subscriptions with work than runners may be, the worker says so by holding a lock: then a runner leaves at once when it is
+ * idle, and SLICE_MS after its start when it is not, so that a slow handler, or a long backlog, delays the others but does not stop them.
  */
 #include "delivery/handler.h"
 
@@ -48,6 +50,7 @@ PGDLLEXPORT void atp_handler_main(Datum unused);
 #define LOCK_CLASS 0x6177		/* no advisory lock function of SQL uses this class */
 #define IDLE_MS 10000
 #define POLL_MS 500
+#define SLICE_MS 5000			/* a runner that others wait for goes on for so long */
 #define RUNNERS_MAX 64
 
 static int	setting_max_runners = 2;
@@ -150,6 +153,60 @@ take_time(HeapTuple row, TupleDesc shape, void *to)
 	*(TimestampTz *) to = DatumGetTimestampTz(SPI_getbinval(row, shape, 1, &null));
 }
 
+/* ---- runners take turns ---- */
+
+static TimestampTz slice_until;	/* of this runner */
+
+static void
+make_waiting_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, LOCK_CLASS);
+}
+
+/* Whether a subscription has work and no runner. */
+static bool
+others_wait(void)
+{
+	LOCKTAG		tag;
+
+	make_waiting_tag(&tag);
+	if (LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	(void) LockRelease(&tag, ShareLock, true);
+	return false;
+}
+
+/* The worker's side. */
+static void
+say_whether_others_wait(bool wait)
+{
+	static bool said = false;
+	LOCKTAG		tag;
+
+	make_waiting_tag(&tag);
+	if (wait && !said)
+		said = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	else if (!wait && said)
+	{
+		(void) LockRelease(&tag, ExclusiveLock, true);
+		said = false;
+	}
+}
+
+static bool
+slice_is_over(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < slice_until)
+		return false;
+	if (others_wait())
+		return true;
+	slice_until = TimestampTzPlusMilliseconds(now, SLICE_MS);
+	return false;
+}
+
+/* Handles a batch; what is not handled when the runner should leave stays in it. False: leave. */
 static bool
 handle_batch(const Runner *runner, Batch *batch)
 {
@@ -162,13 +219,15 @@ handle_batch(const Runner *runner, Batch *batch)
 	{
 		Datum		arguments[] = {
 			Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant), UUIDPGetDatum(&batch->lease),
-			JsonbPGetDatum(batch->events), TimestampTzGetDatum(batch->until)
+			JsonbPGetDatum(batch->events), TimestampTzGetDatum(Min(batch->until, slice_until))
 		};
 
 		if (!in_transaction(&handle, arguments, take_rest, batch))
 			return false;
 		if (batch->events == NULL)
 			return true;
+		if (slice_is_over())
+			return false;
 		if (!in_transaction(&renew, arguments, take_time, &batch->until))
 			return false;
 	}
@@ -178,7 +237,7 @@ handle_batch(const Runner *runner, Batch *batch)
 
 static struct
 {
-	const Runner *runner;
+	Runner		runner;
 	pg_uuid_t	lease;
 	bool		held;
 }			in_hand;
@@ -200,8 +259,8 @@ leave_batch(int code, Datum unused)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(batch_memory);
 	(void) atp_call_has_overrun(&event_id, &reason);
-	arguments[0] = Int32GetDatum(in_hand.runner->subscription);
-	arguments[1] = Int32GetDatum(in_hand.runner->tenant);
+	arguments[0] = Int32GetDatum(in_hand.runner.subscription);
+	arguments[1] = Int32GetDatum(in_hand.runner.tenant);
 	arguments[2] = UUIDPGetDatum(&in_hand.lease);
 	arguments[3] = CStringGetTextDatum(event_id);
 	arguments[4] = CStringGetTextDatum(reason);
@@ -223,11 +282,11 @@ run_once(const Runner *runner, bool *busy)
 	*busy = batch.events != NULL;
 	if (!*busy)
 		return true;
-	in_hand.runner = runner;
+	in_hand.runner = *runner;
 	in_hand.lease = batch.lease;
 	in_hand.held = true;
 	stay = handle_batch(runner, &batch);
-	in_hand.held = false;
+	in_hand.held = batch.events != NULL;
 	return stay;
 }
 
@@ -271,6 +330,7 @@ atp_handler_main(Datum unused)
 	batch_memory = AllocSetContextCreate(TopMemoryContext, "atp handled events", ALLOCSET_DEFAULT_SIZES);
 	before_shmem_exit(leave_batch, (Datum) 0);
 	idle_since = GetCurrentTimestamp();
+	slice_until = TimestampTzPlusMilliseconds(idle_since, SLICE_MS);
 	for (;;)
 	{
 		bool		busy = false;
@@ -285,10 +345,12 @@ atp_handler_main(Datum unused)
 			return;
 		if (busy)
 		{
+			if (slice_is_over())
+				return;
 			idle_since = GetCurrentTimestamp();
 			continue;
 		}
-		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), IDLE_MS))
+		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), IDLE_MS) || others_wait())
 			return;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -358,15 +420,18 @@ wake_runner(const Runner *runner)
 	return false;
 }
 
-static void
+/* Sees to it that a subscription with work has a runner. False: it has to wait for one. */
+static bool
 serve(const Runner *runner, int *count)
 {
 	MemoryContext before;
 
-	if (wake_runner(runner) || *count >= Min(setting_max_runners, RUNNERS_MAX))
-		return;
+	if (wake_runner(runner))
+		return true;
+	if (*count >= Min(setting_max_runners, RUNNERS_MAX))
+		return false;
 	if (!take_runner_lock(runner))
-		return;					/* an earlier worker has started one */
+		return true;			/* an earlier worker has started one */
 	release_runner_lock(runner);
 	before = MemoryContextSwitchTo(TopMemoryContext);	/* of the handle */
 	for (int i = 0; i < RUNNERS_MAX; i++)
@@ -377,6 +442,7 @@ serve(const Runner *runner, int *count)
 		}
 	MemoryContextSwitchTo(before);
 	(*count)++;
+	return true;
 }
 
 AtpWork
@@ -386,6 +452,7 @@ atp_handler_work(void)
 	static uint64 turn = 0;
 	int			count;
 	bool		later = false;
+	bool		wait = false;
 
 	if (!any_handlers)
 		return ATP_WORK_NONE;
@@ -409,11 +476,12 @@ atp_handler_work(void)
 		runner.tenant = DatumGetInt32(SPI_getbinval(row, shape, 2, &null));
 		if (DatumGetBool(SPI_getbinval(row, shape, 3, &null)))
 		{
-			serve(&runner, &count);
+			wait = !serve(&runner, &count) || wait;
 			later = true;
 		}
 		later = later || DatumGetBool(SPI_getbinval(row, shape, 4, &null));
 	}
+	say_whether_others_wait(wait);
 	PopActiveSnapshot();
 	SPI_finish();
 	CommitTransactionCommand();

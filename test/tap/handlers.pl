@@ -75,6 +75,22 @@ is(done('other'), '1:1 2:1 3:1', 'another subscription gets the only runner');
 my @ends = slurp_file($node->logfile, $offset) =~ /handler function public\.stubborn\(jsonb\), which went on after its timeout of 200 ms/g;
 is(scalar @ends, 2, 'the log says why the process ended');
 
+# a slow handler with a long backlog holds the only runner for a slice, no longer
+$node->safe_psql('postgres', q{CREATE FUNCTION slow(event jsonb) RETURNS void LANGUAGE sql SET search_path = public AS
+	$$ SELECT pg_sleep(0.5); INSERT INTO done VALUES (event ->> 'handler', (event #>> '{payload,n}')::int, (event ->> 'attempt')::int) $$});
+$node->safe_psql('postgres', q{SELECT atp.drop_handler('stubborn'), atp.drop_handler('other'); TRUNCATE done});
+subscribe('slow', 'slow', '10 s');
+append('slow', 60);
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM done}), 'a slow handler has the runner');
+subscribe('quick', 'note', '10 s');
+append('quick', 2);
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 2 FROM done WHERE subscription = 'quick'}), 'another subscription gets its turn');
+cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM done WHERE subscription = 'slow'}), '<', 60, 'before the backlog of the slow one is done');
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slow(event jsonb) RETURNS void LANGUAGE sql SET search_path = public AS
+	$$ INSERT INTO done VALUES (event ->> 'handler', (event #>> '{payload,n}')::int, (event ->> 'attempt')::int) $$});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 60 FROM done WHERE subscription = 'slow'}), 'which goes on');
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT n) || ' ' || max(attempt) FROM done WHERE subscription = 'slow'}), '60 1', 'each once, no attempt lost with the turn');
+
 # a shutdown in the middle of a batch
 $node->safe_psql('postgres', q{ALTER SEQUENCE calls RESTART; SELECT nextval('calls')});
 subscribe('sleepy', 'sleepy', '1 h');
