@@ -99,8 +99,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP340', 'handler_not_found', 'No in-database handler has this name.'),
 	('TP341', 'invalid_handler', 'The function cannot handle events: it takes one argument of type jsonb and returns one value.'),
-	('TP342', 'invalid_route', 'The route has no target, or two, or a jsonpath that does not parse.'),
+	('TP342', 'invalid_route', 'The route has no target, or two, or one that feeds it, or a jsonpath that does not parse.'),
 	('TP343', 'route_failed', 'A route could not translate the event; the message says why.'),
+	('TP344', 'route_loops', 'The event has come through atp.route_max_hops routes already: it goes no further.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
 	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
 	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
@@ -3947,6 +3948,14 @@ INSERT passes for the functions of atp, and while a restore is loading the table
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+INSERT passes while a restore is loading the table.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
 COMMENT ON FUNCTION atp_internal.guard_command_start() IS
@@ -4125,7 +4134,7 @@ ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 -- restored into has made a default tenant of its own: while that has no streams, the dumped row takes its place. The foreign key
 -- of atp_internal.stream makes pg_dump put the tenants before the streams.
 CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
 	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
 			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
@@ -4141,6 +4150,9 @@ REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
 CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
 	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
 ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER guard;
 
 -- ==== src/stream/repeat.sql ====
 -- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
@@ -6180,13 +6192,6 @@ REVOKE ALL ON FUNCTION atp_internal.raise_alert(int, text, text) FROM PUBLIC;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
-CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
-COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
-'Refuse changes of a table that only atp''s own functions may change.
-Raises: TP107.';
-REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
-
 CREATE TABLE atp_internal.tree (
 	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
 	size bigint NOT NULL,
@@ -7251,12 +7256,12 @@ COMMENT ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) IS 'Drop the seque
 REVOKE ALL ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_tokens(tenant int, rate_limit text, token_count int) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
 COMMENT ON FUNCTION atp_internal.take_tokens(int, text, int) IS 'Take tokens of a rate limit.';
 REVOKE ALL ON FUNCTION atp_internal.take_tokens(int, text, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_slot(tenant int, bulkhead text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
 COMMENT ON FUNCTION atp_internal.take_slot(int, text) IS 'Take a slot of a bulkhead until the transaction ends.';
 REVOKE ALL ON FUNCTION atp_internal.take_slot(int, text) FROM PUBLIC;
 
@@ -7311,7 +7316,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_tokens(text, int, text) IS
 'Acquire tokens of a rate limit, or be refused.
 What was taken stays taken when the transaction rolls back; a refusal takes nothing.
-Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst), TP202.';
+Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst, or less than 1), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_tokens(text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_tokens(text, int, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -7359,7 +7364,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_slot(text, text) IS
 'Acquire a slot of a bulkhead until the transaction ends, or be refused.
 Never waits. The slot goes with the transaction (or the savepoint), however that ends; each call takes another one.
-Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
+Raises: TP363 (full), TP364 (no such bulkhead), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -7513,6 +7518,7 @@ CREATE TABLE atp_internal.subscription_cursor (
 	consumer text,
 	settled bigint[],
 	runs bigint[],
+	held bigint[],
 	CONSTRAINT subscription_cursor_pk PRIMARY KEY (subscription, partition, generation, tenant)
 ) WITH (fillfactor = 15, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_analyze_threshold = 2000000000, toast.autovacuum_vacuum_threshold = 500);
@@ -7535,6 +7541,7 @@ COMMENT ON COLUMN atp_internal.subscription_cursor.lease IS 'Token of the lease;
 COMMENT ON COLUMN atp_internal.subscription_cursor.consumer IS 'Who has the lease, in its own word.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.settled IS 'Positions after acked that are done with already; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.runs IS 'Pairs (position, attempts): how often events after acked were leased before; NULL: never.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.held IS 'Positions after acked that earlier rules took, noted when the rules were changed under a lease; NULL: the rules say.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription_cursor', '');
 ALTER TABLE atp_internal.subscription_cursor ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.subscription_cursor FORCE ROW LEVEL SECURITY;
@@ -7687,6 +7694,34 @@ Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreig
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
 
+CREATE FUNCTION atp_internal.hold_leases(subscription text, tenant text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_hold';
+COMMENT ON FUNCTION atp_internal.hold_leases(text, text) IS
+'Write down what a subscription''s leases hold: its rules are about to change.
+Waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.hold_leases(text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.release_lease(subscription text, lease uuid, tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_release';
+COMMENT ON FUNCTION atp.release_lease(text, uuid, text) IS
+'Give back what is left of a lease, without an attempt; return how many it is.
+They can be claimed again at once. For a consumer that leaves, or that finds its endpoint gone. Tokens of rate limits are given back, too.
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22004.';
+REVOKE ALL ON FUNCTION atp.release_lease(text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.release_lease(text, uuid, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp_internal.lease_is_held(subscription int, tenant int, lease uuid) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = lease_is_held.subscription
+			AND c.tenant = lease_is_held.tenant AND c.lease = lease_is_held.lease AND c.lease_until > clock_timestamp())
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = lease_is_held.subscription
+			AND r.tenant = lease_is_held.tenant AND r.lease = lease_is_held.lease AND r.lease_until > clock_timestamp());
+END;
+COMMENT ON FUNCTION atp_internal.lease_is_held(int, int, uuid) IS 'Say whether a lease holds anything, and is not over.';
+REVOKE ALL ON FUNCTION atp_internal.lease_is_held(int, int, uuid) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
 COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS
@@ -7781,7 +7816,7 @@ CREATE FUNCTION atp.claim_events(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
 COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views (255 bytes). Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
 accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
 Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
 REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
@@ -7869,8 +7904,8 @@ BEGIN
 		PERFORM atp_internal.refuse_subscription('max_attempts is not between 1 and 1000.');
 	ELSIF ordering IS NULL OR ordering NOT IN ('key', 'none') THEN
 		PERFORM atp_internal.refuse_subscription('ordering is neither key nor none.');
-	ELSIF time_to_live <= interval '0' THEN
-		PERFORM atp_internal.refuse_subscription('time_to_live is not positive.');
+	ELSIF time_to_live <= interval '0' OR time_to_live > interval '1000 years' THEN
+		PERFORM atp_internal.refuse_subscription('time_to_live is not between 0 and 1000 years.');
 	ELSIF max_in_flight < 1 THEN
 		PERFORM atp_internal.refuse_subscription('max_in_flight is less than 1.');
 	END IF;
@@ -8050,6 +8085,7 @@ CREATE FUNCTION atp.alter_subscription(
 #variable_conflict use_column
 DECLARE
 	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	old atp_internal.subscription;
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
@@ -8058,7 +8094,8 @@ BEGIN
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	SELECT s.* INTO old FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	new := old;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -8093,6 +8130,10 @@ BEGIN
 				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
+	IF (new.event_types, new.categories, new.streams, new.filter, new.correlation) IS DISTINCT FROM
+			(old.event_types, old.categories, old.streams, old.filter, old.correlation) THEN
+		PERFORM atp_internal.hold_leases(old.name, (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = old.tenant));
+	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
@@ -8105,7 +8146,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid, with the events that they hold. A change of rules holds for events claimed from now on, also those whose lease expires; what a lease has passed over stays passed over, and what waits to be tried again is tried. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It and a change of rules wait for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
@@ -8158,6 +8199,7 @@ BEGIN
 	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
+			held = NULL,
 			retry_changes = c.retry_changes + 1,
 			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
@@ -8357,6 +8399,10 @@ DECLARE
 	opened int := atp_internal.open_tenant(match_dead_letters.tenant);
 	f jsonb := coalesce(match_dead_letters.filter, '{}');
 	unknown text;
+	wanted_event uuid;
+	wanted_replayed boolean;
+	after_time timestamptz;
+	before_time timestamptz;
 BEGIN
 	IF jsonb_typeof(f) <> 'object' THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'filter is not a JSON object';
@@ -8367,17 +8413,31 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('unknown member "%s" of the filter', unknown),
 			HINT = 'There are subscription, dead_letter, event_id, event_type, stream, reason, dead_after, dead_before and replayed.';
 	END IF;
+	SELECT e.key INTO unknown FROM jsonb_each(f) e WHERE jsonb_typeof(e.value) <> ALL (CASE e.key WHEN 'replayed' THEN '{boolean,string}'
+		WHEN 'dead_letter' THEN '{number,array}' ELSE '{string}' END::text[])
+		OR jsonb_typeof(e.value) = 'array' AND jsonb_path_exists(e.value, 'strict $[*] ? (@.type() <> "number")');
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('invalid "%s" of the filter', unknown), DETAIL = format('It is %s.', f -> unknown);
+	END IF;
+	BEGIN
+		wanted_event := f ->> 'event_id';
+		wanted_replayed := f ->> 'replayed';
+		after_time := f ->> 'dead_after';
+		before_time := f ->> 'dead_before';
+	EXCEPTION WHEN data_exception THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'invalid value in the filter', DETAIL = SQLERRM || '.';
+	END;
 	RETURN QUERY SELECT d.* FROM atp_internal.dead_letter_reader d
 		WHERE d.tenant_key = opened
 			AND (NOT f ? 'subscription' OR d.subscription = f ->> 'subscription')
 			AND (NOT f ? 'dead_letter' OR to_jsonb(d.dead_letter) <@ (f -> 'dead_letter'))
-			AND (NOT f ? 'event_id' OR d.event_id = (f ->> 'event_id')::uuid)
+			AND (NOT f ? 'event_id' OR d.event_id = wanted_event)
 			AND (NOT f ? 'event_type' OR d.event_type = f ->> 'event_type')
 			AND (NOT f ? 'stream' OR d.stream = f ->> 'stream')
 			AND (NOT f ? 'reason' OR d.reason = f ->> 'reason')
-			AND (NOT f ? 'dead_after' OR d.dead_at >= (f ->> 'dead_after')::timestamptz)
-			AND (NOT f ? 'dead_before' OR d.dead_at < (f ->> 'dead_before')::timestamptz)
-			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = (f ->> 'replayed')::boolean)
+			AND (NOT f ? 'dead_after' OR d.dead_at >= after_time)
+			AND (NOT f ? 'dead_before' OR d.dead_at < before_time)
+			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = wanted_replayed)
 		ORDER BY d.dead_letter;
 END $$;
 COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
@@ -8385,17 +8445,31 @@ COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
 Raises: TP202 (no such tenant), 22023 (the filter).';
 REVOKE ALL ON FUNCTION atp_internal.match_dead_letters(jsonb, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_count(max_count int) RETURNS int
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF max_count < 0 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'max_count has to be positive';
+	END IF;
+	RETURN max_count;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_count(int) IS
+'Return a number of rows, NULL for all, or refuse a negative one.
+Raises: 22023.';
+REVOKE ALL ON FUNCTION atp_internal.require_count(int) FROM PUBLIC;
+
 CREATE FUNCTION atp.list_dead_letters(filter jsonb DEFAULT '{}', max_count int DEFAULT 100, tenant text DEFAULT NULL) RETURNS SETOF atp.dead_letter
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
 		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
-	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
+	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter
+	LIMIT atp_internal.require_count(list_dead_letters.max_count);
 END;
 COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
 'List dead letters that a filter selects, by number.
 At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
-Raises: TP202 (no such tenant), 22023 (the filter).';
+Raises: TP202 (no such tenant), 22023 (the filter, max_count).';
 
 CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -8434,8 +8508,8 @@ DECLARE
 	one record;
 	done bigint[];
 BEGIN
-	IF replay_dead_letters.rate <= 0 OR replay_dead_letters.max_count < 1 THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive';
+	IF replay_dead_letters.rate NOT BETWEEN 0.000001 AND 1000000 OR replay_dead_letters.max_count < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive', DETAIL = 'A rate is between 0.000001 and 1000000 a second.';
 	END IF;
 	SELECT t.name INTO tenant_name FROM atp_internal.tenant t WHERE t.tenant = opened;
 	FOR one IN
@@ -8454,6 +8528,8 @@ BEGIN
 			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
 				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
 			CONTINUE WHEN one.letters IS NULL;
+			-- The partition of an event is known as long as the number of partitions and the order key stay.
+			PERFORM FROM atp_internal.subscription s WHERE s.name = one.subscription AND s.tenant = opened FOR KEY SHARE;
 			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
 		END IF;
 		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)
@@ -8479,7 +8555,8 @@ BEGIN
 		DELETE FROM atp_internal.dead_letter d USING (
 				SELECT m.tenant_key, m.subscription_key, m.dead_letter
 				FROM atp_internal.match_dead_letters(purge_dead_letters.filter, purge_dead_letters.tenant) m
-				WHERE m.dead_at <= clock_timestamp() - purge_dead_letters.older_than ORDER BY m.dead_letter LIMIT purge_dead_letters.max_count) m
+				WHERE m.dead_at <= clock_timestamp() - least(purge_dead_letters.older_than, interval '1000 years')
+				ORDER BY m.dead_letter LIMIT atp_internal.require_count(purge_dead_letters.max_count)) m
 			WHERE d.tenant = m.tenant_key AND d.subscription = m.subscription_key AND d.dead_letter = m.dead_letter
 			RETURNING d.tenant, d.dead_letter),
 		forgotten AS (
@@ -8490,7 +8567,7 @@ END $$;
 COMMENT ON FUNCTION atp.purge_dead_letters(interval, jsonb, int, text) IS
 'Remove dead letters that are older than a duration, and return how many.
 filter: see list_dead_letters. max_count NULL removes all of them. The events stay in the store.
-Raises: TP202 (no such tenant), 22023 (older_than, filter).';
+Raises: TP202 (no such tenant), 22023 (older_than, filter, max_count).';
 
 REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text),
 	atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) FROM PUBLIC;
@@ -8769,6 +8846,15 @@ REVOKE ALL ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb,
 GRANT EXECUTE ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text) TO atp_writer;
 GRANT EXECUTE ON FUNCTION atp.append_due_events(int) TO atp_admin;
 
+-- ==== src/delivery/call.sql ====
+-- Calls of the functions of handlers and routes.
+CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_call_handler';
+COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
+'Call a handler''s function in a subtransaction; return its failure or result.
+failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb. A function that catches the cancellation at its timeout and goes on for two seconds ends with its process.';
+REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
+
 -- ==== src/delivery/handler.sql ====
 -- In-database handlers: functions that the worker's helpers run for the events of a subscription. Several handlers of one
 -- subscription are steps: an event goes through them in order, and what is done is done once (delivery/inbox). When a step gives up,
@@ -8810,13 +8896,6 @@ CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
 ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 
-CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
-COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
-'Call a handler''s function in a subtransaction; return its failure or result.
-failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
-REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
-
 CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -8849,10 +8928,11 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 'Run the compensations of the steps before one that gave up, the last first.
-A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
+A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed: a replay becomes a dead letter at once until forget_handling is called.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text)
+CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
+		OUT is_final boolean)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -8870,12 +8950,19 @@ BEGIN
 			known := 'handler/' || step.handler;
 			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
 			CONTINUE WHEN begun.verdict = 'done';
+			IF begun.verdict <> 'new' THEN	-- failed: its compensation did; busy: somebody has the inbox row under this name
+				failed_step := step.step;
+				failure := coalesce(begun.error, 'the inbox says ' || begun.verdict);
+				is_final := begun.verdict = 'failed';
+				RETURN;
+			END IF;
 		END IF;
 		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
 			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
 			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
 		IF failure IS NOT NULL THEN
 			failed_step := step.step;
+			is_final := failure LIKE 'TP344: %' AND step.function = 'atp_internal.run_route(jsonb)';
 			IF step.several THEN
 				PERFORM atp.fail_handling(known, event_id, '40001', failure, step.tenant_name);	-- to be tried again, as the subscription says
 			END IF;
@@ -8888,37 +8975,38 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 'Take an event through the steps of a subscription.
-Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
+Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	event_count int := jsonb_array_length(events);
 	event jsonb;
 	outcome record;
 	back atp.given_back;
 	withdrawn uuid[] := '{}';
 	names record;
 	acked bigint;
+	rest jsonb;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
-	FOR i IN 0 .. event_count - 1 LOOP
-		IF i > 0 AND clock_timestamp() > until THEN
-			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
-			RETURN i;
-		END IF;
+	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
 		event := events -> i;
 		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		IF i > 0 AND clock_timestamp() > until THEN
+			SELECT jsonb_agg(r.one ORDER BY r.place) INTO rest FROM jsonb_array_elements(events) WITH ORDINALITY AS r (one, place)
+				WHERE r.place > i AND NOT (r.one ->> 'event_id')::uuid = ANY (withdrawn);
+			EXIT;
+		END IF;
 		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
 		IF outcome.failed_step IS NULL THEN
 			acked := (event ->> 'log_position')::bigint;
 			CONTINUE;
 		END IF;
-		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, false, names.tenant);
+		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
@@ -8927,12 +9015,24 @@ BEGIN
 	IF acked IS NOT NULL THEN
 		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
 	END IF;
-	RETURN event_count;
+	RETURN rest;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first. NULL: none are. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lease_of_handlers(subscription int, tenant int) RETURNS interval
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT greatest(s.lock_duration, least(2 * (SELECT sum(h.timeout + interval '3 seconds') FROM atp_internal.handler h
+			WHERE h.subscription = s.subscription AND h.tenant = s.tenant), interval '1 day'))
+	FROM atp_internal.subscription s WHERE s.subscription = lease_of_handlers.subscription AND s.tenant = lease_of_handlers.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.lease_of_handlers(int, int) IS
+'Return how long a lease of a subscription''s handlers lasts.
+So long that the steps of one event, with the grace after their timeouts, fit into half of it; no less than the subscription says.';
+REVOKE ALL ON FUNCTION atp_internal.lease_of_handlers(int, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -8940,7 +9040,7 @@ CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OU
 DECLARE
 	names record;
 BEGIN
-	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration INTO names
+	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration, atp_internal.lease_of_handlers(subscription, tenant) AS duration INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = claim_for_handlers.subscription AND s.tenant = claim_for_handlers.tenant
 			AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
@@ -8951,7 +9051,10 @@ BEGIN
 	SELECT (array_agg(c.lease))[1], jsonb_agg(to_jsonb(c) - '{lease,lease_until,redelivered,redelivery_of}'::text[] ORDER BY c.log_position)
 		INTO lease, events
 		FROM atp.claim_events(names.subscription, 100, 'handlers', tenant => names.tenant) c;
-	until := clock_timestamp() + names.lock_duration / 2;
+	IF names.duration > names.lock_duration AND lease IS NOT NULL THEN
+		PERFORM atp.renew_lease(names.subscription, lease, names.duration, names.tenant);
+	END IF;
+	until := clock_timestamp() + names.duration / 2;
 END $$;
 COMMENT ON FUNCTION atp_internal.claim_for_handlers(int, int) IS
 'Claim events for the handlers of a subscription; NULLs where there are none.
@@ -8961,12 +9064,36 @@ REVOKE ALL ON FUNCTION atp_internal.claim_for_handlers(int, int) FROM PUBLIC;
 CREATE FUNCTION atp_internal.renew_for_handlers(subscription int, tenant int, lease uuid) RETURNS timestamptz
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease, tenant => t.name) - pg_catalog.clock_timestamp()) / 2
+	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease,
+		atp_internal.lease_of_handlers(s.subscription, s.tenant), t.name) - pg_catalog.clock_timestamp()) / 2
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE s.subscription = renew_for_handlers.subscription AND s.tenant = renew_for_handlers.tenant;
 END;
 COMMENT ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) IS 'Renew a lease of the handlers; returns when half of it is over.';
 REVOKE ALL ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.leave_events(subscription int, tenant int, lease uuid, failed_event text, reason text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	names record;
+	released int := 0;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = leave_events.subscription AND s.tenant = leave_events.tenant;
+	IF failed_event <> '' AND atp_internal.lease_is_held(subscription, tenant, lease) THEN
+		PERFORM atp.nack_event(names.subscription, lease, failed_event::uuid, reason, tenant => names.tenant);
+	END IF;
+	IF atp_internal.lease_is_held(subscription, tenant, lease) THEN
+		released := atp.release_lease(names.subscription, lease, names.tenant);
+	END IF;
+	RETURN released;
+END $$;
+COMMENT ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) IS
+'Give back the events that a runner leaves unhandled.
+failed_event (empty: none) is the one whose handler ended the runner: its attempt counts. Returns how many others there are.';
+REVOKE ALL ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
 	RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -9041,8 +9168,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. Its search_path is pg_catalog, pg_temp unless it has one of its own (CREATE FUNCTION … SET search_path). It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 42704 (no such role), 22004, 23514, 23502 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
 
@@ -9116,6 +9243,55 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.route', '');
 ALTER TABLE atp_internal.route ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.route FORCE ROW LEVEL SECURITY;
 CREATE POLICY route_tenant ON atp_internal.route USING (atp_internal.tenant_is_visible(tenant));
+
+-- How many routes an event has come through. It is noted here and not in the event's metadata, which whoever appends it writes as he likes.
+CREATE TABLE atp_internal.routed (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	event_id uuid NOT NULL,
+	hops int NOT NULL,
+	routed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT routed_pk PRIMARY KEY (event_id, subscription, tenant)
+);
+CREATE INDEX routed_routed_at ON atp_internal.routed USING brin (routed_at);
+COMMENT ON TABLE atp_internal.routed IS 'Events that routes made or handed on in the last day, and how many routes they have come through.';
+COMMENT ON COLUMN atp_internal.routed.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.routed.subscription IS 'Surrogate key of the subscription that the event was handed to; 0: the event was made by a route.';
+COMMENT ON COLUMN atp_internal.routed.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.routed.hops IS 'Routes on its way, this one included.';
+COMMENT ON COLUMN atp_internal.routed.routed_at IS 'When it was routed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.routed', '');
+ALTER TABLE atp_internal.routed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.routed FORCE ROW LEVEL SECURITY;
+CREATE POLICY routed_tenant ON atp_internal.routed USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.note_routed(tenant int, subscription int, event_id uuid, hops int) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.routed AS r (tenant, subscription, event_id, hops)
+		VALUES (note_routed.tenant, note_routed.subscription, note_routed.event_id, note_routed.hops)
+		ON CONFLICT ON CONSTRAINT routed_pk DO UPDATE SET hops = excluded.hops, routed_at = excluded.routed_at WHERE r.hops < excluded.hops;
+END;
+COMMENT ON FUNCTION atp_internal.note_routed(int, int, uuid, int) IS
+'Note through how many routes an event has come.
+By several ways: the longest counts.';
+REVOKE ALL ON FUNCTION atp_internal.note_routed(int, int, uuid, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.purge_routed(max_count int) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	purged bigint;
+BEGIN
+	DELETE FROM atp_internal.routed r WHERE r.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM atp_internal.routed o WHERE o.routed_at < clock_timestamp() - interval '1 day' LIMIT max_count FOR UPDATE SKIP LOCKED));
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp_internal.purge_routed(int) IS
+'Forget what was routed more than a day ago, up to so many rows.
+A loop whose rounds take a day is no burden.';
+REVOKE ALL ON FUNCTION atp_internal.purge_routed(int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.fill_template(template text, document jsonb) RETURNS text
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -9218,11 +9394,24 @@ DECLARE
 	document jsonb;
 	payload jsonb;
 	metadata jsonb := coalesce(event -> 'metadata', '{}');
+	own_subscription int;
+	hops int;
+	made record;
 BEGIN
 	SELECT r.* INTO STRICT route FROM atp_internal.route r
 		WHERE r.route = event ->> 'handler' AND r.tenant = owner_key ORDER BY r.version DESC LIMIT 1;
+	SELECT h.subscription INTO STRICT own_subscription FROM atp_internal.handler h WHERE h.handler = route.route AND h.tenant = owner_key;
+	SELECT coalesce(max(r.hops), 0) INTO hops FROM atp_internal.routed r
+		WHERE r.event_id = source AND r.subscription IN (0, own_subscription) AND r.tenant = owner_key;
+	IF hops >= current_setting('atp.route_max_hops')::int THEN
+		RAISE EXCEPTION 'route "%" goes no further with an event that has come through % routes', route.route, hops USING ERRCODE = 'TP344',
+			DETAIL = 'Routes whose events come back to them would go on for ever.',
+			HINT = 'Have the subscription leave its route''s events out; a longer way may be allowed with atp.route_max_hops.';
+	END IF;
 	IF route.target_subscription IS NOT NULL THEN
-		PERFORM atp.route_event(source, route.target_subscription, tenant_name);
+		IF atp.route_event(source, route.target_subscription, tenant_name) THEN
+			PERFORM atp_internal.note_routed(owner_key, atp_internal.subscription_key(route.target_subscription, tenant_name), source, hops + 1);
+		END IF;
 		RETURN;
 	END IF;
 	document := atp.get_cloudevent(source, tenant_name);
@@ -9230,16 +9419,18 @@ BEGIN
 	IF payload IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
+	SELECT a.event_id INTO made FROM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
 		metadata => jsonb_strip_nulls(jsonb_build_object('actor', metadata -> 'actor', 'traceparent', metadata -> 'traceparent',
 			'tracestate', metadata -> 'tracestate', 'causation_id', atp.ulid_from_uuid(source),
 			'correlation_id', coalesce(metadata -> 'correlation_id', to_jsonb(atp.ulid_from_uuid(source))),
 			'route', route.route, 'route_version', route.version)),
-		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name);
+		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name) a;
+	PERFORM atp_internal.note_routed(owner_key, 0, made.event_id, hops + 1);
 END $$;
 COMMENT ON FUNCTION atp_internal.run_route(jsonb) IS
 'Route one event.
-Called as the handler of the route''s subscription.';
+Called as the handler of the route''s subscription, whose other failures are tried again.
+Raises: TP344 (it has come through atp.route_max_hops routes already), TP343 (it cannot be translated).';
 REVOKE ALL ON FUNCTION atp_internal.run_route(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.require_route(stream text, mapping jsonb) RETURNS void
@@ -9250,22 +9441,73 @@ DECLARE
 BEGIN
 	IF jsonb_typeof(mapping) <> 'object' THEN
 		RAISE EXCEPTION 'mapping is not a JSON object' USING ERRCODE = 'TP342';
+	ELSIF regexp_replace(stream, '\{\$[^{}]*\}', '', 'g') ~ '[{}]' THEN
+		RAISE EXCEPTION 'the stream of a route has a brace too much' USING ERRCODE = 'TP342', DETAIL = format('It is "%s".', stream),
+			HINT = 'Braces enclose a jsonpath, which begins with $: invoice-{$.data.order}.';
 	END IF;
 	FOR path IN
 		SELECT m[1] FROM regexp_matches(stream, '\{(\$[^{}]*)\}', 'g') m
 		UNION ALL SELECT e.value #>> '{}' FROM jsonb_each(coalesce(mapping, '{}')) e WHERE jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE '$%'
 	LOOP
 		BEGIN
-			PERFORM path::jsonpath;
-		EXCEPTION WHEN syntax_error OR data_exception THEN
+			PERFORM jsonb_path_query_first('{}', path::jsonpath, silent => true);
+		EXCEPTION WHEN syntax_error OR data_exception OR undefined_object THEN	-- the last: a variable
 			RAISE EXCEPTION 'invalid jsonpath in a route' USING ERRCODE = 'TP342', DETAIL = format('"%s": %s', path, SQLERRM);
 		END;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
-'Refuse a template or mapping whose jsonpaths do not parse.
+'Refuse a template or mapping whose jsonpaths do not parse, or name variables.
 Raises: TP342.';
 REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.name_matches(name text, patterns text[]) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	RETURN name_matches.patterns IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(name_matches.patterns) p
+		WHERE name_matches.name LIKE pg_catalog.replace(pg_catalog.regexp_replace(p, '([\\%_])', '\\\1', 'g'), '*', '%'));
+COMMENT ON FUNCTION atp_internal.name_matches(text, text[]) IS
+'Say whether a name meets a list of names, where * stands for any characters.
+NULL takes any.';
+REVOKE ALL ON FUNCTION atp_internal.name_matches(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_way_out(tenant int, subscription int, event_type text, stream text, mapping jsonb, target_subscription text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	s atp_internal.subscription;
+	way text;
+BEGIN
+	SELECT x.* INTO STRICT s FROM atp_internal.subscription x WHERE x.subscription = require_way_out.subscription AND x.tenant = require_way_out.tenant;
+	IF require_way_out.target_subscription IS NOT NULL THEN
+		WITH RECURSIVE handed AS (
+			SELECT DISTINCT ON (r.route) f.name AS source, r.target_subscription AS target
+			FROM atp_internal.route r JOIN atp_internal.handler h ON h.handler = r.route AND h.tenant = r.tenant
+				JOIN atp_internal.subscription f ON f.subscription = h.subscription AND f.tenant = h.tenant
+			WHERE r.tenant = require_way_out.tenant ORDER BY r.route, r.version DESC),
+		reached AS (
+			SELECT require_way_out.target_subscription AS name, format('"%s", "%s"', s.name, require_way_out.target_subscription) AS way
+			UNION
+			SELECT h.target, format('%s, "%s"', r.way, h.target) FROM reached r JOIN handed h ON h.source = r.name
+			WHERE h.target IS NOT NULL AND r.name <> s.name AND strpos(r.way, format('"%s"', h.target)) IN (0, 1))
+		SELECT r.way INTO way FROM reached r WHERE r.name = s.name LIMIT 1;
+	ELSIF require_way_out.mapping IS NOT NULL AND require_way_out.stream !~ '\{\$' AND s.filter IS NULL AND s.correlation IS NULL
+			AND atp_internal.name_matches(require_way_out.event_type, s.event_types)
+			AND atp_internal.name_matches(split_part(require_way_out.stream, '-', 1), s.categories)
+			AND atp_internal.name_matches(require_way_out.stream, s.streams) THEN
+		way := format('"%s", "%s"', s.name, s.name);
+	END IF;
+	IF way IS NOT NULL THEN
+		RAISE EXCEPTION 'the route would be fed with its own events' USING ERRCODE = 'TP342',
+			DETAIL = format('They would go through the subscriptions %s, without end.', way),
+			HINT = 'Have the subscription leave them out.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_way_out(int, int, text, text, jsonb, text) IS
+'Refuse a route of which it is certain that what it makes comes back to it.
+Other routes that do are stopped by atp.route_max_hops.
+Raises: TP342.';
+REVOKE ALL ON FUNCTION atp_internal.require_way_out(int, int, text, text, jsonb, text) FROM PUBLIC;
 
 CREATE FUNCTION atp.create_route(route text, subscription text, event_type text DEFAULT NULL, stream text DEFAULT NULL, mapping jsonb DEFAULT NULL,
 		function regprocedure DEFAULT NULL, target_subscription text DEFAULT NULL, step int DEFAULT 1, tenant text DEFAULT NULL) RETURNS int
@@ -9282,12 +9524,16 @@ BEGIN
 			HINT = 'Give event_type, stream, and either mapping or function; or target_subscription alone.';
 	END IF;
 	PERFORM atp_internal.require_route(stream, mapping);
+	IF event_type IS NOT NULL THEN
+		PERFORM atp_internal.check_scheduled(regexp_replace(stream, '\{\$[^{}]*\}', 'x-x', 'g'), event_type, '{}', NULL);
+	END IF;
 	IF function IS NOT NULL THEN
 		PERFORM atp_internal.require_handler_function(function, session_user);
 	END IF;
 	IF target_subscription IS NOT NULL THEN
 		PERFORM atp_internal.subscription_key(target_subscription, create_route.tenant);
 	END IF;
+	PERFORM atp_internal.require_way_out(owner_key, subscription_key, event_type, stream, mapping, target_subscription);
 	SELECT max(r.version) INTO standing FROM atp_internal.route r WHERE r.route = create_route.route AND r.tenant = owner_key;
 	IF standing IS NULL THEN
 		PERFORM atp_internal.add_handler(owner_key, subscription_key, step, route, 'atp_internal.run_route(jsonb)', NULL, 'atp_owner', '1 minute');
@@ -9301,8 +9547,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
 'Create a route, or the next version of one; returns the version.
-Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. drop_handler(route) ends it.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath), 42710 (name or step taken), 42501.';
+Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. An event that has come through atp.route_max_hops routes goes no further: it becomes a dead letter of the subscription at once (TP344), so that routes that feed one another end. drop_handler(route) ends a route.
+Raises: TP201 (event type, stream), TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501, 23514, 23502 (name, step).';
 REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
 
@@ -10152,7 +10398,7 @@ GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
 CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 4 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
 COMMENT ON FUNCTION atp.run_housekeeping() IS
 'Run the housekeeping and return what was done.
 Makes the partitions of the next atp.partition_premake periods and purges what is kept for a while only. The worker does this every minute; where it is switched off, let pg_cron do it: SELECT cron.schedule(''atp housekeeping'', ''* * * * *'', ''SELECT atp.run_housekeeping()'').
@@ -10707,9 +10953,10 @@ CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
 BEGIN ATOMIC
 	WITH fault AS (
 		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
-		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		FROM (VALUES ('atp_internal.event', 'atp_internal.refuse_change()'), ('atp_internal.stream', 'atp_internal.refuse_change()'),
+			('atp_internal.log', 'atp_internal.refuse_change()'), ('atp_internal.tenant', 'atp_internal.refuse_foreign_change()')) AS t(name, function)
 		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
-			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+			AND g.tgfoid = to_regprocedure(t.function))
 		UNION ALL
 		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
 		UNION ALL

@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -45,6 +46,7 @@ PG_FUNCTION_INFO_V1(atp_claim_deferred_events);
 #define BURIED_MAX 1000			/* dead letters that one claim makes in a partition */
 #define RETRIES_MAX 2000		/* retry rows of a partition: with more of them it waits instead of parking events */
 #define ALONE_AFTER 2			/* attempts after which an event whose lease expired travels alone */
+#define CONSUMER_MAX 255		/* bytes of a consumer's name that are kept */
 #define STICKY_MS 100			/* for how long a backend prefers the partition it claimed last */
 
 enum							/* columns of the result */
@@ -387,11 +389,14 @@ look(Look *scan)
 
 		if (skip > 0)
 			atp_feed_seek(feed, skip);
-		else if (!atp_cursor_is_settled(scan->cursor, row.log_position))
+		else if (!atp_cursor_is_settled(scan->cursor, row.log_position) &&
+				 (!atp_cursor_is_decided(scan->cursor, row.log_position) || atp_cursor_is_held(scan->cursor, row.log_position)))
 		{
 			switch (atp_delivery_wants(&claim->delivery, &row, scan->cursor->partition, NULL, &wanted))
 			{
 				case ATP_FILTER_NO:
+					if (atp_cursor_is_held(scan->cursor, row.log_position))
+						settle(scan, row.log_position);	/* the rules of today pass over it */
 					break;
 				case ATP_FILTER_RAISED:
 					bury(scan, &row, ATP_REASON_FILTER, wanted.error, atp_cursor_attempts(scan->cursor, row.log_position));
@@ -503,13 +508,17 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	return true;
 }
 
-/* Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. */
+/*
+ * Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. They may be of events that were placed
+ * after the claim looked at a partition before: the feed of then would take them for removed.
+ */
 static void
 claim_retries(Claim *claim, AtpCursor *cursor)
 {
 	AtpRetries *retries = atp_retry_load(claim->delivery.subscription, cursor);
 	bool	   *taken = palloc0_array(bool, retries->count + 1);
 
+	atp_delivery_end_feed(&claim->delivery);
 	atp_lease_make(&claim->lease, true);
 	atp_lease_add(&claim->lease, cursor->partition);
 	atp_retry_expire(retries, claim->delivery.now);
@@ -679,7 +688,11 @@ begin(FunctionCallInfo fcinfo, int consumer, int tenant)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
 	claim->accept = PG_ARGISNULL(tenant + 1) ? NULL : PG_GETARG_JSONB_P(tenant + 1);
-	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+	if (!PG_ARGISNULL(consumer))
+	{
+		claim->consumer = text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+		claim->consumer[pg_mbcliplen(claim->consumer, (int) strlen(claim->consumer), CONSUMER_MAX)] = '\0';
+	}
 	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
 					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	return claim;

@@ -20,7 +20,9 @@ PG_FUNCTION_INFO_V1(atp_lease_ack_events);
 PG_FUNCTION_INFO_V1(atp_lease_nack_event);
 PG_FUNCTION_INFO_V1(atp_lease_defer_event);
 PG_FUNCTION_INFO_V1(atp_lease_renew);
+PG_FUNCTION_INFO_V1(atp_lease_release);
 PG_FUNCTION_INFO_V1(atp_lease_place_event);
+PG_FUNCTION_INFO_V1(atp_lease_hold);
 
 #define KIND 8					/* the byte of a token behind the bitmap of its partitions */
 #define KIND_LOG 0x80
@@ -38,13 +40,19 @@ atp_delivery_begin(AtpDelivery *delivery, const char *tenant, const char *subscr
 }
 
 void
+atp_delivery_end_feed(AtpDelivery *delivery)
+{
+	if (delivery->feed == NULL)
+		return;
+	atp_feed_end(delivery->feed);
+	PopActiveSnapshot();
+	delivery->feed = NULL;
+}
+
+void
 atp_delivery_end(AtpDelivery *delivery)
 {
-	if (delivery->feed != NULL)
-	{
-		atp_feed_end(delivery->feed);
-		PopActiveSnapshot();
-	}
+	atp_delivery_end_feed(delivery);
 	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
 		if (delivery->cursors[i] != NULL)
 			atp_cursor_write(delivery->cursors[i]);
@@ -72,7 +80,16 @@ atp_delivery_cursor(AtpDelivery *delivery, int partition, bool wait)
 	if (!atp_cursor_lock(subscription->subscription, partition, wait))
 		return NULL;
 	if (!atp_subscription_is_current(subscription))
+	{
+		int32		locked = subscription->subscription;
+
 		delivery->subscription = subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
+		if (subscription->subscription != locked)	/* another of this name: the lock is of the one that was dropped */
+		{
+			atp_cursor_unlock(locked, partition);
+			return atp_delivery_cursor(delivery, partition, wait);
+		}
+	}
 	cursor = atp_cursor_read(subscription->tenant, subscription->subscription, partition);
 	if (wait)
 		delivery->now = GetCurrentTimestamp();
@@ -270,6 +287,23 @@ complete(AtpCursor *cursor)
 	atp_cursor_release(cursor);
 }
 
+/*
+ * Whether a row of the partition, between `acked` and lease_last, is an event of the lease; fills in its key. The rules in force say so,
+ * unless they were changed since.
+ */
+static bool
+is_in_lease(AtpDelivery *delivery, const AtpCursor *cursor, const AtpLogRow *row, AtpWanted *wanted)
+{
+	int			partition;
+
+	if (atp_cursor_is_settled(cursor, row->log_position))
+		return false;
+	if (!atp_cursor_is_decided(cursor, row->log_position))
+		return atp_delivery_wants(delivery, row, cursor->partition, NULL, wanted) == ATP_FILTER_YES;
+	wanted->fetched = false;
+	return atp_cursor_is_held(cursor, row->log_position) && find_partition(delivery, row, wanted, &partition);
+}
+
 /* How many events of the lease lie after one position and up to another. */
 static int
 count_leased(AtpDelivery *delivery, AtpCursor *cursor, int64 after, int64 through)
@@ -281,10 +315,17 @@ count_leased(AtpDelivery *delivery, AtpCursor *cursor, int64 after, int64 throug
 
 	atp_feed_seek(feed, after);
 	while (atp_feed_next(feed, &row) && row.log_position <= through)
-		if (!atp_cursor_is_settled(cursor, row.log_position) &&
-			atp_delivery_wants(delivery, &row, cursor->partition, NULL, &wanted) == ATP_FILTER_YES)
+		if (is_in_lease(delivery, cursor, &row, &wanted))
 			count++;
 	return count;
+}
+
+/* Ends a lease of which everything was acked, or given back. */
+static void
+complete_if_empty(AtpCursor *cursor)
+{
+	if (cursor->lease_count <= 0)
+		complete(cursor);
 }
 
 static int64
@@ -313,6 +354,7 @@ ack_log(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 			acked += count;
 			cursor->lease_count -= count;
 			atp_cursor_advance(cursor, through);
+			complete_if_empty(cursor);
 		}
 	}
 	return acked;
@@ -453,8 +495,7 @@ withdraw_behind(AtpDelivery *delivery, AtpRetries *retries, AtpCursor *cursor, i
 	{
 		AtpRetry   *retry;
 
-		if (atp_cursor_is_settled(cursor, row.log_position) ||
-			atp_delivery_wants(delivery, &row, cursor->partition, NULL, &wanted) != ATP_FILTER_YES || wanted.key != key)
+		if (!is_in_lease(delivery, cursor, &row, &wanted) || wanted.key != key)
 			continue;
 		retry = atp_retry_add(retries, row.log_position, &row.event_id, key);
 		retry->attempts = atp_cursor_attempts(cursor, row.log_position);
@@ -472,16 +513,16 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	AtpRetries *retries;
 	AtpRetry   *retry;
 	AtpLogRow	row;
-	AtpWanted	wanted;
+	AtpWanted	wanted = {0};
 	int			partition = 0;
 
 	(void) hold(delivery, back->lease);
 	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, delivery->subscription->tenant, &row) ||
-		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
+		!find_partition(delivery, &row, &wanted, &partition) || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
-	if (!holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked || row.log_position > cursor->lease_last ||
-		atp_cursor_is_settled(cursor, row.log_position))
+	if (cursor == NULL || !holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked ||
+		row.log_position > cursor->lease_last || !is_in_lease(delivery, cursor, &row, &wanted))
 		refuse_event(back->event_id);
 	retries = atp_retry_load(delivery->subscription, cursor);
 	retry = atp_retry_add(retries, row.log_position, &row.event_id, wanted.key);
@@ -493,8 +534,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	if (strcmp(back->outcome, "retry") == 0 && delivery->subscription->ordered)
 		withdraw_behind(delivery, retries, cursor, row.log_position, wanted.key, back);
 	atp_retry_save(retries);
-	if (cursor->lease_count == 0)
-		complete(cursor);
+	complete_if_empty(cursor);
 }
 
 static void
@@ -636,10 +676,11 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 	{
 		Interval   *given = PG_GETARG_INTERVAL_P(2);
+		double		days = given->day + (double) given->month * DAYS_PER_MONTH + (double) given->time / USECS_PER_DAY;
 
-		duration = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-		if (duration <= 0 || duration > USECS_PER_DAY)
+		if (!(days > 0 && days <= 1))
 			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lock duration is not between 0 and a day"));
+		duration = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 	}
 	if (atp_lease_is_of_retries(lease))
 	{
@@ -668,6 +709,105 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 	}
 	atp_delivery_end(&delivery);
 	PG_RETURN_TIMESTAMPTZ(until);
+}
+
+/* Writes down what a lease holds by the rules in force, which are about to change. */
+static void
+hold_lease(AtpDelivery *delivery, AtpCursor *cursor)
+{
+	AtpFeed    *feed = atp_delivery_feed(delivery);
+	int			room = cursor->lease_count + 1;
+	int64	   *held = palloc_array(int64, room);
+	int			count = 0;
+	AtpLogRow	row;
+	AtpWanted	wanted;
+
+	atp_feed_seek(feed, cursor->acked);
+	while (atp_feed_next(feed, &row) && row.log_position <= cursor->lease_last)
+	{
+		/* The last one bounds what is decided, though it may be settled. */
+		if (row.log_position < cursor->lease_last && !is_in_lease(delivery, cursor, &row, &wanted))
+			continue;
+		if (count == room)
+			held = repalloc_array(held, int64, room *= 2);
+		held[count++] = row.log_position;
+	}
+	cursor->held = held;
+	cursor->held_count = count;
+	cursor->dirty = true;
+}
+
+/* hold_leases(subscription, tenant) */
+Datum
+atp_lease_hold(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+
+	atp_delivery_begin(&delivery, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	for (int i = 0; i < delivery.subscription->partitions; i++)
+	{
+		AtpCursor  *cursor = atp_delivery_cursor(&delivery, i, true);
+
+		if (cursor != NULL && cursor->leased)
+			hold_lease(&delivery, cursor);
+	}
+	atp_delivery_end(&delivery);
+	PG_RETURN_VOID();
+}
+
+static int64
+release_log(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	int64		released = 0;
+
+	(void) hold(delivery, lease);
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+	{
+		AtpCursor  *cursor = atp_lease_covers(lease, i) ? delivery->cursors[i] : NULL;
+
+		if (cursor == NULL || !holds(delivery, cursor, lease))
+			continue;
+		released += cursor->lease_count;
+		atp_cursor_release(cursor);
+	}
+	return released;
+}
+
+static int64
+release_retries(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	AtpRetries *retries = hold_retries(delivery, lease);
+	int64		released = 0;
+
+	for (int i = 0; i < retries->count; i++)
+	{
+		AtpRetry   *row = &retries->rows[i];
+
+		if (!row_is_held(row, lease))
+			continue;
+		row->leased = false;
+		row->attempts--;
+		row->fate = ATP_RETRY_CHANGED;
+		released++;
+	}
+	atp_retry_save(retries);
+	return released;
+}
+
+/* release_lease(subscription, lease, tenant) */
+Datum
+atp_lease_release(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	pg_uuid_t  *lease;
+	int64		released;
+
+	begin(fcinfo, &delivery);
+	lease = PG_GETARG_UUID_P(1);
+	released = atp_lease_is_of_retries(lease) ? release_retries(&delivery, lease) : release_log(&delivery, lease);
+	atp_admission_return(delivery.subscription, (int) released);
+	atp_delivery_end(&delivery);
+	PG_RETURN_INT64(released);
 }
 
 /* place_event(subscription, tenant, event_id): key, partition */

@@ -35,6 +35,9 @@ extern void atp_delivery_end(AtpDelivery *delivery);
 /* The log under the latest snapshot, taken at first use: after the locks. */
 extern AtpFeed *atp_delivery_feed(AtpDelivery *delivery);
 
+/* Closes it, so that its next use sees what was committed until then. */
+extern void atp_delivery_end_feed(AtpDelivery *delivery);
+
 /* Locks and reads a partition's cursor; NULL: another transaction has it (without `wait`), or there is no such partition. */
 extern AtpCursor *atp_delivery_cursor(AtpDelivery *delivery, int partition, bool wait);
 

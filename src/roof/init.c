@@ -10,6 +10,7 @@
 #include "compliance/exportrecord.h"
 #include "delivery/claimscan.h"
 #include "delivery/handler.h"
+#include "delivery/route.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
 #include "delivery/schedule.h"
@@ -17,6 +18,7 @@
 #include "log/projection.h"
 #include "log/sequencer.h"
 #include "pg/aside.h"
+#include "pg/hint.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
@@ -49,6 +51,7 @@ void
 _PG_init(void)
 {
 	atp_worker_init();
+	atp_hint_init();
 	atp_tenant_init();
 	atp_eventtype_init();
 	atp_envelope_init();
@@ -69,6 +72,7 @@ _PG_init(void)
 	atp_nightly_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_handler_init();
+	atp_route_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);
 	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("trees", ATP_ASIDE_PERIOD, atp_aside_work);
