@@ -1,10 +1,10 @@
 -- claim_events in FROM is a scan of its own where its arguments come from the statement; elsewhere the function runs. Same rows either way.
 \set VERBOSITY terse
-SELECT count((atp.append_event('scan-' || i, 'ScanMade', jsonb_build_object('n', i), metadata => jsonb_build_object('half', i % 2))).stream_version)
+SELECT count((atp.append_event('claimscan-' || i, 'ScanMade', jsonb_build_object('n', i), metadata => jsonb_build_object('half', i % 2))).stream_version)
 	FROM generate_series(1, 20) i;
 SELECT atp.tick() >= 0 AS ticked;
 SELECT max(log_position) - 20 AS base FROM atp_internal.log \gset
-SELECT count(atp.create_subscription(name, categories => '{scan}', partitions => 1, start_at => :'base'))
+SELECT count(atp.create_subscription(name, categories => '{claimscan}', partitions => 1, start_at => :'base'))
 	FROM unnest('{a,b,c,d,e,f,g,h,i}'::text[]) name;
 CREATE FUNCTION pg_temp.plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY EXECUTE 'EXPLAIN (COSTS off, VERBOSE) ' || query; END $$;
 
