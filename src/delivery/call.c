@@ -5,10 +5,16 @@
  * cancels, then it ends the process. A call may be made within another one (the function of a route): the time of the outer one goes on
  * and bounds that of the inner one.
  *
+ * The limit of memory is the kernel's, on private memory that can be written (RLIMIT_DATA): beyond it malloc fails, which PostgreSQL
+ * raises as an error, as it does on a machine that does not overcommit. It is in force during the call alone: what the runner does for
+ * itself never meets it.
+ *
  * Triggers and constraints that the function deferred are run at the end of the call, as its role: at COMMIT they would be run as
  * the runner's, a superuser, and one that raises would take the whole batch with it for ever.
  */
 #include "delivery/call.h"
+
+#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -34,6 +40,9 @@ PG_FUNCTION_INFO_V1(atp_call_handler);
 
 #define GRACE_MS 2000
 #define ERROR_TEXT_MAX 2000
+#define LEAST_MEMORY 64			/* MB, without which no process does anything */
+
+static int	setting_max_memory = 512;	/* MB; 0: no limit */
 
 typedef struct Call
 {
@@ -41,11 +50,14 @@ typedef struct Call
 	int			timeout_ms;
 	char		event_id[2 * UUID_LEN + 5]; /* empty: the event has none */
 	int			fired;			/* of the outer call, while an inner one runs */
+	bool		limited;
+	struct rlimit memory_before;	/* where it is limited */
 } Call;
 
 static Call current;			/* the innermost one */
 static volatile sig_atomic_t fired; /* how often the timer did, in it */
 static volatile sig_atomic_t overrun;	/* the process ends, for that */
+static bool exhausted;			/* a call wanted more memory than there is */
 
 /* ---- Time ---- */
 
@@ -89,6 +101,32 @@ note_event(Jsonb *event)
 	}
 }
 
+/* ---- Memory ---- */
+
+static void
+begin_limit(Call *call)
+{
+	struct rlimit limit;
+	rlim_t		most = (rlim_t) Max(setting_max_memory, LEAST_MEMORY) * 1024 * 1024;
+
+	call->limited = false;
+	if (setting_max_memory == 0 || getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur <= most)
+		return;					/* none, or a narrower one is in force */
+	call->memory_before = limit;
+	limit.rlim_cur = most;
+	call->limited = setrlimit(RLIMIT_DATA, &limit) == 0;
+}
+
+static void
+end_limit(Call *call)
+{
+	if (call->limited)
+		(void) setrlimit(RLIMIT_DATA, &call->memory_before);
+	call->limited = false;
+}
+
+/* ---- A call ---- */
+
 static void
 begin_call(Call *outer, Jsonb *event, int timeout_ms)
 {
@@ -100,12 +138,14 @@ begin_call(Call *outer, Jsonb *event, int timeout_ms)
 	current.deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	if (outer->deadline != 0)
 		current.deadline = Min(current.deadline, outer->deadline);
+	begin_limit(&current);
 	enable_timeout_every(call_timeout(), current.deadline, GRACE_MS);
 }
 
 static void
 end_call(const Call *outer)
 {
+	end_limit(&current);
 	disable_timeout(call_timeout(), false);
 	if (fired > 0)
 		QueryCancelPending = false; /* it fired, perhaps when the function had just returned */
@@ -130,6 +170,18 @@ atp_call_has_overrun(const char **event_id, const char **reason)
 	return true;
 }
 
+bool
+atp_call_has_exhausted(void)
+{
+	return exhausted;
+}
+
+void
+atp_call_end_limit(void)
+{
+	end_limit(&current);
+}
+
 /* What the log says of the end of the process, beside "due to administrator command". */
 static void
 explain_overrun(void *function)
@@ -137,8 +189,6 @@ explain_overrun(void *function)
 	if (overrun)
 		errcontext("handler function %s, which went on after its timeout of %d ms", (const char *) function, current.timeout_ms);
 }
-
-/* ---- A call ---- */
 
 /* Calls the function with the event. Raises what it raises. Its result, where it is jsonb, in `context`. */
 static Jsonb *
@@ -203,6 +253,8 @@ error_text(MemoryContext context, int timeout_ms)
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
 	FlushErrorState();
+	if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		exhausted = true;
 	if (fired > 0 && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		text = psprintf("57014: the timeout of %d ms is over", timeout_ms);
 	else
@@ -267,4 +319,12 @@ atp_call_handler(PG_FUNCTION_ARGS)
 	if (result != NULL)
 		values[1] = JsonbPGetDatum(result);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
+}
+
+void
+atp_call_init(void)
+{
+	DefineCustomIntVariable("atp.handler_max_memory", "Private memory of a process while it calls an in-database handler; 0: no limit.",
+							"A handler that needs more fails with SQLSTATE 53200. Less than 64 MB count as 64 MB.", &setting_max_memory, 512, 0, 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 }

@@ -6,8 +6,8 @@
  * and acks are one: when the lease was lost meanwhile the ack raises, and the effects are rolled back with it. A batch that takes
  * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
  *
- * A runner that ends with a batch in hand (a shutdown, or a call that went on after its time) gives it back on its way out: the
- * event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: its
+ * A runner that ends with a batch in hand (a shutdown, a call that went on after its time or ran out of memory) gives it back on its way
+ * out: the event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: its
  * lease expires. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more
  * subscriptions with work than runners may be, the worker says so by holding a lock: then a runner leaves at once when it is
  * idle, and SLICE_MS after its start when it is not, so that a slow handler, or a long backlog, delays the others but does not stop them.
@@ -224,6 +224,8 @@ handle_batch(const Runner *runner, Batch *batch)
 
 		if (!in_transaction(&handle, arguments, take_rest, batch))
 			return false;
+		if (atp_call_has_exhausted())
+			return false;
 		if (batch->events == NULL)
 			return true;
 		if (slice_is_over())
@@ -253,6 +255,7 @@ leave_batch(int code, Datum unused)
 	const char *reason = "";
 	Datum		arguments[5];
 
+	atp_call_end_limit();
 	if (!in_hand.held)
 		return;
 	in_hand.held = false;
@@ -327,6 +330,7 @@ atp_handler_main(Datum unused)
 	BackgroundWorkerInitializeConnectionByOid(runner.database, InvalidOid, 0);
 	if (!take_runner_lock(&runner))
 		return;
+	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_OVERRIDE);	/* they would have memory of their own */
 	batch_memory = AllocSetContextCreate(TopMemoryContext, "atp handled events", ALLOCSET_DEFAULT_SIZES);
 	before_shmem_exit(leave_batch, (Datum) 0);
 	idle_since = GetCurrentTimestamp();

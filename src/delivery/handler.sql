@@ -130,6 +130,7 @@ DECLARE
 	withdrawn uuid[] := '{}';
 	names record;
 	acked bigint;
+	is_cut boolean := false;
 	rest jsonb;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
@@ -138,7 +139,7 @@ BEGIN
 	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
 		event := events -> i;
 		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
-		IF i > 0 AND clock_timestamp() > until THEN
+		IF is_cut OR i > 0 AND clock_timestamp() > until THEN
 			SELECT jsonb_agg(r.one ORDER BY r.place) INTO rest FROM jsonb_array_elements(events) WITH ORDINALITY AS r (one, place)
 				WHERE r.place > i AND NOT (r.one ->> 'event_id')::uuid = ANY (withdrawn);
 			EXIT;
@@ -150,6 +151,7 @@ BEGIN
 		END IF;
 		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
+		is_cut := outcome.failure LIKE '53200: %';	-- out of memory: the others get a process of their own
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
 		END IF;
@@ -161,7 +163,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns those that are left when until has passed: the lease has to be renewed first. NULL: none are. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first; or when one ran out of memory: the process has to be replaced. NULL: none are. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.lease_of_handlers(subscription int, tenant int) RETURNS interval
@@ -310,7 +312,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. Its search_path is pg_catalog, pg_temp unless it has one of its own (CREATE FUNCTION … SET search_path). It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. Its search_path is pg_catalog, pg_temp unless it has one of its own (CREATE FUNCTION … SET search_path). It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, the timeout, or more memory than atp.handler_max_memory, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 42704 (no such role), 22004, 23514, 23502 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;

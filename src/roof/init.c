@@ -8,6 +8,7 @@
 #include "utils/guc.h"
 
 #include "compliance/exportrecord.h"
+#include "delivery/call.h"
 #include "delivery/claimscan.h"
 #include "delivery/handler.h"
 #include "delivery/route.h"
@@ -71,6 +72,7 @@ _PG_init(void)
 	atp_checkpoint_init();
 	atp_nightly_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_call_init();
 	atp_handler_init();
 	atp_route_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);

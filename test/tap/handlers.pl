@@ -101,6 +101,44 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM done WHERE sub
 is(done('sleepy'), '1:1 2:1 3:1 4:1 5:1', 'and no attempt was counted');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM atp_internal.dead_letter}), '1', 'nothing else was given up');
 
+# allocates without end, in ways that last: it fails, its process is replaced, the others of its batch have all the memory
+$node->append_conf('postgresql.conf', 'atp.handler_max_memory = 96MB');
+$node->reload;
+$node->safe_psql('postgres', <<'S');
+CREATE FUNCTION greedy(event jsonb) RETURNS void LANGUAGE plpgsql SET search_path = public SET work_mem = '2GB' AS $$
+DECLARE
+	grown text[];
+	n int := (event #>> '{payload,n}')::int;
+BEGIN
+	IF n = 2 THEN
+		LOOP
+			grown := grown || repeat('x', 1000000);
+		END LOOP;
+	ELSIF n = 3 THEN
+		FOR i IN 1 .. 1000000 LOOP
+			EXECUTE format('PREPARE kept%s AS SELECT %L', i, repeat('y', 20000));
+		END LOOP;
+	ELSIF n = 4 THEN
+		PERFORM repeat('z', 900000000);
+	ELSIF n = 5 THEN
+		PERFORM count(*) FROM (SELECT md5(g::text) FROM generate_series(1, 10000000) g GROUP BY 1) x;
+	END IF;
+	PERFORM length(repeat('a', 20000000) || 'b');
+	PERFORM note(event);
+END $$;
+S
+my $witness = $node->background_psql('postgres');
+$witness->query_safe('CREATE TEMP TABLE alive (n int)');
+subscribe('greedy', 'greedy', '1 h');
+append('greedy', 8);
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM atp_internal.dead_letter}), 'handlers that allocate without end fail');
+is($node->safe_psql('postgres', q{SELECT string_agg(e.stream || ' ' || attempts || ' ' || last_error, ', ' ORDER BY e.stream) FROM atp_internal.dead_letter JOIN atp.events e USING (event_id) WHERE e.stream LIKE 'greedy-%'}),
+	join(', ', map { "greedy-$_ 2 53200: out of memory" } 2 .. 5), 'with 53200, and become dead letters');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM done WHERE subscription = 'greedy'}), 'the others are handled');
+is(done('greedy'), '1:1 6:1 7:1 8:1', 'once, and no attempt of theirs was counted');
+is($witness->query_safe('SELECT count(*) FROM alive'), '0', 'other sessions live');
+$witness->quit;
+
 # the lease is long enough for the handler's timeout, whatever the subscription says
 is($node->safe_psql('postgres', q{SELECT atp.alter_subscription('sleepy', lock_duration => '1 s');
 	SELECT atp_internal.lease_of_handlers(subscription, tenant) FROM atp_internal.subscription WHERE name = 'sleepy'}) =~ s/^\s*//r, '02:00:06', 'a lease outlasts a call');
