@@ -325,6 +325,7 @@ void
 atp_call_init(void)
 {
 	DefineCustomIntVariable("atp.handler_max_memory", "Private memory of a process while it calls an in-database handler; 0: no limit.",
-							"A handler that needs more fails with SQLSTATE 53200. Less than 64 MB count as 64 MB.", &setting_max_memory, 512, 0, 1024 * 1024,
+							"A handler that needs more fails with SQLSTATE 53200. Less than 64 MB count as 64 MB.",
+							&setting_max_memory, 512, 0, 1024 * 1024,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 }
