@@ -6832,7 +6832,7 @@ CREATE TABLE atp_internal.inbox (
 	tenant int NOT NULL,
 	event_id uuid NOT NULL,
 	handler text NOT NULL,
-	state "char" NOT NULL CONSTRAINT inbox_state_known CHECK (state IN ('b', 'd', 't', 'p')),
+	state "char" NOT NULL CONSTRAINT inbox_state_known CHECK (state IN ('b', 'd', 't', 'p', 'c')),
 	attempt int NOT NULL,
 	begun_at timestamptz NOT NULL,
 	locked_until timestamptz NOT NULL,
@@ -6843,11 +6843,12 @@ CREATE TABLE atp_internal.inbox (
 	CONSTRAINT inbox_pk PRIMARY KEY (event_id, handler, tenant)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX inbox_expires_at ON atp_internal.inbox USING brin (expires_at);
+CREATE INDEX inbox_to_compensate ON atp_internal.inbox (handler, tenant) WHERE state = 'c';
 COMMENT ON TABLE atp_internal.inbox IS 'What each handler has made of each event, for the handler''s window.';
 COMMENT ON COLUMN atp_internal.inbox.tenant IS 'Surrogate key of the tenant.';
 COMMENT ON COLUMN atp_internal.inbox.event_id IS 'The event, or any id that the handler''s message carries.';
 COMMENT ON COLUMN atp_internal.inbox.handler IS 'Name of the handler.';
-COMMENT ON COLUMN atp_internal.inbox.state IS 'b begun, d done, t failed but may be tried again, p failed for good.';
+COMMENT ON COLUMN atp_internal.inbox.state IS 'b begun, d done, t failed but may be tried again, p failed for good, c done and to be compensated.';
 COMMENT ON COLUMN atp_internal.inbox.attempt IS 'How often the handling was begun.';
 COMMENT ON COLUMN atp_internal.inbox.begun_at IS 'When the last attempt began.';
 COMMENT ON COLUMN atp_internal.inbox.locked_until IS 'Until when a begun attempt that was committed keeps others away.';
@@ -6901,6 +6902,7 @@ BEGIN
 		CASE known.state
 			WHEN 'd' THEN verdict := 'done';
 			WHEN 'p' THEN verdict := 'failed';
+			WHEN 'c' THEN verdict := 'busy';
 			WHEN 'b' THEN verdict := CASE WHEN known.locked_until > moment THEN 'busy' END;
 			ELSE NULL;
 		END CASE;
@@ -8896,40 +8898,94 @@ CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
 ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 
+CREATE FUNCTION atp_internal.undo_step(tenant int, handler text, event jsonb) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	step record;
+	failure text;
+	handled uuid := (event ->> 'event_id')::uuid;
+BEGIN
+	SELECT h.compensation, h.timeout, h.run_as, t.name AS tenant_name INTO step
+		FROM atp_internal.handler h JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		WHERE h.handler = undo_step.handler AND h.tenant = undo_step.tenant;
+	IF step.compensation IS NOT NULL THEN
+		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.compensation, event || jsonb_build_object('handler', handler),
+			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
+	END IF;
+	IF failure IS NOT NULL THEN
+		RAISE WARNING 'compensation of handler "%" for event % failed', handler, handled USING DETAIL = failure;
+		UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation failed: ' || failure
+			WHERE i.event_id = handled AND i.handler = 'handler/' || undo_step.handler AND i.tenant = undo_step.tenant;
+	ELSE
+		PERFORM atp.forget_handling('handler/' || handler, handled, step.tenant_name);
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.undo_step(int, text, jsonb) IS
+'Run the compensation of a step that was done for an event.
+The step is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed: a replay becomes a dead letter at once until forget_handling is called.';
+REVOKE ALL ON FUNCTION atp_internal.undo_step(int, text, jsonb) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	done record;
-	failure text;
-	handled uuid := (event ->> 'event_id')::uuid;
+	done text;
 BEGIN
 	FOR done IN
-		SELECT h.handler, h.compensation, h.timeout, h.run_as, t.name AS tenant_name
-		FROM atp_internal.handler h
-			JOIN atp_internal.tenant t ON t.tenant = h.tenant
-			JOIN atp_internal.inbox i ON i.event_id = handled AND i.handler = 'handler/' || h.handler AND i.tenant = h.tenant AND i.state = 'd'
+		SELECT h.handler FROM atp_internal.handler h
+			JOIN atp_internal.inbox i ON i.event_id = (event ->> 'event_id')::uuid AND i.handler = 'handler/' || h.handler AND i.tenant = h.tenant
+				AND i.state = 'd'
 		WHERE h.subscription = compensate.subscription AND h.tenant = compensate.tenant AND h.step < failed_step
 		ORDER BY h.step DESC
 	LOOP
-		failure := NULL;
-		IF done.compensation IS NOT NULL THEN
-			SELECT c.failure INTO failure FROM atp_internal.call_handler(done.compensation, event || jsonb_build_object('handler', done.handler),
-				(extract(epoch FROM done.timeout) * 1000)::int, done.run_as) c;
-		END IF;
-		IF failure IS NOT NULL THEN
-			RAISE WARNING 'compensation of handler "%" for event % failed', done.handler, handled USING DETAIL = failure;
-			UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation failed: ' || failure
-				WHERE i.event_id = handled AND i.handler = 'handler/' || done.handler AND i.tenant = compensate.tenant;
-		ELSE
-			PERFORM atp.forget_handling('handler/' || done.handler, handled, done.tenant_name);
-		END IF;
+		PERFORM atp_internal.undo_step(tenant, done, event);
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
-'Run the compensations of the steps before one that gave up, the last first.
-A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed: a replay becomes a dead letter at once until forget_handling is called.';
+'Run the compensations of the steps before one that gave up, the last first.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.mark_given_up(subscription int, tenant int, event_id uuid) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	UPDATE atp_internal.inbox i SET state = 'c'
+		FROM atp_internal.handler h
+		WHERE h.subscription = mark_given_up.subscription AND h.tenant = mark_given_up.tenant
+			AND i.event_id = mark_given_up.event_id AND i.handler = 'handler/' || h.handler AND i.tenant = h.tenant AND i.state = 'd';
+END;
+COMMENT ON FUNCTION atp_internal.mark_given_up(int, int, uuid) IS
+'Mark the steps of an event that was given up outside of a handler for compensation.
+Its lease expired too often, or its time to live is over, or its handler was ended with its process.';
+REVOKE ALL ON FUNCTION atp_internal.mark_given_up(int, int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.next_compensation(subscription int, tenant int, OUT handler text, OUT event jsonb)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	step record;
+BEGIN
+	SELECT h.handler, i.event_id, t.name AS tenant_name INTO step
+		FROM atp_internal.handler h
+			JOIN atp_internal.inbox i ON i.handler = 'handler/' || h.handler AND i.tenant = h.tenant AND i.state = 'c'
+			JOIN atp_internal.tenant t ON t.tenant = h.tenant
+		WHERE h.subscription = next_compensation.subscription AND h.tenant = next_compensation.tenant
+		ORDER BY i.event_id, h.step DESC LIMIT 1;
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	UPDATE atp_internal.inbox i SET state = 'p', error = 'compensation was cut off'
+		WHERE i.event_id = step.event_id AND i.handler = 'handler/' || step.handler AND i.tenant = next_compensation.tenant;
+	handler := step.handler;
+	event := to_jsonb(atp.get_event(step.event_id, step.tenant_name)) - '{hash}'::text[] || (
+		SELECT jsonb_build_object('log_position', d.log_position, 'attempt', d.attempts) FROM atp_internal.dead_letter d
+			WHERE d.subscription = next_compensation.subscription AND d.tenant = next_compensation.tenant AND d.event_id = step.event_id
+			ORDER BY d.dead_letter DESC LIMIT 1);
+END $$;
+COMMENT ON FUNCTION atp_internal.next_compensation(int, int) IS
+'Take the next step that is to be compensated, the last of an event first; NULLs where there is none.
+It stands as failed from here on, so that a compensation that ends its process is not run without end.';
+REVOKE ALL ON FUNCTION atp_internal.next_compensation(int, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
 		OUT is_final boolean)
@@ -9027,7 +9083,7 @@ REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timesta
 CREATE FUNCTION atp_internal.lease_of_handlers(subscription int, tenant int) RETURNS interval
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT greatest(s.lock_duration, least(2 * (SELECT sum(h.timeout + interval '3 seconds') FROM atp_internal.handler h
+	SELECT greatest(s.lock_duration, least(2 * (SELECT coalesce(sum(h.timeout + interval '3 seconds'), '0') FROM atp_internal.handler h
 			WHERE h.subscription = s.subscription AND h.tenant = s.tenant), interval '1 day'))
 	FROM atp_internal.subscription s WHERE s.subscription = lease_of_handlers.subscription AND s.tenant = lease_of_handlers.tenant;
 END;
@@ -9041,6 +9097,7 @@ CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OU
 #variable_conflict use_variable
 DECLARE
 	names record;
+	last bigint;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration, atp_internal.lease_of_handlers(subscription, tenant) AS duration INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
@@ -9049,10 +9106,14 @@ BEGIN
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
+	SELECT coalesce(max(d.dead_letter), 0) INTO last FROM atp_internal.dead_letter d
+		WHERE d.subscription = claim_for_handlers.subscription AND d.tenant = claim_for_handlers.tenant;
 	-- max() would need an ordering of uuid: all rows carry one lease
 	SELECT (array_agg(c.lease))[1], jsonb_agg(to_jsonb(c) - '{lease,lease_until,redelivered,redelivery_of}'::text[] ORDER BY c.log_position)
 		INTO lease, events
 		FROM atp.claim_events(names.subscription, 100, 'handlers', tenant => names.tenant) c;
+	PERFORM atp_internal.mark_given_up(subscription, tenant, d.event_id) FROM atp_internal.dead_letter d
+		WHERE d.subscription = claim_for_handlers.subscription AND d.tenant = claim_for_handlers.tenant AND d.dead_letter > last;
 	IF names.duration > names.lock_duration AND lease IS NOT NULL THEN
 		PERFORM atp.renew_lease(names.subscription, lease, names.duration, names.tenant);
 	END IF;
@@ -9079,13 +9140,17 @@ CREATE FUNCTION atp_internal.leave_events(subscription int, tenant int, lease uu
 #variable_conflict use_variable
 DECLARE
 	names record;
+	back atp.given_back;
 	released int := 0;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = leave_events.subscription AND s.tenant = leave_events.tenant;
 	IF failed_event <> '' AND atp_internal.lease_is_held(subscription, tenant, lease) THEN
-		PERFORM atp.nack_event(names.subscription, lease, failed_event::uuid, reason, tenant => names.tenant);
+		back := atp.nack_event(names.subscription, lease, failed_event::uuid, reason, tenant => names.tenant);
+		IF back.outcome = 'dead letter' THEN
+			PERFORM atp_internal.mark_given_up(subscription, tenant, failed_event::uuid);
+		END IF;
 	END IF;
 	IF atp_internal.lease_is_held(subscription, tenant, lease) THEN
 		released := atp.release_lease(names.subscription, lease, names.tenant);
@@ -9097,17 +9162,58 @@ COMMENT ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) IS
 failed_event (empty: none) is the one whose handler ended the runner: its attempt counts. Returns how many others there are.';
 REVOKE ALL ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.is_left_by_handlers(subscription int, tenant int) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = is_left_by_handlers.subscription
+			AND c.tenant = is_left_by_handlers.tenant AND c.lease IS NOT NULL AND c.consumer = 'handlers')
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = is_left_by_handlers.subscription
+			AND r.tenant = is_left_by_handlers.tenant AND r.lease IS NOT NULL AND r.consumer = 'handlers')
+		OR EXISTS (SELECT FROM atp_internal.handler h JOIN atp_internal.inbox i ON i.handler = 'handler/' || h.handler AND i.tenant = h.tenant
+			AND i.state = 'c' WHERE h.subscription = is_left_by_handlers.subscription AND h.tenant = is_left_by_handlers.tenant);
+END;
+COMMENT ON FUNCTION atp_internal.is_left_by_handlers(int, int) IS
+'Say whether a runner has leases of a subscription, or compensations to run.
+It may have been killed: then the next runner takes them over.';
+REVOKE ALL ON FUNCTION atp_internal.is_left_by_handlers(int, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.take_over_from_handlers(subscription int, tenant int) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	found int;
+BEGIN
+	IF NOT atp_internal.is_left_by_handlers(subscription, tenant) THEN
+		RETURN 0;
+	END IF;
+	PERFORM atp_internal.lock_cursors(subscription, (SELECT max(c.partition) + 1 FROM atp_internal.subscription_cursor c
+		WHERE c.subscription = take_over_from_handlers.subscription AND c.tenant = take_over_from_handlers.tenant));
+	UPDATE atp_internal.subscription_cursor c SET retry_changes = c.retry_changes + 1,
+			lease_until = CASE WHEN c.lease IS NOT NULL AND c.consumer = 'handlers' THEN clock_timestamp() ELSE c.lease_until END,
+			retry_due_at = CASE WHEN c.retries > 0 THEN least(c.retry_due_at, clock_timestamp()) ELSE c.retry_due_at END
+		WHERE c.subscription = take_over_from_handlers.subscription AND c.tenant = take_over_from_handlers.tenant;
+	UPDATE atp_internal.retry r SET lease_until = clock_timestamp()
+		WHERE r.subscription = take_over_from_handlers.subscription AND r.tenant = take_over_from_handlers.tenant
+			AND r.lease IS NOT NULL AND r.consumer = 'handlers';
+	GET DIAGNOSTICS found = ROW_COUNT;
+	RETURN found;
+END $$;
+COMMENT ON FUNCTION atp_internal.take_over_from_handlers(int, int) IS
+'End the leases of a runner that was killed; the caller is the only runner of the subscription.
+The attempts count, as those of any lease that expires.';
+REVOKE ALL ON FUNCTION atp_internal.take_over_from_handlers(int, int) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
 	RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT s.subscription, s.tenant, atp.wait_for_events(s.name, '0', t.name),
+	SELECT s.subscription, s.tenant, atp.wait_for_events(s.name, '0', t.name) OR atp_internal.is_left_by_handlers(s.subscription, s.tenant),
 		EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.due_at < 'infinity')
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE t.status = 'active' AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
 END;
 COMMENT ON FUNCTION atp_internal.handled_subscriptions() IS
 'List the subscriptions that have handlers, and whether they have work.
-is_ready: a claim would find events. is_pending: events are due later.';
+is_ready: a claim would find events, or a runner has some, dead or alive. is_pending: events are due later.';
 REVOKE ALL ON FUNCTION atp_internal.handled_subscriptions() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.require_handler_function(function regprocedure, run_as name) RETURNS void

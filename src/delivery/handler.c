@@ -7,8 +7,8 @@
  * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
  *
  * A runner that ends with a batch in hand (a shutdown, a call that went on after its time or ran out of memory) gives it back on its way
- * out: the event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: its
- * lease expires. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more
+ * out: the event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: the
+ * next one ends its leases. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more
  * subscriptions with work than runners may be, the worker says so by holding a lock: then a runner leaves at once when it is
  * idle, and SLICE_MS after its start when it is not, so that a slow handler, or a long backlog, delays the others but does not stop them.
  */
@@ -244,7 +244,7 @@ static struct
 	bool		held;
 }			in_hand;
 
-/* before_shmem_exit. An error here ends the process, too: then the lease expires. */
+/* before_shmem_exit. An error here ends the process, too: then the next runner ends the lease. */
 static void
 leave_batch(int code, Datum unused)
 {
@@ -270,6 +270,57 @@ leave_batch(int code, Datum unused)
 	(void) in_transaction(&leave, arguments, NULL, NULL);
 }
 
+typedef struct Compensation
+{
+	char	   *handler;		/* NULL: none */
+	Jsonb	   *event;
+} Compensation;
+
+static void
+take_compensation(HeapTuple row, TupleDesc shape, void *to)
+{
+	Compensation *compensation = to;
+	MemoryContext before = MemoryContextSwitchTo(batch_memory);
+	bool		null;
+	Datum		event = SPI_getbinval(row, shape, 2, &null);
+
+	compensation->handler = SPI_getvalue(row, shape, 1);
+	compensation->event = null ? NULL : DatumGetJsonbPCopy(event);
+	MemoryContextSwitchTo(before);
+}
+
+/*
+ * Runs the compensations of events that were given up without a handler at hand; each is noted, then run, in transactions of their own, so
+ * that one that ends the process is not run again. False: the extension is gone.
+ */
+static bool
+compensate(const Runner *runner)
+{
+	static AtpQuery next = {"SELECT handler, event FROM atp_internal.next_compensation($1, $2)", 2, {INT4OID, INT4OID}};
+	static AtpQuery undo = {"SELECT atp_internal.undo_step($1, $2, $3)", 3, {INT4OID, TEXTOID, JSONBOID}};
+	Datum		keys[] = {Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant)};
+
+	for (;;)
+	{
+		Compensation compensation = {NULL};
+		Datum		arguments[3];
+
+		if (!in_transaction(&next, keys, take_compensation, &compensation))
+			return false;
+		if (compensation.handler == NULL)
+			return true;
+		if (compensation.event == NULL)
+			continue;			/* it is not stored any more */
+		MemoryContextSwitchTo(batch_memory);
+		arguments[0] = Int32GetDatum(runner->tenant);
+		arguments[1] = PointerGetDatum(cstring_to_text(compensation.handler));
+		arguments[2] = JsonbPGetDatum(compensation.event);
+		if (!in_transaction(&undo, arguments, NULL, NULL))
+			return false;
+		MemoryContextReset(batch_memory);
+	}
+}
+
 /* Claims and handles once. Sets *busy where there was something. False: leave. */
 static bool
 run_once(const Runner *runner, bool *busy)
@@ -280,11 +331,13 @@ run_once(const Runner *runner, bool *busy)
 	bool		stay;
 
 	MemoryContextReset(batch_memory);
+	if (!compensate(runner))
+		return false;
 	if (!in_transaction(&claim, arguments, take_batch, &batch))
 		return false;
 	*busy = batch.events != NULL;
 	if (!*busy)
-		return true;
+		return compensate(runner);	/* of what the claim has given up */
 	in_hand.runner = *runner;
 	in_hand.lease = batch.lease;
 	in_hand.held = true;
@@ -317,6 +370,16 @@ run_guarded(const Runner *runner, bool *busy)
 	return stay;
 }
 
+/* Leases that a runner before this one has left, having been killed, end now: there is one runner at a time. False: the extension is gone. */
+static bool
+take_over(const Runner *runner)
+{
+	static AtpQuery query = {"SELECT atp_internal.take_over_from_handlers($1, $2)", 2, {INT4OID, INT4OID}};
+	Datum		arguments[] = {Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant)};
+
+	return in_transaction(&query, arguments, NULL, NULL);
+}
+
 void
 atp_handler_main(Datum unused)
 {
@@ -329,6 +392,8 @@ atp_handler_main(Datum unused)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(runner.database, InvalidOid, 0);
 	if (!take_runner_lock(&runner))
+		return;
+	if (!take_over(&runner))
 		return;
 	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_OVERRIDE);	/* they would have memory of their own */
 	batch_memory = AllocSetContextCreate(TopMemoryContext, "atp handled events", ALLOCSET_DEFAULT_SIZES);

@@ -7,7 +7,7 @@ CREATE TABLE atp_internal.inbox (
 	tenant int NOT NULL,
 	event_id uuid NOT NULL,
 	handler text NOT NULL,
-	state "char" NOT NULL CONSTRAINT inbox_state_known CHECK (state IN ('b', 'd', 't', 'p')),
+	state "char" NOT NULL CONSTRAINT inbox_state_known CHECK (state IN ('b', 'd', 't', 'p', 'c')),
 	attempt int NOT NULL,
 	begun_at timestamptz NOT NULL,
 	locked_until timestamptz NOT NULL,
@@ -18,11 +18,12 @@ CREATE TABLE atp_internal.inbox (
 	CONSTRAINT inbox_pk PRIMARY KEY (event_id, handler, tenant)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX inbox_expires_at ON atp_internal.inbox USING brin (expires_at);
+CREATE INDEX inbox_to_compensate ON atp_internal.inbox (handler, tenant) WHERE state = 'c';
 COMMENT ON TABLE atp_internal.inbox IS 'What each handler has made of each event, for the handler''s window.';
 COMMENT ON COLUMN atp_internal.inbox.tenant IS 'Surrogate key of the tenant.';
 COMMENT ON COLUMN atp_internal.inbox.event_id IS 'The event, or any id that the handler''s message carries.';
 COMMENT ON COLUMN atp_internal.inbox.handler IS 'Name of the handler.';
-COMMENT ON COLUMN atp_internal.inbox.state IS 'b begun, d done, t failed but may be tried again, p failed for good.';
+COMMENT ON COLUMN atp_internal.inbox.state IS 'b begun, d done, t failed but may be tried again, p failed for good, c done and to be compensated.';
 COMMENT ON COLUMN atp_internal.inbox.attempt IS 'How often the handling was begun.';
 COMMENT ON COLUMN atp_internal.inbox.begun_at IS 'When the last attempt began.';
 COMMENT ON COLUMN atp_internal.inbox.locked_until IS 'Until when a begun attempt that was committed keeps others away.';
@@ -76,6 +77,7 @@ BEGIN
 		CASE known.state
 			WHEN 'd' THEN verdict := 'done';
 			WHEN 'p' THEN verdict := 'failed';
+			WHEN 'c' THEN verdict := 'busy';
 			WHEN 'b' THEN verdict := CASE WHEN known.locked_until > moment THEN 'busy' END;
 			ELSE NULL;
 		END CASE;

@@ -4,7 +4,8 @@
  *	consume CONNINFO lease|plain|pgq CLIENTS SECONDS STATEMENT
  *
  * lease: the statement's argument is the lease of the batch before (its first column), or null; plain: it has none. pgq: STATEMENT is the
- * name of queue and consumer; a batch is what PgQ's ticks say. Prints events, batches and the seconds to the last event.
+ * name of queue and consumer; a batch is what PgQ's ticks say. The clock starts when all of them are connected and have prepared their
+ * statements. Prints events, batches and the seconds to the last event.
  */
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -80,9 +81,43 @@ take_pgq(PGconn *connection)
 	return count;
 }
 
-static void
-consume(const char *conninfo, const char *mode, double until, const char *statement, Tally *tally)
+typedef struct Gate				/* two pipes: who is there writes into one; the other is closed when all may go */
 {
+	int			there[2];
+	int			open[2];
+} Gate;
+
+static void
+pass(const Gate *gate)
+{
+	char		byte = 0;
+
+	close(gate->open[1]);
+	if (write(gate->there[1], &byte, 1) != 1)
+		exit(1);
+	close(gate->there[1]);
+	while (read(gate->open[0], &byte, 1) > 0)
+		;
+}
+
+/* Waits for all; false: some have ended. */
+static int
+open_gate(const Gate *gate, int count)
+{
+	char		byte;
+	int			there = 0;
+
+	close(gate->there[1]);
+	while (read(gate->there[0], &byte, 1) > 0)
+		there++;
+	close(gate->open[1]);
+	return there == count;
+}
+
+static void
+consume(const char *conninfo, const char *mode, double seconds, const char *statement, const Gate *gate, Tally *tally)
+{
+	double		until;
 	PGconn	   *connection = PQconnectdb(conninfo);
 	char		lease[64] = "";
 	char		sql[512];
@@ -102,6 +137,8 @@ consume(const char *conninfo, const char *mode, double until, const char *statem
 	}
 	else
 		PQclear(checked(connection, PQprepare(connection, "take", statement, 0, NULL)));
+	pass(gate);
+	until = now() + seconds;
 	while (now() < until && empty < 5)
 	{
 		int			count = strcmp(mode, "pgq") == 0 ? take_pgq(connection) : take(connection, mode, lease);
@@ -124,6 +161,7 @@ main(int argc, char **argv)
 {
 	int			clients;
 	double		started;
+	Gate		gate;
 	Tally	   *tallies;
 	Tally		total = {0};
 	int			failed = 0;
@@ -132,13 +170,16 @@ main(int argc, char **argv)
 		return 2;
 	clients = atoi(argv[3]);
 	tallies = mmap(NULL, sizeof(Tally) * (size_t) clients, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	started = now();
+	if (pipe(gate.there) != 0 || pipe(gate.open) != 0)
+		return 1;
 	for (int i = 0; i < clients; i++)
 		if (fork() == 0)
 		{
-			consume(argv[1], argv[2], started + atof(argv[4]), argv[5], &tallies[i]);
+			consume(argv[1], argv[2], atof(argv[4]), argv[5], &gate, &tallies[i]);
 			_exit(0);
 		}
+	failed = !open_gate(&gate, clients);
+	started = now();
 	for (int i = 0; i < clients; i++)
 	{
 		int			status;

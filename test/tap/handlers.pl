@@ -10,7 +10,7 @@ use Time::HiRes qw(time);
 
 my $node = PostgreSQL::Test::Cluster->new('handlers');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'atp'\natp.handler_max_runners = 1\nlog_min_messages = info");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'atp'\natp.handler_max_runners = 1\nrestart_after_crash = on\nlog_min_messages = info");
 $node->start;
 $node->safe_psql('postgres', <<'S');
 CREATE EXTENSION atp;
@@ -101,6 +101,44 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM done WHERE sub
 is(done('sleepy'), '1:1 2:1 3:1 4:1 5:1', 'and no attempt was counted');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM atp_internal.dead_letter}), '1', 'nothing else was given up');
 
+# a runner that is killed: the next one does not wait for the lease
+$node->safe_psql('postgres', q{ALTER SEQUENCE calls RESTART; SELECT nextval('calls')});
+$node->safe_psql('postgres', q{SELECT atp.drop_handler('sleepy')});
+subscribe('killed', 'sleepy', '1 h');
+append('killed', 5);
+ok($node->poll_query_until('postgres', q{SELECT last_value >= 2 FROM calls}), 'a handler sleeps');
+kill 'KILL', $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'atp handlers' AND wait_event = 'PgSleep'});
+my $up;
+for (1 .. 600) { last if $up = eval { $node->safe_psql('postgres', 'SELECT 1') }; select undef, undef, undef, 0.1 }
+ok($up, 'the server has recovered');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM done WHERE subscription = 'killed'}), 'its batch comes again, long before the lease is over');
+is(done('killed'), '1:2 2:2 3:2 4:2 5:2', 'and the attempt was counted');
+
+# a step that ends its process every time is given up, and the step before it undone; so is one whose compensation does that: once
+$node->safe_psql('postgres', q{SELECT atp.drop_handler('killed'), atp.drop_handler('slow'), atp.drop_handler('quick')});
+$node->safe_psql('postgres', q{CREATE FUNCTION undo(event jsonb) RETURNS void LANGUAGE sql SET search_path = public AS
+	$$ INSERT INTO done VALUES ('undo ' || (event ->> 'handler'), (event #>> '{payload,n}')::int, (event ->> 'attempt')::int) $$});
+$node->safe_psql('postgres', <<'S');
+CREATE FUNCTION fail_then_hang(event jsonb) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$
+BEGIN
+	IF event #>> '{payload,n}' = '3' AND event ->> 'attempt' = '1' THEN
+		RAISE 'not yet';
+	END IF;
+	PERFORM stubborn(event);
+END $$;
+S
+subscribe('steps', 'note', '1 h');
+$node->safe_psql('postgres', q{SELECT atp.drop_handler('steps');
+	SELECT atp.create_handler('first', 'steps', 'note(jsonb)', 1, compensation => 'undo(jsonb)'), atp.create_handler('second', 'steps', 'note(jsonb)', 2, compensation => 'stubborn(jsonb)', timeout => '200 ms'),
+		atp.create_handler('third', 'steps', 'fail_then_hang(jsonb)', 3, timeout => '200 ms')});
+append('steps', 5);
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM done WHERE subscription = 'undo first'}), 'the step before one that ends its process is undone');
+is(done('undo first'), '3:2', 'for its event');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM done WHERE subscription = 'third'}), 'the others go on');
+is(done('first'), '1:1 2:1 3:1 4:1 5:1', 'each step once');
+is($node->safe_psql('postgres', q{SELECT concat_ws(' ', handler, state, error) FROM atp_internal.inbox WHERE state NOT IN ('d', 't')}),
+	'handler/second p compensation was cut off', 'and a compensation that ends its process stays as failed');
+
 # allocates without end, in ways that last: it fails, its process is replaced, the others of its batch have all the memory
 $node->append_conf('postgresql.conf', 'atp.handler_max_memory = 96MB');
 $node->reload;
@@ -131,7 +169,7 @@ my $witness = $node->background_psql('postgres');
 $witness->query_safe('CREATE TEMP TABLE alive (n int)');
 subscribe('greedy', 'greedy', '1 h');
 append('greedy', 8);
-ok($node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM atp_internal.dead_letter}), 'handlers that allocate without end fail');
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 6 FROM atp_internal.dead_letter}), 'handlers that allocate without end fail');
 is($node->safe_psql('postgres', q{SELECT string_agg(e.stream || ' ' || attempts || ' ' || last_error, ', ' ORDER BY e.stream) FROM atp_internal.dead_letter JOIN atp.events e USING (event_id) WHERE e.stream LIKE 'greedy-%'}),
 	join(', ', map { "greedy-$_ 2 53200: out of memory" } 2 .. 5), 'with 53200, and become dead letters');
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM done WHERE subscription = 'greedy'}), 'the others are handled');
@@ -140,8 +178,8 @@ is($witness->query_safe('SELECT count(*) FROM alive'), '0', 'other sessions live
 $witness->quit;
 
 # the lease is long enough for the handler's timeout, whatever the subscription says
-is($node->safe_psql('postgres', q{SELECT atp.alter_subscription('sleepy', lock_duration => '1 s');
-	SELECT atp_internal.lease_of_handlers(subscription, tenant) FROM atp_internal.subscription WHERE name = 'sleepy'}) =~ s/^\s*//r, '02:00:06', 'a lease outlasts a call');
+is($node->safe_psql('postgres', q{SELECT atp.alter_subscription('greedy', lock_duration => '1 s');
+	SELECT atp_internal.lease_of_handlers(subscription, tenant) FROM atp_internal.subscription WHERE name = 'greedy'}) =~ s/^\s*//r, '02:00:06', 'a lease outlasts a call');
 
 $node->stop;
 done_testing();

@@ -8,7 +8,8 @@ from contestant.base import npm_missing
 from harness import HERE, Failure, run, say
 from report import cell
 
-EVENTS = {1: 20000, 10: 100000, 100: 200000, 1000: 400000}      # what a round has to consume; it ends earlier when its time is over
+STORE = 200000
+EVENTS = {1: 20000, 10: 100000, 100: STORE, 1000: STORE}      # what a round has to consume; it ends earlier when its time is over
 PGQ_EVENTS = {1: 3000, 10: 20000, 100: 100000, 1000: 200000}
 
 COLUMNS = 'lease, event_id, event_type, payload, metadata'    # what a consumer needs; the queue's rows are id, payload and metadata
@@ -34,7 +35,8 @@ class Consumers:
 
     def __init__(self, bench):
         self.server, self.bench = bench.server, bench
-        self.atp = bench.loaded('atp')[0]
+        self.atp = bench.fresh('atp', '_consumed')[0]
+        self.atp.load(STORE)        # as many as the queues hold, so that all run for as long
         self.database = self.atp.database
         self.program = self.server.compile('consume')
         self.server.psql(self.database, stdin=SETUP)
