@@ -1,7 +1,11 @@
 /* Cells; see cell.h. */
 #include "pg/cell.h"
 
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -9,29 +13,45 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "pg/query.h"
 
 #define LOCK_CLASS 0x6175		/* no advisory lock function of SQL uses this class */
 
+/*
+ * Works as the owner of a cell: atp_owner, which made it, or whoever has restored a dump without owners. No code of a user is called
+ * meanwhile. To be ended by atp_owner_end.
+ */
 static void
-run(const char *sql, const char *name)
+begin_as_owner(Oid cell, AtpIdentity *before)
 {
-	SPI_connect();
-	atp_query_text(psprintf(sql, quote_identifier(name)));
-	SPI_finish();
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(cell));
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "sequence %u does not exist", cell);
+	GetUserIdAndSecContext(&before->user, &before->context);
+	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(tuple))->relowner, before->context | SECURITY_LOCAL_USERID_CHANGE);
+	before->settings = 0;
+	ReleaseSysCache(tuple);
 }
 
 void
 atp_cell_create(const char *name)
 {
-	run("CREATE SEQUENCE atp_internal.%s AS bigint MINVALUE 0 START 0", name);
+	SPI_connect();
+	atp_query_text(psprintf("CREATE SEQUENCE atp_internal.%s AS bigint MINVALUE 0 START 0", quote_identifier(name)));
+	SPI_finish();
 }
 
 void
 atp_cell_drop(const char *name)
 {
-	run("DROP SEQUENCE atp_internal.%s", name);
+	ObjectAddress address;
+
+	ObjectAddressSet(address, RelationRelationId, atp_cell_oid(name));
+	performDeletion(&address, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
+	CommandCounterIncrement();
 }
 
 void
@@ -85,7 +105,7 @@ atp_cell_read(Oid cell)
 	AtpIdentity before;
 	int64		value;
 
-	atp_owner_begin(&before);
+	begin_as_owner(cell, &before);
 	value = read_value(cell);
 	atp_owner_end(&before);
 	return value;
@@ -113,7 +133,7 @@ atp_cell_change(const Oid *cells, int count, AtpCellChange change, void *context
 
 	Assert(count <= ATP_CELLS_MAX);
 	PreventCommandIfReadOnly("changing a counter");
-	atp_owner_begin(&before);
+	begin_as_owner(cells[0], &before);	/* those that are changed together were made together */
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, cells[0], LOCK_CLASS);
 	(void) LockAcquire(&tag, ExclusiveLock, true, false);
 	PG_TRY();

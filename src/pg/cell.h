@@ -29,10 +29,10 @@ extern void atp_cell_drop_all(void);
 /* The cell of a name. Raises undefined_object. */
 extern Oid	atp_cell_oid(const char *name);
 
-/* Reads cells, changes them, writes those that differ, under the lock of the first. Runs as atp_owner. */
+/* Reads cells, changes them, writes those that differ, under the lock of the first. Runs as their owner. */
 extern void atp_cell_change(const Oid *cells, int count, AtpCellChange change, void *context);
 
-/* Reads one cell without a lock. Runs as atp_owner. */
+/* Reads one cell without a lock. Runs as its owner. */
 extern int64 atp_cell_read(Oid cell);
 
 #endif
