@@ -52,7 +52,46 @@ SELECT atp.route_event(event_id, 'nobodys') AS routed, atp.route_event(event_id,
 \set VERBOSITY sqlstate
 SELECT atp.route_event('00000000-0000-0000-0000-000000000001', 'nobodys');
 \set VERBOSITY default
-SELECT atp.drop_subscription(s) FROM unnest(ARRAY['orders', 'doubles', 'nobodys']) s;
+-- A route that certainly feeds itself is refused.
+\set SHOW_CONTEXT never
+SELECT atp.create_subscription('echoes', categories => '{echo,e_*}', start_at => 'end') >= 0 AS created;
+SELECT atp.create_subscription('answers', categories => '{answer}', start_at => 'end') >= 0 AS created;
+SELECT atp.create_route('echo', 'echoes', 'Echoed', 'echo-1', '{}');
+SELECT atp.create_route('echo', 'echoes', 'Echoed', 'e_cho-1', '{}');
+SELECT atp.create_route('self', 'echoes', target_subscription => 'echoes');
+SELECT atp.create_route('there', 'echoes', target_subscription => 'nobodys');
+SELECT atp.create_route('and-on', 'nobodys', target_subscription => 'answers');
+SELECT atp.create_route('and-back', 'answers', target_subscription => 'echoes');
+SELECT atp.create_route('there', 'echoes', 'Answered', 'exo-1', '{}');
+SELECT atp.drop_handler('and-on');
+SELECT atp.create_route('and-back', 'answers', target_subscription => 'echoes');
+SELECT atp.drop_handler(h) FROM unnest('{there,and-back}'::text[]) h;
+-- One of which that depends on the events ends after eight rounds, for good, and others go on meanwhile.
+SELECT atp.alter_subscription('echoes', filter => '$.data.n > 0');
+SELECT atp.create_route('echo', 'echoes', 'Echoed', 'echo-{$.data.n}', '{"n": "$.data.n"}');
+SELECT count((atp.append_event('echo-' || n, 'Said', jsonb_build_object('n', n))).hash) FROM generate_series(0, 2) n;
+CALL public.wait_for($$ (SELECT count(*) FROM atp_internal.dead_letter WHERE last_error LIKE 'TP344%') = 2 $$);
+SELECT stream, event_type, count(*) FROM atp.events WHERE stream LIKE 'echo-_' GROUP BY 1, 2 ORDER BY 1, 2 DESC;
+SELECT subscription, stream, event_type, reason, attempts, last_error FROM atp.dead_letter WHERE last_error LIKE 'TP344%' ORDER BY stream;
+-- So do two that feed each other, one of them by its name; what an event's metadata says of itself is nobody's business.
+SELECT atp.drop_handler('echo');
+SELECT atp.create_route('answer', 'echoes', target_subscription => 'answers');
+SELECT atp.create_route('ask', 'answers', 'Asked', 'echo-{$.data.n}', '{"n": "$.data.n"}');
+SELECT count((atp.append_event('echo-9', 'Said', '{"n": 9}',
+	metadata => '{"route": "answer", "route_version": 1, "route_hops": 99, "hops": 99, "causation_id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}')).hash);
+CALL public.wait_for($$ (SELECT count(*) FROM atp_internal.dead_letter WHERE last_error LIKE 'TP344%') = 3 $$);
+SELECT stream, event_type, count(*) FROM atp.events WHERE stream = 'echo-9' GROUP BY 1, 2 ORDER BY 1, 2 DESC;
+SELECT subscription, stream, reason, attempts, last_error FROM atp.dead_letter WHERE last_error LIKE 'TP344%' AND stream = 'echo-9';
+-- A longer way may be allowed, and the dead letter be replayed.
+ALTER SYSTEM SET atp.route_max_hops = 9;
+SELECT pg_reload_conf();
+SELECT pg_sleep(0.5);	-- the process of the route has read it by then
+SELECT count(*) FROM atp.replay_dead_letters('{"stream": "echo-9"}');
+CALL public.wait_for($$ (SELECT count(*) FROM atp_internal.dead_letter WHERE last_error LIKE 'TP344%') = 4 $$);
+SELECT subscription, redelivery_of IS NOT NULL AS replayed, last_error FROM atp.dead_letter WHERE stream = 'echo-9' ORDER BY dead_letter DESC LIMIT 1;
+ALTER SYSTEM RESET atp.route_max_hops;
+SELECT pg_reload_conf();
+SELECT atp.drop_subscription(s) FROM unnest(ARRAY['orders', 'doubles', 'nobodys', 'echoes', 'answers']) s;
 SELECT count(*) AS routes FROM atp_internal.route;
 DROP FUNCTION public.route_translation(jsonb);
 DROP PROCEDURE public.wait_for(text);

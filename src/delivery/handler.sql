@@ -80,7 +80,8 @@ COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text)
+CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
+		OUT is_final boolean)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -104,6 +105,7 @@ BEGIN
 			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
 		IF failure IS NOT NULL THEN
 			failed_step := step.step;
+			is_final := failure LIKE 'TP344: %' AND step.function = 'atp_internal.run_route(jsonb)';
 			IF step.several THEN
 				PERFORM atp.fail_handling(known, event_id, '40001', failure, step.tenant_name);	-- to be tried again, as the subscription says
 			END IF;
@@ -116,7 +118,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 'Take an event through the steps of a subscription.
-Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
+Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
@@ -146,7 +148,7 @@ BEGIN
 			acked := (event ->> 'log_position')::bigint;
 			CONTINUE;
 		END IF;
-		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, false, names.tenant);
+		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
@@ -269,7 +271,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;

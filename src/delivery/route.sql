@@ -33,6 +33,55 @@ ALTER TABLE atp_internal.route ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.route FORCE ROW LEVEL SECURITY;
 CREATE POLICY route_tenant ON atp_internal.route USING (atp_internal.tenant_is_visible(tenant));
 
+-- How many routes an event has come through. It is noted here and not in the event's metadata, which whoever appends it writes as he likes.
+CREATE TABLE atp_internal.routed (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	event_id uuid NOT NULL,
+	hops int NOT NULL,
+	routed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT routed_pk PRIMARY KEY (event_id, subscription, tenant)
+);
+CREATE INDEX routed_routed_at ON atp_internal.routed USING brin (routed_at);
+COMMENT ON TABLE atp_internal.routed IS 'Events that routes made or handed on in the last day, and how many routes they have come through.';
+COMMENT ON COLUMN atp_internal.routed.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.routed.subscription IS 'Surrogate key of the subscription that the event was handed to; 0: the event was made by a route.';
+COMMENT ON COLUMN atp_internal.routed.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.routed.hops IS 'Routes on its way, this one included.';
+COMMENT ON COLUMN atp_internal.routed.routed_at IS 'When it was routed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.routed', '');
+ALTER TABLE atp_internal.routed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.routed FORCE ROW LEVEL SECURITY;
+CREATE POLICY routed_tenant ON atp_internal.routed USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.note_routed(tenant int, subscription int, event_id uuid, hops int) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.routed AS r (tenant, subscription, event_id, hops)
+		VALUES (note_routed.tenant, note_routed.subscription, note_routed.event_id, note_routed.hops)
+		ON CONFLICT ON CONSTRAINT routed_pk DO UPDATE SET hops = excluded.hops, routed_at = excluded.routed_at WHERE r.hops < excluded.hops;
+END;
+COMMENT ON FUNCTION atp_internal.note_routed(int, int, uuid, int) IS
+'Note through how many routes an event has come.
+By several ways: the longest counts.';
+REVOKE ALL ON FUNCTION atp_internal.note_routed(int, int, uuid, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.purge_routed(max_count int) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	purged bigint;
+BEGIN
+	DELETE FROM atp_internal.routed r WHERE r.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM atp_internal.routed o WHERE o.routed_at < clock_timestamp() - interval '1 day' LIMIT max_count FOR UPDATE SKIP LOCKED));
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp_internal.purge_routed(int) IS
+'Forget what was routed more than a day ago, up to so many rows.
+A loop whose rounds take a day is no burden.';
+REVOKE ALL ON FUNCTION atp_internal.purge_routed(int) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.fill_template(template text, document jsonb) RETURNS text
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -134,11 +183,24 @@ DECLARE
 	document jsonb;
 	payload jsonb;
 	metadata jsonb := coalesce(event -> 'metadata', '{}');
+	own_subscription int;
+	hops int;
+	made record;
 BEGIN
 	SELECT r.* INTO STRICT route FROM atp_internal.route r
 		WHERE r.route = event ->> 'handler' AND r.tenant = owner_key ORDER BY r.version DESC LIMIT 1;
+	SELECT h.subscription INTO STRICT own_subscription FROM atp_internal.handler h WHERE h.handler = route.route AND h.tenant = owner_key;
+	SELECT coalesce(max(r.hops), 0) INTO hops FROM atp_internal.routed r
+		WHERE r.event_id = source AND r.subscription IN (0, own_subscription) AND r.tenant = owner_key;
+	IF hops >= current_setting('atp.route_max_hops')::int THEN
+		RAISE EXCEPTION 'route "%" goes no further with an event that has come through % routes', route.route, hops USING ERRCODE = 'TP344',
+			DETAIL = 'Routes whose events come back to them would go on for ever.',
+			HINT = 'Have the subscription leave its route''s events out; a longer way may be allowed with atp.route_max_hops.';
+	END IF;
 	IF route.target_subscription IS NOT NULL THEN
-		PERFORM atp.route_event(source, route.target_subscription, tenant_name);
+		IF atp.route_event(source, route.target_subscription, tenant_name) THEN
+			PERFORM atp_internal.note_routed(owner_key, atp_internal.subscription_key(route.target_subscription, tenant_name), source, hops + 1);
+		END IF;
 		RETURN;
 	END IF;
 	document := atp.get_cloudevent(source, tenant_name);
@@ -146,16 +208,18 @@ BEGIN
 	IF payload IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
+	SELECT a.event_id INTO made FROM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
 		metadata => jsonb_strip_nulls(jsonb_build_object('actor', metadata -> 'actor', 'traceparent', metadata -> 'traceparent',
 			'tracestate', metadata -> 'tracestate', 'causation_id', atp.ulid_from_uuid(source),
 			'correlation_id', coalesce(metadata -> 'correlation_id', to_jsonb(atp.ulid_from_uuid(source))),
 			'route', route.route, 'route_version', route.version)),
-		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name);
+		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name) a;
+	PERFORM atp_internal.note_routed(owner_key, 0, made.event_id, hops + 1);
 END $$;
 COMMENT ON FUNCTION atp_internal.run_route(jsonb) IS
 'Route one event.
-Called as the handler of the route''s subscription.';
+Called as the handler of the route''s subscription, whose other failures are tried again.
+Raises: TP344 (it has come through atp.route_max_hops routes already), TP343 (it cannot be translated).';
 REVOKE ALL ON FUNCTION atp_internal.run_route(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.require_route(stream text, mapping jsonb) RETURNS void
@@ -183,6 +247,54 @@ COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
 Raises: TP342.';
 REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.name_matches(name text, patterns text[]) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	RETURN name_matches.patterns IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(name_matches.patterns) p
+		WHERE name_matches.name LIKE pg_catalog.replace(pg_catalog.regexp_replace(p, '([\\%_])', '\\\1', 'g'), '*', '%'));
+COMMENT ON FUNCTION atp_internal.name_matches(text, text[]) IS
+'Say whether a name meets a list of names, where * stands for any characters.
+NULL takes any.';
+REVOKE ALL ON FUNCTION atp_internal.name_matches(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_way_out(tenant int, subscription int, event_type text, stream text, mapping jsonb, target_subscription text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	s atp_internal.subscription;
+	way text;
+BEGIN
+	SELECT x.* INTO STRICT s FROM atp_internal.subscription x WHERE x.subscription = require_way_out.subscription AND x.tenant = require_way_out.tenant;
+	IF require_way_out.target_subscription IS NOT NULL THEN
+		WITH RECURSIVE handed AS (
+			SELECT DISTINCT ON (r.route) f.name AS source, r.target_subscription AS target
+			FROM atp_internal.route r JOIN atp_internal.handler h ON h.handler = r.route AND h.tenant = r.tenant
+				JOIN atp_internal.subscription f ON f.subscription = h.subscription AND f.tenant = h.tenant
+			WHERE r.tenant = require_way_out.tenant ORDER BY r.route, r.version DESC),
+		reached AS (
+			SELECT require_way_out.target_subscription AS name, format('"%s", "%s"', s.name, require_way_out.target_subscription) AS way
+			UNION
+			SELECT h.target, format('%s, "%s"', r.way, h.target) FROM reached r JOIN handed h ON h.source = r.name
+			WHERE h.target IS NOT NULL AND r.name <> s.name AND strpos(r.way, format('"%s"', h.target)) IN (0, 1))
+		SELECT r.way INTO way FROM reached r WHERE r.name = s.name LIMIT 1;
+	ELSIF require_way_out.mapping IS NOT NULL AND require_way_out.stream !~ '\{\$' AND s.filter IS NULL AND s.correlation IS NULL
+			AND atp_internal.name_matches(require_way_out.event_type, s.event_types)
+			AND atp_internal.name_matches(split_part(require_way_out.stream, '-', 1), s.categories)
+			AND atp_internal.name_matches(require_way_out.stream, s.streams) THEN
+		way := format('"%s", "%s"', s.name, s.name);
+	END IF;
+	IF way IS NOT NULL THEN
+		RAISE EXCEPTION 'the route would be fed with its own events' USING ERRCODE = 'TP342',
+			DETAIL = format('They would go through the subscriptions %s, without end.', way),
+			HINT = 'Have the subscription leave them out.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_way_out(int, int, text, text, jsonb, text) IS
+'Refuse a route of which it is certain that what it makes comes back to it.
+Other routes that do are stopped by atp.route_max_hops.
+Raises: TP342.';
+REVOKE ALL ON FUNCTION atp_internal.require_way_out(int, int, text, text, jsonb, text) FROM PUBLIC;
+
 CREATE FUNCTION atp.create_route(route text, subscription text, event_type text DEFAULT NULL, stream text DEFAULT NULL, mapping jsonb DEFAULT NULL,
 		function regprocedure DEFAULT NULL, target_subscription text DEFAULT NULL, step int DEFAULT 1, tenant text DEFAULT NULL) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -204,6 +316,7 @@ BEGIN
 	IF target_subscription IS NOT NULL THEN
 		PERFORM atp_internal.subscription_key(target_subscription, create_route.tenant);
 	END IF;
+	PERFORM atp_internal.require_way_out(owner_key, subscription_key, event_type, stream, mapping, target_subscription);
 	SELECT max(r.version) INTO standing FROM atp_internal.route r WHERE r.route = create_route.route AND r.tenant = owner_key;
 	IF standing IS NULL THEN
 		PERFORM atp_internal.add_handler(owner_key, subscription_key, step, route, 'atp_internal.run_route(jsonb)', NULL, 'atp_owner', '1 minute');
@@ -217,8 +330,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
 'Create a route, or the next version of one; returns the version.
-Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. drop_handler(route) ends it.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath), 42710 (name or step taken), 42501.';
+Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. An event that has come through atp.route_max_hops routes goes no further: it becomes a dead letter of the subscription at once (TP344), so that routes that feed one another end. drop_handler(route) ends a route.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501.';
 REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
 

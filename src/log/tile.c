@@ -2,18 +2,14 @@
 #include "log/tile.h"
 
 #include "catalog/pg_type_d.h"
-#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 
 #include "core/bytes.h"
 #include "pg/errors.h"
 #include "pg/query.h"
-
-PG_FUNCTION_INFO_V1(atp_tile_refuse_foreign);
 
 #define TILE_BYTES (ATP_TILE_WIDTH * ATP_HASH_SIZE)
 #define POSITION_BYTES 8		/* of the first leaf */
@@ -504,19 +500,4 @@ atp_tile_find_leaf(AtpTileReader *reader, int64 log_position, uint64 *leaf)
 		}
 	}
 	return false;
-}
-
-/* refuse_foreign_change() */
-Datum
-atp_tile_refuse_foreign(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
-	if (!atp_owner_is_active())
-		ereport(ERROR, errcode(ATP_ERR_EVENT_IMMUTABLE),
-				errmsg("change of table \"%s\" is refused", RelationGetRelationName(trigger->tg_relation)),
-				errdetail("Only functions of atp change it."));
-	return PointerGetDatum(NULL);
 }

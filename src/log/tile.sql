@@ -1,11 +1,4 @@
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
-CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
-COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
-'Refuse changes of a table that only atp''s own functions may change.
-Raises: TP107.';
-REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
-
 CREATE TABLE atp_internal.tree (
 	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
 	size bigint NOT NULL,

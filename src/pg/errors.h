@@ -50,6 +50,7 @@
 #define ATP_ERR_INVALID_HANDLER              MAKE_SQLSTATE('T', 'P', '3', '4', '1')
 #define ATP_ERR_INVALID_ROUTE                MAKE_SQLSTATE('T', 'P', '3', '4', '2')
 #define ATP_ERR_ROUTE_FAILED                 MAKE_SQLSTATE('T', 'P', '3', '4', '3')
+#define ATP_ERR_ROUTE_LOOPS                  MAKE_SQLSTATE('T', 'P', '3', '4', '4')
 #define ATP_ERR_HANDLING_NOT_BEGUN           MAKE_SQLSTATE('T', 'P', '3', '5', '0')
 #define ATP_ERR_FINGERPRINT_CONFLICT         MAKE_SQLSTATE('T', 'P', '3', '5', '1')
 #define ATP_ERR_BREAKER_NOT_FOUND            MAKE_SQLSTATE('T', 'P', '3', '6', '0')

@@ -9,6 +9,7 @@
 
 #include "compliance/exportrecord.h"
 #include "delivery/handler.h"
+#include "delivery/route.h"
 #include "log/checkpoint.h"
 #include "log/leaf.h"
 #include "delivery/schedule.h"
@@ -69,6 +70,7 @@ _PG_init(void)
 	atp_nightly_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
 	atp_handler_init();
+	atp_route_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);
 	atp_worker_add_job("service start", ATP_SERVICESTART_PERIOD, atp_servicestart_work);
 	atp_worker_add_job("trees", ATP_ASIDE_PERIOD, atp_aside_work);

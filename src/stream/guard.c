@@ -23,6 +23,7 @@
 #include "stream/guard/statement.h"
 
 PG_FUNCTION_INFO_V1(atp_guard_refuse);
+PG_FUNCTION_INFO_V1(atp_guard_refuse_foreign);
 PG_FUNCTION_INFO_V1(atp_guard_command_start);
 PG_FUNCTION_INFO_V1(atp_guard_command_end);
 PG_FUNCTION_INFO_V1(atp_guard_drop);
@@ -65,6 +66,23 @@ atp_guard_refuse(PG_FUNCTION_ARGS)
 				   RelationGetRelationName(trigger->tg_relation)),
 			errdetail("What the event store holds is append-only, and comes by its functions."),
 			errhint("Append an event, one that corrects the earlier one, with atp.append_event."));
+	return PointerGetDatum(NULL);
+}
+
+/* refuse_foreign_change() */
+Datum
+atp_guard_refuse_foreign(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
+	if (atp_owner_is_active() ||
+		(TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && atp_guard_takes_rows(RelationGetRelid(trigger->tg_relation))))
+		return PointerGetDatum(NULL);
+	ereport(ERROR, errcode(ATP_ERR_EVENT_IMMUTABLE),
+			errmsg("change of table \"%s\" is refused", RelationGetRelationName(trigger->tg_relation)),
+			errdetail("Only functions of atp change it."));
 	return PointerGetDatum(NULL);
 }
 

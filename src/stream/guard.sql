@@ -8,6 +8,14 @@ INSERT passes for the functions of atp, and while a restore is loading the table
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+INSERT passes while a restore is loading the table.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
 COMMENT ON FUNCTION atp_internal.guard_command_start() IS

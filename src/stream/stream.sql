@@ -81,7 +81,7 @@ ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 -- restored into has made a default tenant of its own: while that has no streams, the dumped row takes its place. The foreign key
 -- of atp_internal.stream makes pg_dump put the tenants before the streams.
 CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
 	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
 			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
@@ -97,3 +97,6 @@ REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
 CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
 	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
 ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER guard;

@@ -49,9 +49,10 @@ CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
 BEGIN ATOMIC
 	WITH fault AS (
 		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
-		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		FROM (VALUES ('atp_internal.event', 'atp_internal.refuse_change()'), ('atp_internal.stream', 'atp_internal.refuse_change()'),
+			('atp_internal.log', 'atp_internal.refuse_change()'), ('atp_internal.tenant', 'atp_internal.refuse_foreign_change()')) AS t(name, function)
 		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
-			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+			AND g.tgfoid = to_regprocedure(t.function))
 		UNION ALL
 		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
 		UNION ALL

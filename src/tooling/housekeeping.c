@@ -23,19 +23,35 @@ make_partitions(void)
 	return atp_partition_premake();
 }
 
+/* Runs a function that purges at most so many rows, and says how many. */
 static int64
-purge_handlings(void)
+purge(AtpQuery *query)
 {
-	static AtpQuery query = {"SELECT atp.purge_handlings($1)", 1, {INT4OID}};
 	Datum		most = Int32GetDatum(PURGE_MAX);
 	int64		purged;
 	bool		null;
 
 	SPI_connect();
-	(void) atp_query(&query, &most, NULL, false, 1);
+	(void) atp_query(query, &most, NULL, false, 1);
 	purged = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null));
 	SPI_finish();
 	return purged;
+}
+
+static int64
+purge_handlings(void)
+{
+	static AtpQuery query = {"SELECT atp.purge_handlings($1)", 1, {INT4OID}};
+
+	return purge(&query);
+}
+
+static int64
+purge_routed(void)
+{
+	static AtpQuery query = {"SELECT atp_internal.purge_routed($1)", 1, {INT4OID}};
+
+	return purge(&query);
 }
 
 static const struct
@@ -46,6 +62,7 @@ static const struct
 	{"partitions made", make_partitions},
 	{"idempotency keys purged", atp_repeat_purge},
 	{"handlings purged", purge_handlings},
+	{"routed events forgotten", purge_routed},
 };
 
 AtpWork

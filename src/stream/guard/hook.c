@@ -35,6 +35,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 
@@ -161,6 +162,9 @@ check_permissions(ATP_COMPAT_CHECK_PERMS_ARGS)
 		AtpPermission *entry = lfirst(cell);
 		AclMode		mode = entry->requiredPerms & (ACL_INSERT | ACL_UPDATE | ACL_DELETE);
 
+		/* A foreign key's check locks the row that is referred to. */
+		if (bms_is_empty(entry->updatedCols) && InNoForceRLSOperation())
+			mode &= ~ACL_UPDATE;
 		if (mode != 0 && OidIsValid(entry->relid))
 			check_write(entry->relid, mode);
 	}
