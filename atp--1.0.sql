@@ -99,8 +99,9 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP251', 'platform_stream', 'The stream''s name begins with "atp.", which is kept for events of the platform.'),
 	('TP340', 'handler_not_found', 'No in-database handler has this name.'),
 	('TP341', 'invalid_handler', 'The function cannot handle events: it takes one argument of type jsonb and returns one value.'),
-	('TP342', 'invalid_route', 'The route has no target, or two, or a jsonpath that does not parse.'),
+	('TP342', 'invalid_route', 'The route has no target, or two, or one that feeds it, or a jsonpath that does not parse.'),
 	('TP343', 'route_failed', 'A route could not translate the event; the message says why.'),
+	('TP344', 'route_loops', 'The event has come through atp.route_max_hops routes already: it goes no further.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
 	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
 	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
@@ -3947,6 +3948,14 @@ INSERT passes for the functions of atp, and while a restore is loading the table
 Raises: TP107.';
 REVOKE ALL ON FUNCTION atp_internal.refuse_change() FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_refuse_foreign';
+COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
+'Refuse changes of a table that only atp''s own functions may change.
+INSERT passes while a restore is loading the table.
+Raises: TP107.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.guard_command_start() RETURNS event_trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_guard_command_start';
 COMMENT ON FUNCTION atp_internal.guard_command_start() IS
@@ -4125,7 +4134,7 @@ ALTER TABLE atp_internal.stream ENABLE ALWAYS TRIGGER guard;
 -- restored into has made a default tenant of its own: while that has no streams, the dumped row takes its place. The foreign key
 -- of atp_internal.stream makes pg_dump put the tenants before the streams.
 CREATE FUNCTION atp_internal.tenant_restore() RETURNS trigger
-	LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+	LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET row_security = on AS $$
 BEGIN
 	UPDATE atp_internal.tenant t SET tenant = new.tenant, log_uid = new.log_uid, alg = new.alg, status = new.status,
 			configuration = new.configuration, created_at = new.created_at, changed_at = new.changed_at
@@ -4141,6 +4150,9 @@ REVOKE ALL ON FUNCTION atp_internal.tenant_restore() FROM PUBLIC;
 CREATE TRIGGER tenant_restore BEFORE INSERT ON atp_internal.tenant
 	FOR EACH ROW EXECUTE FUNCTION atp_internal.tenant_restore();
 ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER tenant_restore;
+CREATE TRIGGER guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON atp_internal.tenant
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.refuse_foreign_change();
+ALTER TABLE atp_internal.tenant ENABLE ALWAYS TRIGGER guard;
 
 -- ==== src/stream/repeat.sql ====
 -- Idempotency keys, remembered for atp.idempotency_window. Event ids need no table: they are found in the event table itself.
@@ -6189,13 +6201,6 @@ REVOKE ALL ON FUNCTION atp_internal.raise_alert(int, text, text) FROM PUBLIC;
 
 -- ==== src/log/tile.sql ====
 -- Stored Merkle trees. Full tiles are insert-only; size, compact range and the right edge change, by atp's own functions only.
-CREATE FUNCTION atp_internal.refuse_foreign_change() RETURNS trigger
-	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_tile_refuse_foreign';
-COMMENT ON FUNCTION atp_internal.refuse_foreign_change() IS
-'Refuse changes of a table that only atp''s own functions may change.
-Raises: TP107.';
-REVOKE ALL ON FUNCTION atp_internal.refuse_foreign_change() FROM PUBLIC;
-
 CREATE TABLE atp_internal.tree (
 	tenant int NOT NULL CONSTRAINT tree_pk PRIMARY KEY,
 	size bigint NOT NULL,
@@ -8861,7 +8866,8 @@ COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text)
+CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
+		OUT is_final boolean)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -8885,6 +8891,7 @@ BEGIN
 			(extract(epoch FROM step.timeout) * 1000)::int, step.run_as) c;
 		IF failure IS NOT NULL THEN
 			failed_step := step.step;
+			is_final := failure LIKE 'TP344: %' AND step.function = 'atp_internal.run_route(jsonb)';
 			IF step.several THEN
 				PERFORM atp.fail_handling(known, event_id, '40001', failure, step.tenant_name);	-- to be tried again, as the subscription says
 			END IF;
@@ -8897,7 +8904,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 'Take an event through the steps of a subscription.
-Returns the step that failed and how, or NULLs. Steps that were done by an earlier attempt are passed over.';
+Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
@@ -8927,7 +8934,7 @@ BEGIN
 			acked := (event ->> 'log_position')::bigint;
 			CONTINUE;
 		END IF;
-		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, false, names.tenant);
+		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
@@ -9050,7 +9057,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Do not claim from such a subscription elsewhere.
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
 Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
@@ -9125,6 +9132,55 @@ SELECT pg_catalog.pg_extension_config_dump('atp_internal.route', '');
 ALTER TABLE atp_internal.route ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.route FORCE ROW LEVEL SECURITY;
 CREATE POLICY route_tenant ON atp_internal.route USING (atp_internal.tenant_is_visible(tenant));
+
+-- How many routes an event has come through. It is noted here and not in the event's metadata, which whoever appends it writes as he likes.
+CREATE TABLE atp_internal.routed (
+	tenant int NOT NULL,
+	subscription int NOT NULL,
+	event_id uuid NOT NULL,
+	hops int NOT NULL,
+	routed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	CONSTRAINT routed_pk PRIMARY KEY (event_id, subscription, tenant)
+);
+CREATE INDEX routed_routed_at ON atp_internal.routed USING brin (routed_at);
+COMMENT ON TABLE atp_internal.routed IS 'Events that routes made or handed on in the last day, and how many routes they have come through.';
+COMMENT ON COLUMN atp_internal.routed.tenant IS 'Surrogate key of the tenant.';
+COMMENT ON COLUMN atp_internal.routed.subscription IS 'Surrogate key of the subscription that the event was handed to; 0: the event was made by a route.';
+COMMENT ON COLUMN atp_internal.routed.event_id IS 'The event.';
+COMMENT ON COLUMN atp_internal.routed.hops IS 'Routes on its way, this one included.';
+COMMENT ON COLUMN atp_internal.routed.routed_at IS 'When it was routed.';
+SELECT pg_catalog.pg_extension_config_dump('atp_internal.routed', '');
+ALTER TABLE atp_internal.routed ENABLE ROW LEVEL SECURITY;
+ALTER TABLE atp_internal.routed FORCE ROW LEVEL SECURITY;
+CREATE POLICY routed_tenant ON atp_internal.routed USING (atp_internal.tenant_is_visible(tenant));
+
+CREATE FUNCTION atp_internal.note_routed(tenant int, subscription int, event_id uuid, hops int) RETURNS void
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	INSERT INTO atp_internal.routed AS r (tenant, subscription, event_id, hops)
+		VALUES (note_routed.tenant, note_routed.subscription, note_routed.event_id, note_routed.hops)
+		ON CONFLICT ON CONSTRAINT routed_pk DO UPDATE SET hops = excluded.hops, routed_at = excluded.routed_at WHERE r.hops < excluded.hops;
+END;
+COMMENT ON FUNCTION atp_internal.note_routed(int, int, uuid, int) IS
+'Note through how many routes an event has come.
+By several ways: the longest counts.';
+REVOKE ALL ON FUNCTION atp_internal.note_routed(int, int, uuid, int) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.purge_routed(max_count int) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	purged bigint;
+BEGIN
+	DELETE FROM atp_internal.routed r WHERE r.ctid = ANY (ARRAY(
+		SELECT o.ctid FROM atp_internal.routed o WHERE o.routed_at < clock_timestamp() - interval '1 day' LIMIT max_count FOR UPDATE SKIP LOCKED));
+	GET DIAGNOSTICS purged = ROW_COUNT;
+	RETURN purged;
+END $$;
+COMMENT ON FUNCTION atp_internal.purge_routed(int) IS
+'Forget what was routed more than a day ago, up to so many rows.
+A loop whose rounds take a day is no burden.';
+REVOKE ALL ON FUNCTION atp_internal.purge_routed(int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.fill_template(template text, document jsonb) RETURNS text
 	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -9227,11 +9283,24 @@ DECLARE
 	document jsonb;
 	payload jsonb;
 	metadata jsonb := coalesce(event -> 'metadata', '{}');
+	own_subscription int;
+	hops int;
+	made record;
 BEGIN
 	SELECT r.* INTO STRICT route FROM atp_internal.route r
 		WHERE r.route = event ->> 'handler' AND r.tenant = owner_key ORDER BY r.version DESC LIMIT 1;
+	SELECT h.subscription INTO STRICT own_subscription FROM atp_internal.handler h WHERE h.handler = route.route AND h.tenant = owner_key;
+	SELECT coalesce(max(r.hops), 0) INTO hops FROM atp_internal.routed r
+		WHERE r.event_id = source AND r.subscription IN (0, own_subscription) AND r.tenant = owner_key;
+	IF hops >= current_setting('atp.route_max_hops')::int THEN
+		RAISE EXCEPTION 'route "%" goes no further with an event that has come through % routes', route.route, hops USING ERRCODE = 'TP344',
+			DETAIL = 'Routes whose events come back to them would go on for ever.',
+			HINT = 'Have the subscription leave its route''s events out; a longer way may be allowed with atp.route_max_hops.';
+	END IF;
 	IF route.target_subscription IS NOT NULL THEN
-		PERFORM atp.route_event(source, route.target_subscription, tenant_name);
+		IF atp.route_event(source, route.target_subscription, tenant_name) THEN
+			PERFORM atp_internal.note_routed(owner_key, atp_internal.subscription_key(route.target_subscription, tenant_name), source, hops + 1);
+		END IF;
 		RETURN;
 	END IF;
 	document := atp.get_cloudevent(source, tenant_name);
@@ -9239,16 +9308,18 @@ BEGIN
 	IF payload IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
+	SELECT a.event_id INTO made FROM atp.append_event(atp_internal.fill_template(route.stream, document), route.event_type, payload,
 		metadata => jsonb_strip_nulls(jsonb_build_object('actor', metadata -> 'actor', 'traceparent', metadata -> 'traceparent',
 			'tracestate', metadata -> 'tracestate', 'causation_id', atp.ulid_from_uuid(source),
 			'correlation_id', coalesce(metadata -> 'correlation_id', to_jsonb(atp.ulid_from_uuid(source))),
 			'route', route.route, 'route_version', route.version)),
-		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name);
+		idempotency_key => format('route/%s/%s', route.route, source), tenant => tenant_name) a;
+	PERFORM atp_internal.note_routed(owner_key, 0, made.event_id, hops + 1);
 END $$;
 COMMENT ON FUNCTION atp_internal.run_route(jsonb) IS
 'Route one event.
-Called as the handler of the route''s subscription.';
+Called as the handler of the route''s subscription, whose other failures are tried again.
+Raises: TP344 (it has come through atp.route_max_hops routes already), TP343 (it cannot be translated).';
 REVOKE ALL ON FUNCTION atp_internal.run_route(jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.require_route(stream text, mapping jsonb) RETURNS void
@@ -9276,6 +9347,54 @@ COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
 Raises: TP342.';
 REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.name_matches(name text, patterns text[]) RETURNS boolean
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+	RETURN name_matches.patterns IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(name_matches.patterns) p
+		WHERE name_matches.name LIKE pg_catalog.replace(pg_catalog.regexp_replace(p, '([\\%_])', '\\\1', 'g'), '*', '%'));
+COMMENT ON FUNCTION atp_internal.name_matches(text, text[]) IS
+'Say whether a name meets a list of names, where * stands for any characters.
+NULL takes any.';
+REVOKE ALL ON FUNCTION atp_internal.name_matches(text, text[]) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.require_way_out(tenant int, subscription int, event_type text, stream text, mapping jsonb, target_subscription text)
+	RETURNS void
+	LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+	s atp_internal.subscription;
+	way text;
+BEGIN
+	SELECT x.* INTO STRICT s FROM atp_internal.subscription x WHERE x.subscription = require_way_out.subscription AND x.tenant = require_way_out.tenant;
+	IF require_way_out.target_subscription IS NOT NULL THEN
+		WITH RECURSIVE handed AS (
+			SELECT DISTINCT ON (r.route) f.name AS source, r.target_subscription AS target
+			FROM atp_internal.route r JOIN atp_internal.handler h ON h.handler = r.route AND h.tenant = r.tenant
+				JOIN atp_internal.subscription f ON f.subscription = h.subscription AND f.tenant = h.tenant
+			WHERE r.tenant = require_way_out.tenant ORDER BY r.route, r.version DESC),
+		reached AS (
+			SELECT require_way_out.target_subscription AS name, format('"%s", "%s"', s.name, require_way_out.target_subscription) AS way
+			UNION
+			SELECT h.target, format('%s, "%s"', r.way, h.target) FROM reached r JOIN handed h ON h.source = r.name
+			WHERE h.target IS NOT NULL AND r.name <> s.name AND strpos(r.way, format('"%s"', h.target)) IN (0, 1))
+		SELECT r.way INTO way FROM reached r WHERE r.name = s.name LIMIT 1;
+	ELSIF require_way_out.mapping IS NOT NULL AND require_way_out.stream !~ '\{\$' AND s.filter IS NULL AND s.correlation IS NULL
+			AND atp_internal.name_matches(require_way_out.event_type, s.event_types)
+			AND atp_internal.name_matches(split_part(require_way_out.stream, '-', 1), s.categories)
+			AND atp_internal.name_matches(require_way_out.stream, s.streams) THEN
+		way := format('"%s", "%s"', s.name, s.name);
+	END IF;
+	IF way IS NOT NULL THEN
+		RAISE EXCEPTION 'the route would be fed with its own events' USING ERRCODE = 'TP342',
+			DETAIL = format('They would go through the subscriptions %s, without end.', way),
+			HINT = 'Have the subscription leave them out.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_way_out(int, int, text, text, jsonb, text) IS
+'Refuse a route of which it is certain that what it makes comes back to it.
+Other routes that do are stopped by atp.route_max_hops.
+Raises: TP342.';
+REVOKE ALL ON FUNCTION atp_internal.require_way_out(int, int, text, text, jsonb, text) FROM PUBLIC;
+
 CREATE FUNCTION atp.create_route(route text, subscription text, event_type text DEFAULT NULL, stream text DEFAULT NULL, mapping jsonb DEFAULT NULL,
 		function regprocedure DEFAULT NULL, target_subscription text DEFAULT NULL, step int DEFAULT 1, tenant text DEFAULT NULL) RETURNS int
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -9297,6 +9416,7 @@ BEGIN
 	IF target_subscription IS NOT NULL THEN
 		PERFORM atp_internal.subscription_key(target_subscription, create_route.tenant);
 	END IF;
+	PERFORM atp_internal.require_way_out(owner_key, subscription_key, event_type, stream, mapping, target_subscription);
 	SELECT max(r.version) INTO standing FROM atp_internal.route r WHERE r.route = create_route.route AND r.tenant = owner_key;
 	IF standing IS NULL THEN
 		PERFORM atp_internal.add_handler(owner_key, subscription_key, step, route, 'atp_internal.run_route(jsonb)', NULL, 'atp_owner', '1 minute');
@@ -9310,8 +9430,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
 'Create a route, or the next version of one; returns the version.
-Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. drop_handler(route) ends it.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath), 42710 (name or step taken), 42501.';
+Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. An event that has come through atp.route_max_hops routes goes no further: it becomes a dead letter of the subscription at once (TP344), so that routes that feed one another end. drop_handler(route) ends a route.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501.';
 REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
 
@@ -10161,7 +10281,7 @@ GRANT SELECT ON atp.imported_events TO atp_auditor, atp_admin;
 -- ==== src/tooling/housekeeping.sql ====
 -- Housekeeping, for pg_cron or by hand; the worker does the same by itself.
 CREATE FUNCTION atp.run_housekeeping() RETURNS TABLE (chore text, done bigint)
-	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 3 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 4 AS 'MODULE_PATHNAME', 'atp_housekeeping_run';
 COMMENT ON FUNCTION atp.run_housekeeping() IS
 'Run the housekeeping and return what was done.
 Makes the partitions of the next atp.partition_premake periods and purges what is kept for a while only. The worker does this every minute; where it is switched off, let pg_cron do it: SELECT cron.schedule(''atp housekeeping'', ''* * * * *'', ''SELECT atp.run_housekeeping()'').
@@ -10716,9 +10836,10 @@ CREATE FUNCTION atp_internal.check_triggers() RETURNS SETOF atp.finding
 BEGIN ATOMIC
 	WITH fault AS (
 		SELECT format('Table %s: its trigger guard is missing or not ENABLE ALWAYS.', t.name) AS fault
-		FROM (VALUES ('atp_internal.event'), ('atp_internal.stream'), ('atp_internal.log')) AS t(name)
+		FROM (VALUES ('atp_internal.event', 'atp_internal.refuse_change()'), ('atp_internal.stream', 'atp_internal.refuse_change()'),
+			('atp_internal.log', 'atp_internal.refuse_change()'), ('atp_internal.tenant', 'atp_internal.refuse_foreign_change()')) AS t(name, function)
 		WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = to_regclass(t.name) AND g.tgname = 'guard' AND g.tgenabled = 'A'
-			AND g.tgfoid = to_regprocedure('atp_internal.refuse_change()'))
+			AND g.tgfoid = to_regprocedure(t.function))
 		UNION ALL
 		SELECT format('Partition %s: %s.', f.leaf, f.fault) FROM atp_internal.leaf_faults() f
 		UNION ALL
