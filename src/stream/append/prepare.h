@@ -34,13 +34,13 @@ typedef struct AtpPrepared
 	uint8		metadata_commitment[ATP_HASH_SIZE];
 } AtpPrepared;
 
-/* Texts are made in the current memory context. Raises what atp_append says of types, payloads, metadata and schemas, but for violations. */
+/* Texts are made in the current memory context. Raises what atp_append does for types, payloads, metadata and schemas, violations aside. */
 extern void atp_prepare_event(const AtpEvent *event, AtpPrepared *prepared);
 
 /* Raises TP221 for an event whose payload violates a schema that is enforced. */
 extern void atp_prepare_refuse_violations(const AtpPrepared *prepared, int count);
 
-/* The first event of a stream carries the stream's name in its metadata; any other does not. To be called again when the head has changed. */
+/* The first event of a stream carries the stream's name in its metadata; any other does not. To be called again when the head moved. */
 extern void atp_prepare_name_stream(AtpPrepared *prepared, const AtpHead *head);
 
 /* Frees the texts. */

@@ -5,8 +5,8 @@
  * others (AtpGather), for nobody asks COPY what it has stored. That the row is COPY's own, and not of a statement which a function
  * that computes a default runs, is told by the innermost error context: COPY's, for this view.
  *
- * The trigger BEFORE STATEMENT opens a frame, the one AFTER STATEMENT writes what the frame holds and closes it. Statements can nest, so frames
- * are a stack; one that an error leaves behind is dropped with its (sub)transaction, whose memory it lives in.
+ * The trigger BEFORE STATEMENT opens a frame, the one AFTER STATEMENT writes what the frame holds and closes it. Statements can nest,
+ * so frames are a stack; one that an error leaves behind is dropped with its (sub)transaction, whose memory it lives in.
  */
 #include "stream/door/rows.h"
 
