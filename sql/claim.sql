@@ -87,6 +87,27 @@ SELECT lease AS l FROM atp_internal.subscription_cursor c JOIN atp_internal.subs
 SELECT pg_sleep(0.01);
 SELECT atp.ack_events('two', :'l');
 SELECT atp.renew_lease('two', :'l');
+
+-- a lease that is given back: no attempt is counted, what was settled stays so
+SELECT atp.create_subscription('three', streams => '{claim1-1}', partitions => 1, start_at => :'base', ordering => 'none',
+	backoff => '{"initial": 1000, "maximum": 1000, "jitter": "none"}') IS NOT NULL AS made;
+SELECT lease AS l, array_agg(event_id ORDER BY log_position) AS e, count(*) FROM atp.claim_events('three', 4) GROUP BY 1 \gset
+SELECT outcome FROM atp.nack_event('three', :'l', (:'e'::uuid[])[2], 'no');
+SELECT atp.ack_events('three', :'l', (SELECT log_position FROM atp_internal.log WHERE event_id = (:'e'::uuid[])[1]));
+SELECT :count AS leased, atp.release_lease('three', :'l') AS released;
+SELECT atp.release_lease('three', :'l');
+SELECT event_id = (:'e'::uuid[])[2 + n] AS next, attempt, redelivered FROM (SELECT *, row_number() OVER (ORDER BY log_position) AS n FROM atp.claim_events('three', 2)) c;
+SELECT pg_temp.retry_now();
+SELECT lease AS l, attempt FROM atp.claim_events('three', 1) \gset
+SELECT :attempt AS attempt, atp.release_lease('three', :'l') AS released;
+SELECT event_id = (:'e'::uuid[])[2] AS same, attempt FROM atp.claim_events('three', 1);
+SELECT atp.release_lease('three', NULL);
+-- acked up to the last event that was not nacked: the lease is over
+SELECT lease AS l FROM atp_internal.subscription_cursor c JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'three' \gset
+SELECT outcome FROM atp.nack_event('three', :'l', (:'e'::uuid[])[4], 'no');
+SELECT atp.ack_events('three', :'l', (SELECT log_position FROM atp_internal.log WHERE event_id = (:'e'::uuid[])[3]));
+SELECT lease, lease_count FROM atp_internal.subscription_cursor c JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'three';
+SELECT atp.drop_subscription('three');
 SELECT atp.drop_subscription('one');
 SELECT atp.drop_subscription('two');
 SELECT count(*) FROM atp_internal.retry;

@@ -92,6 +92,43 @@ BEGIN;
 SELECT failure FROM atp_internal.call_handler('handler_test.hold(jsonb)', '{}', 5000, 'regress_handler');
 COMMIT;
 SELECT n, ran_as FROM handler_test.later;
+-- a batch that takes longer than half of its lease is cut: what waits behind a failed event is not among the rest
+CREATE TABLE handler_test.cut (id bigserial, stream text, n int);
+CREATE FUNCTION handler_test.cut(event jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(1.2) WHERE event #>> '{payload,n}' = '2';
+	IF event #>> '{payload,n}' = '1' AND event ->> 'attempt' = '1' THEN
+		RAISE EXCEPTION 'not yet';
+	END IF;
+	INSERT INTO handler_test.cut (stream, n) VALUES (event ->> 'stream', (event #>> '{payload,n}')::int);
+END $$;
+SELECT atp.create_subscription('cut', categories => '{cutting}', partitions => 1, start_at => 'end', lock_duration => '2 s',
+	backoff => '{"initial": 0.05, "maximum": 0.1, "factor": 2, "jitter": "none"}') >= 0 AS created;
+SELECT atp.create_handler('cut', 'cut', 'handler_test.cut(jsonb)');
+SELECT count(atp.append_event('cutting-' || s, 'OrderPlaced', jsonb_build_object('n', n))) FROM unnest('{a,b,a,c}'::text[]) WITH ORDINALITY v (s, n);
+CALL handler_test.wait_for($$ (SELECT count(*) FROM handler_test.cut) >= 4 $$);
+SELECT stream, string_agg(n::text, ' ' ORDER BY id) AS handled FROM handler_test.cut GROUP BY stream ORDER BY stream;
+SELECT atp.drop_handler('cut');
+SELECT atp.drop_subscription('cut');
+-- a compensation that fails: the dead letter can be replayed, stops at that step, and holds up nobody
+CREATE FUNCTION handler_test.stuck(event jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'cannot be undone'; END $$;
+CREATE FUNCTION handler_test.refuse(event jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	IF event #>> '{payload,n}' = '7' THEN
+		RAISE EXCEPTION 'refused';
+	END IF;
+END $$;
+SELECT atp.create_subscription('undo', categories => '{undoing}', partitions => 1, start_at => 'end', max_attempts => 1) >= 0 AS created;
+SELECT atp.create_handler('first', 'undo', 'handler_test.reserve(jsonb)', 1, compensation => 'handler_test.stuck(jsonb)');
+SELECT atp.create_handler('second', 'undo', 'handler_test.refuse(jsonb)', 2);
+SELECT stream_version FROM atp.append_event('undoing-1', 'OrderPlaced', '{"n": 7}');
+CALL handler_test.wait_for($$ atp.count_dead_letters('{"subscription": "undo"}') = 1 $$);
+SELECT count(*) FROM atp.replay_dead_letters('{"subscription": "undo"}');
+SELECT stream_version FROM atp.append_event('undoing-2', 'OrderPlaced', '{"n": 8}');
+CALL handler_test.wait_for($$ atp.count_dead_letters('{"subscription": "undo"}') = 2 AND EXISTS (SELECT FROM handler_test.done WHERE n = 8) $$);
+SELECT reason, attempts, last_error, redelivery_of IS NOT NULL AS replayed FROM atp.list_dead_letters('{"subscription": "undo"}') ORDER BY dead_letter;
+SELECT n, count(*) FROM handler_test.done WHERE n IN (7, 8) GROUP BY n ORDER BY n;
+SELECT atp.drop_subscription('undo');
 -- who may make what run as whom
 GRANT atp_admin TO regress_handler;
 SET SESSION AUTHORIZATION regress_handler;

@@ -17,6 +17,8 @@ SELECT atp.create_subscription('s', filter => '{"not": [1]}');
 SELECT atp.create_subscription('s', filter => '{"exact": {"type": "A"}, "prefix": {"type": "A"}}');
 SELECT atp.create_subscription('s', filter => '{"exact": ');
 SELECT atp.create_subscription('s', filter => '');
+SELECT atp.create_subscription('s', filter => repeat('{"not": ', 1000) || '{"exact": {"type": "A"}}' || repeat('}', 1000));
+SELECT atp.create_subscription('s', filter => '$.data.total > $x');
 SELECT atp.create_subscription('s', correlation => '{"a": {}}');
 SELECT atp.create_subscription('s', correlation => '[]');
 SELECT atp.create_subscription('s', order_key => 'metadata.');
@@ -25,9 +27,13 @@ SELECT atp.create_subscription('s', partitions => 65);
 SELECT atp.create_subscription('s', lock_duration => '0');
 SELECT atp.create_subscription('s', max_attempts => 0);
 SELECT atp.create_subscription('s', backoff => '{"initial": "soon"}');
+SELECT atp.create_subscription('s', backoff => '{"initial": 1e400}');
+SELECT atp.create_subscription('s', backoff => '{"factor": 1e400}');
+SELECT atp.create_subscription('s', backoff => '{"maximum": "170000000 years"}');
 SELECT atp.create_subscription('s', backoff => '{"initial": 10, "maximum": 5}');
 SELECT atp.create_subscription('s', backoff => '{"steps": 5}');
 SELECT atp.create_subscription('s', time_to_live => '-1 s');
+SELECT atp.create_subscription('s', time_to_live => '1000000 years');
 SELECT atp.create_subscription('s', max_in_flight => 0);
 SELECT atp.create_subscription('s', start_at => 'somewhere');
 SELECT atp.create_subscription('s', tenant => 'nobody');
@@ -48,6 +54,7 @@ SELECT atp.create_subscription(name, event_types, categories, streams, filter, c
 	('rule-path', NULL, NULL, NULL, '$.data.total >= 40 && $.actor == "a1"', NULL),
 	('rule-path2', NULL, NULL, NULL, '$.data ? (@.name starts with "n2")', NULL),
 	('rule-path3', NULL, NULL, NULL, '$.subject like_regex "^basket-[12]$"', NULL),
+	('rule-path4', NULL, NULL, NULL, '$.data ? (@.name == "$x" || @."$x" == 1 || @.name == "n\"$8")', NULL),
 	('rule-ce1', NULL, NULL, NULL, '{"exact": {"type": "BasketFilled", "subject": "basket-2"}}', NULL),
 	('rule-ce2', NULL, NULL, NULL, '{"prefix": {"subject": "booking-"}}', NULL),
 	('rule-ce3', NULL, NULL, NULL, '{"suffix": {"actor": "2"}}', NULL),

@@ -27,7 +27,7 @@ INSERT INTO matrix VALUES
 	('read', 'rua'), ('get', 'rua'), ('get', 'rwua'), ('list', 'rua'), ('list', 'rwua'), ('search', 'rwua'), ('search', 'rua'),
 	('wait', 'rwua'), ('wait', 'ra'), ('validate', 'rwua'), ('explain', 'rua'), ('verify', 'rua'), ('prove', 'rua'),
 	('claim', 'ra'), ('ack', 'ra'), ('nack', 'ra'), ('renew', 'ra'), ('begin', 'ra'), ('finish', 'ra'), ('fail', 'ra'), ('defer', 'ra'),
-	('acquire', 'rwa'), ('compute', 'rwa'), ('release', 'rwa'), ('schedule', 'w'), ('cancel', 'w'), ('cast', 'rwua'), ('generate', 'rwua'), ('count', 'rua'),
+	('acquire', 'rwa'), ('compute', 'rwa'), ('release', 'rwa'), ('release', 'ra'), ('schedule', 'w'), ('cancel', 'w'), ('cast', 'rwua'), ('generate', 'rwua'), ('count', 'rua'),
 	('get', 'ra'), ('set', 'ra');
 
 CREATE TEMP TABLE granted AS

@@ -3,7 +3,7 @@ SELECT atp.onboard_tenant('other') IS NOT NULL;
 SELECT count(atp.append_event('thing-' || i, 'ThingAdded', tenant => t)) FROM generate_series(1, 3) i, (VALUES ('default'), ('other')) v (t);
 SELECT atp.tick() >= 0;
 BEGIN;
-SELECT plan(28);
+SELECT plan(54);
 SELECT atp.create_subscription('s', partitions => 1), atp.create_subscription('s', partitions => 1, tenant => 'other'), atp.create_subscription('t', partitions => 1);
 
 -- tenants are apart
@@ -27,6 +27,20 @@ SELECT throws_ok($$SELECT atp.ack_events('s', NULL)$$, '22004');
 SELECT throws_ok($$SELECT atp.claim_events('nobody')$$, 'TP300');
 SELECT throws_ok($$SELECT atp.renew_lease('s', gen_random_uuid())$$, 'TP302');
 SELECT throws_ok($$SELECT atp.wait_for_events('s', '-1 s')$$, '22023');
+
+SELECT throws_ok($$SELECT atp.renew_lease('s', gen_random_uuid(), '178000000 years')$$, '22023');
+SELECT throws_ok($$SELECT atp.acquire_tokens(NULL)$$, '22004');
+SELECT throws_ok($$SELECT atp.acquire_tokens('l', NULL)$$, '22004', NULL, 'no tokens at all are not granted by the way');
+SELECT throws_ok($$SELECT atp.acquire_slot(NULL)$$, '22004');
+SELECT throws_ok(format('SELECT atp.list_dead_letters(%L)', f), '22023', NULL, 'dead letters: ' || f) FROM unnest(ARRAY['[]', '{"nobody": 1}', '{"event_id": "x"}', '{"event_id": 5}',
+	'{"dead_after": "never"}', '{"dead_before": null}', '{"replayed": "maybe"}', '{"dead_letter": "1"}', '{"dead_letter": [1, "2"]}', '{"subscription": 5}', '{"stream": ["a"]}']) f;
+SELECT throws_ok(q, '22023', NULL, q) FROM unnest(ARRAY[$$SELECT atp.list_dead_letters('{}', -1)$$, $$SELECT atp.count_dead_letters('{"event_id": "x"}')$$,
+	$$SELECT atp.purge_dead_letters('0', max_count => -1)$$, $$SELECT atp.purge_dead_letters(NULL)$$, $$SELECT atp.replay_dead_letters(rate => 'NaN')$$,
+	$$SELECT atp.replay_dead_letters(rate => 1e-300)$$, $$SELECT atp.replay_dead_letters(max_count => 0)$$]) q;
+SELECT lives_ok($$SELECT atp.list_dead_letters('{"dead_letter": [1, 2], "replayed": true, "dead_after": "yesterday"}', NULL)$$, 'a filter that is one');
+SELECT lives_ok($$SELECT atp.purge_dead_letters('178000000 years')$$, 'older than anything');
+SELECT is((SELECT count(*) FROM atp.claim_events('t', 1, repeat('ä', 200))), 1::bigint, 'a consumer may have a long name');
+SELECT is((SELECT consumer FROM atp_internal.subscription_cursor WHERE consumer LIKE 'ä%'), repeat('ä', 127), 'of which 255 bytes are kept');
 
 -- privileges
 CREATE ROLE consumer;

@@ -43,11 +43,13 @@ static const struct
 	"  --consumer=NAME    name for status views (default: host and process)\n"
 	"  --tenant=NAME      tenant of the subscription (default: that of the setting atp.tenant)\n"
 	"  --max-count=N      events of one claim, 1 to 1000 (default: 100)\n"
+	"  --accept-versions=JSON  versions of the payload to be given, by event type, as claim_events takes them: {\"OrderPlaced\": 2,\n"
+	"                     \"OrderPaid\": [1, 2]}, or active: the active version of each (default: as they are stored)\n"
 	"  --poll=SECONDS     how long to wait for a notification at most (default: 5)\n"
 	"  --until-empty      leave when a claim finds nothing\n"
 	"  --help\n\n"
 	"CONNINFO is a connection string of libpq; PGHOST and so on are honoured. SIGTERM and SIGINT: the event in work is finished and\n"
-	"acked, the rest of the lease expires. Exit: 0 done, 1 usage, 2 the server refused, 3 the output was closed.\n"
+	"acked, the rest of the lease is given back. Exit: 0 done, 1 usage, 2 the server refused, 3 the output was closed.\n"
 };
 
 static struct
@@ -56,6 +58,7 @@ static struct
 	const char *subscription;
 	const char *command;		/* NULL: write lines */
 	const char *tenant;
+	const char *accept;			/* NULL: as they are stored */
 	char		consumer[128];
 	int			max_count;
 	int			poll_ms;
@@ -196,13 +199,13 @@ static PGresult *
 claim(Lease *lease)
 {
 	char		count[16];
-	const char *values[] = {option.subscription, count, option.consumer, lease->id[0] ? lease->id : NULL, option.tenant};
+	const char *values[] = {option.subscription, count, option.consumer, lease->id[0] ? lease->id : NULL, option.tenant, option.accept};
 	PGresult   *result;
 
 	snprintf(count, sizeof(count), "%d", option.max_count);
 	result = query("SELECT c.lease, c.attempt, c.log_position, c.event_id, c.event_type, c.stream, row_to_json(c) AS line,"
 				   " extract(epoch FROM (SELECT s.lock_duration FROM atp.get_subscription($1, $5) s)) AS seconds"
-				   " FROM atp.claim_events($1, $2, $3, ack_lease => $4, tenant => $5) c", 5, values);
+				   " FROM atp.claim_events($1, $2, $3, ack_lease => $4, tenant => $5, accept_versions => $6) c", 6, values);
 	lease->id[0] = '\0';
 	if (result != NULL && PQntuples(result) > 0)
 		set_lease(lease, result, 0);
@@ -217,6 +220,15 @@ ack(const Lease *lease, const char *through)
 
 	PQclear(result);
 	return result != NULL;
+}
+
+/* Gives back what was not begun. */
+static void
+release(const Lease *lease)
+{
+	const char *values[] = {option.subscription, lease->id, option.tenant};
+
+	PQclear(query("SELECT atp.release_lease($1, $2, $3)", 3, values));
 }
 
 static bool
@@ -332,8 +344,9 @@ run_batch(const PGresult *result, Lease *lease)
 	int			id = PQfnumber(result, "event_id");
 	char	   *withdrawn = strdup("");
 	bool		connected = true;
+	int			row;
 
-	for (int row = 0; row < PQntuples(result) && connected && !stop; row++)
+	for (row = 0; row < PQntuples(result) && connected && !stop; row++)
 	{
 		const char *event_id = PQgetvalue(result, row, id);
 		int			status;
@@ -358,7 +371,7 @@ run_batch(const PGresult *result, Lease *lease)
 		if (connected && status == 0)
 			connected = ack(lease, row == PQntuples(result) - 1 ? NULL : PQgetvalue(result, row, PQfnumber(result, "log_position")));
 	}
-	if (connected && !stop)
+	if (connected && row == PQntuples(result))
 		lease->id[0] = '\0';	/* acked whole */
 	free(withdrawn);
 	return connected;
@@ -418,8 +431,13 @@ consume(void)
 		}
 		PQclear(result);
 	}
-	if (connected && lease.id[0] != '\0' && option.command == NULL)
-		(void) ack(&lease, NULL);
+	if (connected && lease.id[0] != '\0')
+	{
+		if (option.command == NULL)
+			(void) ack(&lease, NULL);
+		else
+			release(&lease);
+	}
 	PQfinish(connection);
 }
 
@@ -443,6 +461,7 @@ read_options(int argc, char **argv)
 	static const struct option known[] = {
 		{"dbname", required_argument, NULL, 'd'}, {"subscription", required_argument, NULL, 's'}, {"exec", required_argument, NULL, 'e'},
 		{"consumer", required_argument, NULL, 'c'}, {"tenant", required_argument, NULL, 't'}, {"max-count", required_argument, NULL, 'n'},
+		{"accept-versions", required_argument, NULL, 'v'},
 		{"poll", required_argument, NULL, 'p'}, {"until-empty", no_argument, NULL, 'u'}, {"help", no_argument, NULL, 'h'}, {0}
 	};
 	char		host[64] = "";
@@ -460,6 +479,7 @@ read_options(int argc, char **argv)
 			case 't': option.tenant = optarg; break;
 			case 'n': option.max_count = number(optarg, 1, 1000, "max-count"); break;
 			case 'p': option.poll_ms = number(optarg, 1, 3600, "poll") * 1000; break;
+			case 'v': option.accept = strcmp(optarg, "active") == 0 ? "\"active\"" : optarg; break;
 			case 'u': option.until_empty = true; break;
 			case 'h': fputs(usage.text, stdout); exit(EXIT_DONE);
 			default: exit(EXIT_USAGE);

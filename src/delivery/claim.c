@@ -9,7 +9,7 @@
  * An event whose lease expired is delivered once more in a batch; after that it may be what kills its consumers, and travels
  * alone; and if that lease expires too it becomes a retry row, so that its partition goes on without it.
  */
-#include "postgres.h"
+#include "delivery/claim.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
@@ -17,6 +17,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -26,6 +27,7 @@
 #include "utils/tuplestore.h"
 
 #include "delivery/admission.h"
+#include "delivery/batch.h"
 #include "delivery/form.h"
 #include "delivery/lease.h"
 #include "log/sequencer.h"
@@ -44,6 +46,7 @@ PG_FUNCTION_INFO_V1(atp_claim_deferred_events);
 #define BURIED_MAX 1000			/* dead letters that one claim makes in a partition */
 #define RETRIES_MAX 2000		/* retry rows of a partition: with more of them it waits instead of parking events */
 #define ALONE_AFTER 2			/* attempts after which an event whose lease expired travels alone */
+#define CONSUMER_MAX 255		/* bytes of a consumer's name that are kept */
 #define STICKY_MS 100			/* for how long a backend prefers the partition it claimed last */
 
 enum							/* columns of the result */
@@ -51,6 +54,8 @@ enum							/* columns of the result */
 	OUT_LEASE, OUT_ATTEMPT, OUT_REDELIVERED, OUT_LOG_POSITION, OUT_EVENT_ID, OUT_STREAM, OUT_STREAM_VERSION, OUT_EVENT_TYPE,
 	OUT_PAYLOAD, OUT_METADATA, OUT_OCCURRED_AT, OUT_SCHEMA_VERSION, OUT_REDELIVERY_OF, OUT_COLUMNS
 };
+
+StaticAssertDecl(OUT_COLUMNS == ATP_CLAIM_COLUMNS, "columns of claim_events");
 
 typedef struct Claimed			/* an event that was leased; it is fetched when the result is given */
 {
@@ -66,7 +71,7 @@ typedef struct NameHeader		/* room for a text on the stack */
 	char		data[ATP_EVENT_TYPE_NAME_MAX];
 } NameHeader;
 
-typedef struct Claim
+typedef struct AtpClaim
 {
 	AtpDelivery delivery;
 	char	   *consumer;
@@ -80,6 +85,12 @@ typedef struct Claim
 	int			admitted;		/* for how many events permit and tokens were taken; -1: not yet */
 	Jsonb	   *accept;			/* versions that the consumer accepts; NULL: events as they are stored */
 	ArrayType  *positions;		/* NULL, or claim these deferred events */
+
+	/* of what is given back */
+	AtpFeed    *feed;			/* NULL: nothing was claimed */
+	AtpBatch   *batch;
+	Snapshot	snapshot;
+	int			next;			/* the first event that was not given yet */
 } Claim;
 
 /* ---- Rows of the result ---- */
@@ -136,20 +147,21 @@ type_name(int32 key)
 	return PointerGetDatum(&recent[place].text);
 }
 
+/* One row; of the columns that were not asked for, those that cost something are left out. */
 static void
-give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, ReturnSetInfo *result)
+fill(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, uint32 columns, Datum *values, bool *nulls)
 {
-	Datum		values[OUT_COLUMNS];
-	bool		nulls[OUT_COLUMNS] = {0};
-
+	memset(nulls, 0, OUT_COLUMNS * sizeof(bool));
 	values[OUT_LEASE] = UUIDPGetDatum(&claim->lease);
 	values[OUT_ATTEMPT] = Int32GetDatum(claimed->attempt);
 	values[OUT_REDELIVERED] = BoolGetDatum(claimed->attempt > 1 || claimed->redelivery_of != 0);
 	values[OUT_LOG_POSITION] = Int64GetDatum(claimed->row.log_position);
 	values[OUT_EVENT_ID] = UUIDPGetDatum(&claimed->row.event_id);
-	values[OUT_STREAM] = PointerGetDatum(atp_feed_stream_text(atp_delivery_feed(&claim->delivery), claimed->row.stream));
+	if ((columns & (1 << OUT_STREAM)) != 0)
+		values[OUT_STREAM] = PointerGetDatum(atp_feed_stream_text(claim->feed, claimed->row.stream));
 	values[OUT_STREAM_VERSION] = Int64GetDatum(event->stream_version);
-	values[OUT_EVENT_TYPE] = type_name(claimed->row.event_type);
+	if ((columns & (1 << OUT_EVENT_TYPE)) != 0)
+		values[OUT_EVENT_TYPE] = type_name(claimed->row.event_type);
 	values[OUT_PAYLOAD] = event->payload;
 	nulls[OUT_PAYLOAD] = event->payload_null;
 	if (claimed->form.cast && !event->payload_null)
@@ -160,23 +172,61 @@ give_one(Claim *claim, const Claimed *claimed, const AtpFeedEvent *event, Return
 	values[OUT_SCHEMA_VERSION] = Int32GetDatum(claimed->form.cast ? claimed->form.schema_version : event->schema_version);
 	values[OUT_REDELIVERY_OF] = Int64GetDatum(claimed->redelivery_of);
 	nulls[OUT_REDELIVERY_OF] = claimed->redelivery_of == 0;
-	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-/* Hands the events over in log order. One that is not stored any more stays in the lease, and nobody can have it. */
-static void
-give(Claim *claim, ReturnSetInfo *result)
+/* Events are handed over in log order. One that is not stored any more stays in the lease, and nobody can have it. */
+bool
+atp_claim_next(AtpClaim *claim, uint32 columns, Datum *values, bool *nulls)
 {
 	AtpFeedEvent event;
 
-	if (claim->partitions > 1)
-		qsort(claim->claimed, claim->count, sizeof(Claimed), compare_claimed);
-	for (int i = 0; i < claim->count; i++)
+	while (claim->next < claim->count)
 	{
+		int			i = claim->next++;
+
 		CHECK_FOR_INTERRUPTS();
-		if (atp_feed_fetch(atp_delivery_feed(&claim->delivery), &claim->claimed[i].row, &event))
-			give_one(claim, &claim->claimed[i], &event, result);
+		if (!atp_batch_fetch(claim->batch, i, &event))
+			continue;
+		fill(claim, &claim->claimed[i], &event, columns, values, nulls);
+		return true;
 	}
+	return false;
+}
+
+void
+atp_claim_rewind(AtpClaim *claim)
+{
+	claim->next = 0;
+}
+
+void
+atp_claim_end(AtpClaim *claim)
+{
+	if (claim->feed == NULL)
+		return;
+	atp_batch_end(claim->batch);
+	atp_feed_end(claim->feed);
+	UnregisterSnapshot(claim->snapshot);
+	claim->feed = NULL;
+}
+
+/* Ends the call but for what it takes to hand the events over. */
+static void
+finish(Claim *claim)
+{
+	AtpDelivery *delivery = &claim->delivery;
+
+	if (claim->count > 0)
+	{
+		if (claim->partitions > 1)
+			qsort(claim->claimed, claim->count, sizeof(Claimed), compare_claimed);
+		claim->feed = atp_delivery_feed(delivery);
+		delivery->feed = NULL;
+		claim->snapshot = RegisterSnapshot(GetActiveSnapshot());
+		PopActiveSnapshot();
+		claim->batch = atp_batch_begin(claim->feed, &claim->claimed[0].row, sizeof(Claimed), claim->count, claim->snapshot);
+	}
+	atp_delivery_end(delivery);
 }
 
 /* Asks breaker and rate limits once the first event is at hand. False: they give none, or no more. */
@@ -339,11 +389,14 @@ look(Look *scan)
 
 		if (skip > 0)
 			atp_feed_seek(feed, skip);
-		else if (!atp_cursor_is_settled(scan->cursor, row.log_position))
+		else if (!atp_cursor_is_settled(scan->cursor, row.log_position) &&
+				 (!atp_cursor_is_decided(scan->cursor, row.log_position) || atp_cursor_is_held(scan->cursor, row.log_position)))
 		{
 			switch (atp_delivery_wants(&claim->delivery, &row, scan->cursor->partition, NULL, &wanted))
 			{
 				case ATP_FILTER_NO:
+					if (atp_cursor_is_held(scan->cursor, row.log_position))
+						settle(scan, row.log_position);	/* the rules of today pass over it */
 					break;
 				case ATP_FILTER_RAISED:
 					bury(scan, &row, ATP_REASON_FILTER, wanted.error, atp_cursor_attempts(scan->cursor, row.log_position));
@@ -455,13 +508,17 @@ claim_retry(Claim *claim, AtpRetries *retries, AtpRetry *row)
 	return true;
 }
 
-/* Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. */
+/*
+ * Leases the retry rows of a partition that are due, or were asked for, under a lease of their own. They may be of events that were placed
+ * after the claim looked at a partition before: the feed of then would take them for removed.
+ */
 static void
 claim_retries(Claim *claim, AtpCursor *cursor)
 {
 	AtpRetries *retries = atp_retry_load(claim->delivery.subscription, cursor);
 	bool	   *taken = palloc0_array(bool, retries->count + 1);
 
+	atp_delivery_end_feed(&claim->delivery);
 	atp_lease_make(&claim->lease, true);
 	atp_lease_add(&claim->lease, cursor->partition);
 	atp_retry_expire(retries, claim->delivery.now);
@@ -623,38 +680,61 @@ finish_partitioning(Claim *claim)
 	return done;
 }
 
-static void
-begin(FunctionCallInfo fcinfo, Claim *claim, int consumer, int tenant)
+static Claim *
+begin(FunctionCallInfo fcinfo, int consumer, int tenant)
 {
+	Claim	   *claim = palloc0(sizeof(Claim));
+
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("subscription must not be null"));
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	claim->accept = PG_ARGISNULL(tenant + 1) ? NULL : PG_GETARG_JSONB_P(tenant + 1);
-	claim->consumer = PG_ARGISNULL(consumer) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+	if (!PG_ARGISNULL(consumer))
+	{
+		claim->consumer = text_to_cstring(PG_GETARG_TEXT_PP(consumer));
+		claim->consumer[pg_mbcliplen(claim->consumer, (int) strlen(claim->consumer), CONSUMER_MAX)] = '\0';
+	}
 	atp_delivery_begin(&claim->delivery, PG_ARGISNULL(tenant) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(tenant)),
 					   text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	return claim;
+}
+
+AtpClaim *
+atp_claim_make(FunctionCallInfo fcinfo)
+{
+	Claim	   *claim = begin(fcinfo, 2, 5);
+
+	claim->max_count = PG_ARGISNULL(1) ? 100 : PG_GETARG_INT32(1);
+	if (claim->max_count < 1 || claim->max_count > MAX_COUNT)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_count is not between 1 and %d", MAX_COUNT));
+	if (!PG_ARGISNULL(3))
+		(void) atp_lease_ack(&claim->delivery, PG_GETARG_UUID_P(3), PG_ARGISNULL(4) ? PG_INT64_MAX : PG_GETARG_INT64(4));
+	run(claim);
+	if (finish_partitioning(claim))
+		run(claim);
+	atp_admission_return(claim->delivery.subscription, claim->admitted - claim->count);
+	finish(claim);
+	if (claim->count == 0)
+		(void) atp_sequencer_attend();	/* so that the next claim finds what is not placed yet */
+	return claim;
+}
+
+static void
+give(Claim *claim, ReturnSetInfo *result)
+{
+	Datum		values[OUT_COLUMNS];
+	bool		nulls[OUT_COLUMNS];
+
+	while (atp_claim_next(claim, ATP_CLAIM_ALL_COLUMNS, values, nulls))
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	atp_claim_end(claim);
 }
 
 /* claim_events(subscription, max_count, consumer, ack_lease, ack_through, tenant, accept_versions) */
 Datum
 atp_claim_events(PG_FUNCTION_ARGS)
 {
-	Claim		claim = {0};
-
-	begin(fcinfo, &claim, 2, 5);
-	claim.max_count = PG_ARGISNULL(1) ? 100 : PG_GETARG_INT32(1);
-	if (claim.max_count < 1 || claim.max_count > MAX_COUNT)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_count is not between 1 and %d", MAX_COUNT));
-	if (!PG_ARGISNULL(3))
-		(void) atp_lease_ack(&claim.delivery, PG_GETARG_UUID_P(3), PG_ARGISNULL(4) ? PG_INT64_MAX : PG_GETARG_INT64(4));
-	run(&claim);
-	if (finish_partitioning(&claim))
-		run(&claim);
-	atp_admission_return(claim.delivery.subscription, claim.admitted - claim.count);
-	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
-	atp_delivery_end(&claim.delivery);
-	if (claim.count == 0)
-		(void) atp_sequencer_attend();	/* so that the next claim finds what is not placed yet */
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	give(atp_claim_make(fcinfo), (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }
 
@@ -662,18 +742,20 @@ atp_claim_events(PG_FUNCTION_ARGS)
 Datum
 atp_claim_deferred_events(PG_FUNCTION_ARGS)
 {
-	Claim		claim = {.max_count = MAX_COUNT};
+	Claim	   *claim;
 
-	begin(fcinfo, &claim, 2, 3);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	claim = begin(fcinfo, 2, 3);
+	claim->max_count = MAX_COUNT;
 	if (!PG_ARGISNULL(1))
 	{
-		claim.positions = PG_GETARG_ARRAYTYPE_P(1);
-		if (ARR_HASNULL(claim.positions))
+		claim->positions = PG_GETARG_ARRAYTYPE_P(1);
+		if (ARR_HASNULL(claim->positions))
 			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a log position must not be null"));
-		run(&claim);
-		atp_admission_return(claim.delivery.subscription, claim.admitted - claim.count);
+		run(claim);
+		atp_admission_return(claim->delivery.subscription, claim->admitted - claim->count);
 	}
-	give(&claim, (ReturnSetInfo *) fcinfo->resultinfo);
-	atp_delivery_end(&claim.delivery);
+	finish(claim);
+	give(claim, (ReturnSetInfo *) fcinfo->resultinfo);
 	return (Datum) 0;
 }

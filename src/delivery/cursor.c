@@ -33,7 +33,7 @@ enum							/* columns of atp_internal.subscription_cursor */
 {
 	COLUMN_TENANT, COLUMN_SUBSCRIPTION, COLUMN_PARTITION, COLUMN_WRITES, COLUMN_GENERATION, COLUMN_ACKED, COLUMN_SCANNED,
 	COLUMN_LEASED_AT, COLUMN_LEASE_UNTIL, COLUMN_LEASE_LAST, COLUMN_RETRY_CHANGES, COLUMN_RETRY_DUE_AT, COLUMN_LEASE_COUNT,
-	COLUMN_RETRIES, COLUMN_LEASE, COLUMN_CONSUMER, COLUMN_SETTLED, COLUMN_RUNS, COLUMNS
+	COLUMN_RETRIES, COLUMN_LEASE, COLUMN_CONSUMER, COLUMN_SETTLED, COLUMN_RUNS, COLUMN_HELD, COLUMNS
 };
 
 static void
@@ -124,6 +124,7 @@ read_row(AtpCursor *cursor, TupleTableSlot *slot)
 	cursor->consumer = nulls[COLUMN_CONSUMER] ? NULL : TextDatumGetCString(values[COLUMN_CONSUMER]);
 	read_array(values[COLUMN_SETTLED], nulls[COLUMN_SETTLED], &cursor->settled_count, &cursor->settled);
 	read_runs(cursor, values[COLUMN_RUNS], nulls[COLUMN_RUNS]);
+	read_array(values[COLUMN_HELD], nulls[COLUMN_HELD], &cursor->held_count, &cursor->held);
 }
 
 /* Where this backend saw or left a row last. It may have moved, or be another's by now: what is found there is checked. */
@@ -257,6 +258,8 @@ fill_slot(AtpCursor *cursor, TupleTableSlot *slot)
 	values[COLUMN_SETTLED] = cursor->settled_count == 0 ? (Datum) 0 : make_array(cursor->settled, cursor->settled_count);
 	nulls[COLUMN_RUNS] = cursor->run_count == 0;
 	values[COLUMN_RUNS] = cursor->run_count == 0 ? (Datum) 0 : make_runs(cursor);
+	nulls[COLUMN_HELD] = cursor->held_count == 0;
+	values[COLUMN_HELD] = cursor->held_count == 0 ? (Datum) 0 : make_array(cursor->held, cursor->held_count);
 	ExecStoreVirtualTuple(slot);
 }
 
@@ -298,16 +301,16 @@ atp_cursor_write(AtpCursor *cursor)
 
 /* The first element that is not less than a position. */
 static int
-find_settled(const AtpCursor *cursor, int64 log_position)
+find_position(const int64 *positions, int count, int64 log_position)
 {
 	int			low = 0;
-	int			high = cursor->settled_count;
+	int			high = count;
 
 	while (low < high)
 	{
 		int			middle = (low + high) / 2;
 
-		if (cursor->settled[middle] < log_position)
+		if (positions[middle] < log_position)
 			low = middle + 1;
 		else
 			high = middle;
@@ -315,21 +318,39 @@ find_settled(const AtpCursor *cursor, int64 log_position)
 	return low;
 }
 
-bool
-atp_cursor_is_settled(const AtpCursor *cursor, int64 log_position)
+static bool
+has_position(const int64 *positions, int count, int64 log_position)
 {
 	int			at;
 
-	if (cursor->settled_count == 0)
+	if (count == 0)
 		return false;
-	at = find_settled(cursor, log_position);
-	return at < cursor->settled_count && cursor->settled[at] == log_position;
+	at = find_position(positions, count, log_position);
+	return at < count && positions[at] == log_position;
+}
+
+bool
+atp_cursor_is_settled(const AtpCursor *cursor, int64 log_position)
+{
+	return has_position(cursor->settled, cursor->settled_count, log_position);
+}
+
+bool
+atp_cursor_is_decided(const AtpCursor *cursor, int64 log_position)
+{
+	return cursor->held_count > 0 && log_position <= cursor->held[cursor->held_count - 1];
+}
+
+bool
+atp_cursor_is_held(const AtpCursor *cursor, int64 log_position)
+{
+	return has_position(cursor->held, cursor->held_count, log_position);
 }
 
 void
 atp_cursor_settle(AtpCursor *cursor, int64 log_position)
 {
-	int			at = find_settled(cursor, log_position);
+	int			at = find_position(cursor->settled, cursor->settled_count, log_position);
 	int64	   *settled = palloc_array(int64, cursor->settled_count + 1);
 
 	memcpy(settled, cursor->settled, at * sizeof(int64));
@@ -353,6 +374,10 @@ atp_cursor_advance(AtpCursor *cursor, int64 log_position)
 		gone++;
 	cursor->settled += gone;
 	cursor->settled_count -= gone;
+	for (gone = 0; gone < cursor->held_count && cursor->held[gone] <= log_position;)
+		gone++;
+	cursor->held += gone;
+	cursor->held_count -= gone;
 	gone = 0;
 	while (gone < cursor->run_count && cursor->run_through[gone] <= log_position)
 		gone++;

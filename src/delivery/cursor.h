@@ -46,6 +46,13 @@ typedef struct AtpCursor
 	int			settled_count;
 	int64	   *settled;
 
+	/*
+	 * positions behind `acked`, ascending, that the rules of the time took, noted when the rules were changed under a lease: up to the last
+	 * of them these are the events, whatever the rules say now; 0: the rules say
+	 */
+	int			held_count;
+	int64	   *held;
+
 	/* how often the events behind `acked` were leased before: up to through[0] runs[0] times, then up to through[1] … */
 	int			run_count;
 	int64	   *run_through;
@@ -72,6 +79,10 @@ extern void atp_cursor_write(AtpCursor *cursor);
 /* Notes that the event at a position behind `acked` is done with. */
 extern void atp_cursor_settle(AtpCursor *cursor, int64 log_position);
 extern bool atp_cursor_is_settled(const AtpCursor *cursor, int64 log_position);
+
+/* Whether the rules of the time have decided about a position, and whether they took it. */
+extern bool atp_cursor_is_decided(const AtpCursor *cursor, int64 log_position);
+extern bool atp_cursor_is_held(const AtpCursor *cursor, int64 log_position);
 
 /* Moves `acked`, and forgets what lies at or before it. */
 extern void atp_cursor_advance(AtpCursor *cursor, int64 log_position);

@@ -19,6 +19,7 @@ CREATE TABLE atp_internal.subscription_cursor (
 	consumer text,
 	settled bigint[],
 	runs bigint[],
+	held bigint[],
 	CONSTRAINT subscription_cursor_pk PRIMARY KEY (subscription, partition, generation, tenant)
 ) WITH (fillfactor = 15, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_analyze_threshold = 2000000000, toast.autovacuum_vacuum_threshold = 500);
@@ -41,6 +42,7 @@ COMMENT ON COLUMN atp_internal.subscription_cursor.lease IS 'Token of the lease;
 COMMENT ON COLUMN atp_internal.subscription_cursor.consumer IS 'Who has the lease, in its own word.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.settled IS 'Positions after acked that are done with already; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.runs IS 'Pairs (position, attempts): how often events after acked were leased before; NULL: never.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.held IS 'Positions after acked that earlier rules took, noted when the rules were changed under a lease; NULL: the rules say.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription_cursor', '');
 ALTER TABLE atp_internal.subscription_cursor ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.subscription_cursor FORCE ROW LEVEL SECURITY;

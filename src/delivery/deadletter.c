@@ -6,6 +6,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -78,6 +79,7 @@ atp_deadletter_redeliver(PG_FUNCTION_ARGS)
 	int			same;
 	int			done_count = 0;
 
+	AcceptInvalidationMessages();	/* the caller may have waited for a change of the subscription */
 	atp_delivery_begin(&delivery, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	numbers = elements_of(PG_GETARG_DATUM(2), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &count);
 	ids = elements_of(PG_GETARG_DATUM(3), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &same);

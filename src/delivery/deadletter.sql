@@ -78,6 +78,10 @@ DECLARE
 	opened int := atp_internal.open_tenant(match_dead_letters.tenant);
 	f jsonb := coalesce(match_dead_letters.filter, '{}');
 	unknown text;
+	wanted_event uuid;
+	wanted_replayed boolean;
+	after_time timestamptz;
+	before_time timestamptz;
 BEGIN
 	IF jsonb_typeof(f) <> 'object' THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'filter is not a JSON object';
@@ -88,17 +92,31 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('unknown member "%s" of the filter', unknown),
 			HINT = 'There are subscription, dead_letter, event_id, event_type, stream, reason, dead_after, dead_before and replayed.';
 	END IF;
+	SELECT e.key INTO unknown FROM jsonb_each(f) e WHERE jsonb_typeof(e.value) <> ALL (CASE e.key WHEN 'replayed' THEN '{boolean,string}'
+		WHEN 'dead_letter' THEN '{number,array}' ELSE '{string}' END::text[])
+		OR jsonb_typeof(e.value) = 'array' AND jsonb_path_exists(e.value, 'strict $[*] ? (@.type() <> "number")');
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('invalid "%s" of the filter', unknown), DETAIL = format('It is %s.', f -> unknown);
+	END IF;
+	BEGIN
+		wanted_event := f ->> 'event_id';
+		wanted_replayed := f ->> 'replayed';
+		after_time := f ->> 'dead_after';
+		before_time := f ->> 'dead_before';
+	EXCEPTION WHEN data_exception THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'invalid value in the filter', DETAIL = SQLERRM || '.';
+	END;
 	RETURN QUERY SELECT d.* FROM atp_internal.dead_letter_reader d
 		WHERE d.tenant_key = opened
 			AND (NOT f ? 'subscription' OR d.subscription = f ->> 'subscription')
 			AND (NOT f ? 'dead_letter' OR to_jsonb(d.dead_letter) <@ (f -> 'dead_letter'))
-			AND (NOT f ? 'event_id' OR d.event_id = (f ->> 'event_id')::uuid)
+			AND (NOT f ? 'event_id' OR d.event_id = wanted_event)
 			AND (NOT f ? 'event_type' OR d.event_type = f ->> 'event_type')
 			AND (NOT f ? 'stream' OR d.stream = f ->> 'stream')
 			AND (NOT f ? 'reason' OR d.reason = f ->> 'reason')
-			AND (NOT f ? 'dead_after' OR d.dead_at >= (f ->> 'dead_after')::timestamptz)
-			AND (NOT f ? 'dead_before' OR d.dead_at < (f ->> 'dead_before')::timestamptz)
-			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = (f ->> 'replayed')::boolean)
+			AND (NOT f ? 'dead_after' OR d.dead_at >= after_time)
+			AND (NOT f ? 'dead_before' OR d.dead_at < before_time)
+			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = wanted_replayed)
 		ORDER BY d.dead_letter;
 END $$;
 COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
@@ -106,17 +124,31 @@ COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
 Raises: TP202 (no such tenant), 22023 (the filter).';
 REVOKE ALL ON FUNCTION atp_internal.match_dead_letters(jsonb, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_count(max_count int) RETURNS int
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF max_count < 0 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'max_count has to be positive';
+	END IF;
+	RETURN max_count;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_count(int) IS
+'Return a number of rows, NULL for all, or refuse a negative one.
+Raises: 22023.';
+REVOKE ALL ON FUNCTION atp_internal.require_count(int) FROM PUBLIC;
+
 CREATE FUNCTION atp.list_dead_letters(filter jsonb DEFAULT '{}', max_count int DEFAULT 100, tenant text DEFAULT NULL) RETURNS SETOF atp.dead_letter
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
 		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
-	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
+	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter
+	LIMIT atp_internal.require_count(list_dead_letters.max_count);
 END;
 COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
 'List dead letters that a filter selects, by number.
 At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
-Raises: TP202 (no such tenant), 22023 (the filter).';
+Raises: TP202 (no such tenant), 22023 (the filter, max_count).';
 
 CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -155,8 +187,8 @@ DECLARE
 	one record;
 	done bigint[];
 BEGIN
-	IF replay_dead_letters.rate <= 0 OR replay_dead_letters.max_count < 1 THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive';
+	IF replay_dead_letters.rate NOT BETWEEN 0.000001 AND 1000000 OR replay_dead_letters.max_count < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive', DETAIL = 'A rate is between 0.000001 and 1000000 a second.';
 	END IF;
 	SELECT t.name INTO tenant_name FROM atp_internal.tenant t WHERE t.tenant = opened;
 	FOR one IN
@@ -175,6 +207,8 @@ BEGIN
 			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
 				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
 			CONTINUE WHEN one.letters IS NULL;
+			-- The partition of an event is known as long as the number of partitions and the order key stay.
+			PERFORM FROM atp_internal.subscription s WHERE s.name = one.subscription AND s.tenant = opened FOR KEY SHARE;
 			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
 		END IF;
 		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)
@@ -200,7 +234,8 @@ BEGIN
 		DELETE FROM atp_internal.dead_letter d USING (
 				SELECT m.tenant_key, m.subscription_key, m.dead_letter
 				FROM atp_internal.match_dead_letters(purge_dead_letters.filter, purge_dead_letters.tenant) m
-				WHERE m.dead_at <= clock_timestamp() - purge_dead_letters.older_than ORDER BY m.dead_letter LIMIT purge_dead_letters.max_count) m
+				WHERE m.dead_at <= clock_timestamp() - least(purge_dead_letters.older_than, interval '1000 years')
+				ORDER BY m.dead_letter LIMIT atp_internal.require_count(purge_dead_letters.max_count)) m
 			WHERE d.tenant = m.tenant_key AND d.subscription = m.subscription_key AND d.dead_letter = m.dead_letter
 			RETURNING d.tenant, d.dead_letter),
 		forgotten AS (
@@ -211,7 +246,7 @@ END $$;
 COMMENT ON FUNCTION atp.purge_dead_letters(interval, jsonb, int, text) IS
 'Remove dead letters that are older than a duration, and return how many.
 filter: see list_dead_letters. max_count NULL removes all of them. The events stay in the store.
-Raises: TP202 (no such tenant), 22023 (older_than, filter).';
+Raises: TP202 (no such tenant), 22023 (older_than, filter, max_count).';
 
 REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text),
 	atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) FROM PUBLIC;

@@ -367,6 +367,20 @@ find_by_index(AtpFeed *feed, const pg_uuid_t *event_id, int32 tenant)
 	return slot;
 }
 
+void
+atp_feed_read_event(TupleTableSlot *slot, AtpFeedEvent *event)
+{
+	slot_getsomeattrs(slot, ATP_EVENT_METADATA);
+	event->stream_version = DatumGetInt64(slot->tts_values[ATP_EVENT_STREAM_VERSION - 1]);
+	event->occurred_at = DatumGetTimestampTz(slot->tts_values[ATP_EVENT_OCCURRED_AT - 1]);
+	event->recorded_at = DatumGetTimestampTz(slot->tts_values[ATP_EVENT_RECORDED_AT - 1]);
+	event->schema_version = DatumGetInt32(slot->tts_values[ATP_EVENT_SCHEMA_VERSION - 1]);
+	event->payload = slot->tts_values[ATP_EVENT_PAYLOAD - 1];
+	event->payload_null = slot->tts_isnull[ATP_EVENT_PAYLOAD - 1];
+	event->metadata = slot->tts_values[ATP_EVENT_METADATA - 1];
+	event->metadata_null = slot->tts_isnull[ATP_EVENT_METADATA - 1];
+}
+
 bool
 atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 {
@@ -379,15 +393,7 @@ atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event)
 		slot = find_by_index(feed, &row->event_id, row->tenant);
 	if (slot == NULL)
 		return false;
-	slot_getsomeattrs(slot, ATP_EVENT_METADATA);
-	event->stream_version = DatumGetInt64(slot->tts_values[ATP_EVENT_STREAM_VERSION - 1]);
-	event->occurred_at = DatumGetTimestampTz(slot->tts_values[ATP_EVENT_OCCURRED_AT - 1]);
-	event->recorded_at = DatumGetTimestampTz(slot->tts_values[ATP_EVENT_RECORDED_AT - 1]);
-	event->schema_version = DatumGetInt32(slot->tts_values[ATP_EVENT_SCHEMA_VERSION - 1]);
-	event->payload = slot->tts_values[ATP_EVENT_PAYLOAD - 1];
-	event->payload_null = slot->tts_isnull[ATP_EVENT_PAYLOAD - 1];
-	event->metadata = slot->tts_values[ATP_EVENT_METADATA - 1];
-	event->metadata_null = slot->tts_isnull[ATP_EVENT_METADATA - 1];
+	atp_feed_read_event(slot, event);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "executor/tuptable.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -48,6 +49,9 @@ extern bool atp_feed_find(AtpFeed *feed, const pg_uuid_t *event_id, int32 tenant
 
 /* The event of a log row; false: it is not stored any more. */
 extern bool atp_feed_fetch(AtpFeed *feed, const AtpLogRow *row, AtpFeedEvent *event);
+
+/* The same from the row of its leaf. */
+extern void atp_feed_read_event(TupleTableSlot *slot, AtpFeedEvent *event);
 
 /* The last position of the log, 0 where it is empty. */
 extern int64 atp_feed_head(AtpFeed *feed);

@@ -6,20 +6,19 @@
  * and acks are one: when the lease was lost meanwhile the ack raises, and the effects are rolled back with it. A batch that takes
  * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
  *
- * A call runs in a subtransaction, as the handler's role, and is cancelled by a timer of our own when its time is over, as
- * pg_cancel_backend would. Triggers and constraints that it deferred are run at its end, as that role: at COMMIT they would be run as
- * the runner's, a superuser, and one that raises would take the whole batch with it for ever. A runner with nothing to do leaves
- * after IDLE_MS; the worker starts another when something is.
+ * A runner that ends with a batch in hand (a shutdown, a call that went on after its time or ran out of memory) gives it back on its way
+ * out: the event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: its
+ * lease expires. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more
+ * subscriptions with work than runners may be, the worker says so by holding a lock: then a runner leaves at once when it is
+ * idle, and SLICE_MS after its start when it is not, so that a slow handler, or a long backlog, delays the others but does not stop them.
  */
 #include "delivery/handler.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -30,31 +29,28 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "delivery/call.h"
 #include "pg/compat.h"
 #include "pg/query.h"
 
 PG_FUNCTION_INFO_V1(atp_handler_changed);
-PG_FUNCTION_INFO_V1(atp_handler_call);
 
 PGDLLEXPORT void atp_handler_main(Datum unused);
 
 #define LOCK_CLASS 0x6177		/* no advisory lock function of SQL uses this class */
 #define IDLE_MS 10000
 #define POLL_MS 500
-#define ERROR_TEXT_MAX 2000
+#define SLICE_MS 5000			/* a runner that others wait for goes on for so long */
 #define RUNNERS_MAX 64
 
 static int	setting_max_runners = 2;
@@ -71,162 +67,6 @@ static struct
 	Runner		runner;
 	BackgroundWorkerHandle *handle;
 }			started[RUNNERS_MAX];	/* by this worker; handle NULL: free */
-
-static volatile sig_atomic_t timed_out;
-
-/* ---- a call ---- */
-
-static void
-call_timed_out(void)
-{
-	timed_out = true;
-	InterruptPending = true;
-	QueryCancelPending = true;
-	SetLatch(MyLatch);
-}
-
-static TimeoutId
-call_timeout(void)
-{
-	static TimeoutId id;
-	static bool registered = false;
-
-	if (!registered)
-	{
-		id = RegisterTimeout(USER_TIMEOUT, call_timed_out);
-		registered = true;
-	}
-	return id;
-}
-
-/* Calls the function with the event. Raises what it raises. Its result, where it is jsonb, in `context`. */
-static Jsonb *
-call_function(const char *function, Jsonb *event, MemoryContext context)
-{
-	Oid			oid = DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(function)));
-	Oid			type = JSONBOID;
-	Datum		argument = JsonbPGetDatum(event);
-	char	   *schema = get_namespace_name(get_func_namespace(oid));
-	char	   *sql = psprintf("SELECT %s($1)", quote_qualified_identifier(schema, get_func_name(oid)));
-
-	Jsonb	   *result = NULL;
-	bool		null = true;
-
-	SPI_connect();
-	if (SPI_execute_with_args(sql, 1, &type, &argument, NULL, false, 0) < 0)
-		elog(ERROR, "could not call %s", function);
-	if (SPI_processed == 1 && SPI_gettypeid(SPI_tuptable->tupdesc, 1) == JSONBOID)
-	{
-		Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &null);
-		MemoryContext before = MemoryContextSwitchTo(context);
-
-		result = null ? NULL : DatumGetJsonbPCopy(value);
-		MemoryContextSwitchTo(before);
-	}
-	SPI_finish();
-	return result;
-}
-
-static void
-set_constraints(const char *sql)
-{
-	SPI_connect();
-	if (SPI_execute(sql, false, 0) < 0)
-		elog(ERROR, "could not set constraints");
-	SPI_finish();
-}
-
-/* Runs what the call has deferred. The restriction refuses what these triggers would defer in their turn. */
-static void
-run_deferred(void)
-{
-	AtpIdentity now;
-
-	GetUserIdAndSecContext(&now.user, &now.context);
-	SetUserIdAndSecContext(now.user, now.context | SECURITY_RESTRICTED_OPERATION);
-	set_constraints("SET CONSTRAINTS ALL IMMEDIATE");
-	SPI_connect();
-	if (SPI_execute("SELECT FROM pg_catalog.pg_cursors WHERE is_holdable", true, 1) != SPI_OK_SELECT || SPI_processed > 0)
-		ereport(ERROR, errcode(ERRCODE_INVALID_CURSOR_STATE), errmsg("a handler leaves a cursor WITH HOLD open"),
-				errdetail("Its query would be run at COMMIT, with the rights of the runner."));
-	SPI_finish();
-}
-
-/* Takes the error that has just been caught as text, and forgets it. */
-static char *
-error_text(MemoryContext context, int timeout_ms)
-{
-	ErrorData  *error;
-	char	   *text;
-
-	MemoryContextSwitchTo(context);
-	error = CopyErrorData();
-	FlushErrorState();
-	if (timed_out && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		text = psprintf("57014: the timeout of %d ms is over", timeout_ms);
-	else
-		text = psprintf("%s: %.*s", unpack_sql_state(error->sqlerrcode), ERROR_TEXT_MAX, error->message);
-	FreeErrorData(error);
-	return text;
-}
-
-/* call_handler(function, event, timeout_ms, run_as) */
-Datum
-atp_handler_call(PG_FUNCTION_ARGS)
-{
-	char	   *function = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Jsonb	   *event = PG_GETARG_JSONB_P(1);
-	int			timeout_ms = PG_GETARG_INT32(2);
-	char	   *role = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	TimeoutId	timer = call_timeout();
-	AtpIdentity before;
-	char	   *volatile failure = NULL;
-	Jsonb	   *volatile result = NULL;
-	TupleDesc	shape;
-	Datum		values[2] = {0};
-	bool		nulls[2];
-
-	if (get_call_result_type(fcinfo, NULL, &shape) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	GetUserIdAndSecContext(&before.user, &before.context);
-	timed_out = false;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		int			level = NewGUCNestLevel();
-
-		SetUserIdAndSecContext(get_role_oid(role, false), before.context | SECURITY_LOCAL_USERID_CHANGE);
-		enable_timeout_after(timer, timeout_ms);
-		set_constraints("SET CONSTRAINTS ALL DEFERRED");	/* an earlier call left them immediate */
-		result = call_function(function, event, context);
-		run_deferred();
-		disable_timeout(timer, false);
-		AtEOXact_GUC(false, level);
-		SetUserIdAndSecContext(before.user, before.context);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		disable_timeout(timer, false);
-		failure = error_text(context, timeout_ms);
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (timed_out)
-		QueryCancelPending = false; /* it fired, perhaps when the function had just returned */
-	nulls[0] = failure == NULL;
-	nulls[1] = failure != NULL || result == NULL;
-	if (failure != NULL)
-		values[0] = CStringGetTextDatum(failure);
-	if (result != NULL)
-		values[1] = JsonbPGetDatum(result);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(shape), values, nulls)));
-}
 
 /* ---- a runner ---- */
 
@@ -255,7 +95,7 @@ typedef struct Batch			/* leased events; in the runner's memory */
 	TimestampTz until;			/* half of the lease */
 } Batch;
 
-/* Runs a statement of one row in a transaction of its own, and hands its row over. False: the extension is gone. */
+/* Runs a statement of one row in a transaction of its own, and hands its row over where somebody takes it. False: the extension is gone. */
 static bool
 in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, TupleDesc shape, void *to), void *to)
 {
@@ -265,7 +105,7 @@ in_transaction(AtpQuery *query, Datum *arguments, void (*take) (HeapTuple row, T
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, query->sql);
 	(void) atp_query(query, arguments, NULL, false, 1);
-	if (SPI_processed == 1)
+	if (SPI_processed == 1 && take != NULL)
 		take(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, to);
 	PopActiveSnapshot();
 	SPI_finish();
@@ -294,11 +134,15 @@ take_batch(HeapTuple row, TupleDesc shape, void *to)
 }
 
 static void
-take_int(HeapTuple row, TupleDesc shape, void *to)
+take_rest(HeapTuple row, TupleDesc shape, void *to)
 {
+	Batch	   *batch = to;
+	MemoryContext before = MemoryContextSwitchTo(batch_memory);
 	bool		null;
+	Datum		rest = SPI_getbinval(row, shape, 1, &null);
 
-	*(int *) to = DatumGetInt32(SPI_getbinval(row, shape, 1, &null));
+	batch->events = null ? NULL : DatumGetJsonbPCopy(rest);
+	MemoryContextSwitchTo(before);
 }
 
 static void
@@ -309,20 +153,60 @@ take_time(HeapTuple row, TupleDesc shape, void *to)
 	*(TimestampTz *) to = DatumGetTimestampTz(SPI_getbinval(row, shape, 1, &null));
 }
 
-/* The events of a batch from one on. */
-static Jsonb *
-rest_of(Jsonb *events, int from)
-{
-	JsonbParseState *state = NULL;
-	JsonbValue *array;
+/* ---- runners take turns ---- */
 
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = from; i < (int) JB_ROOT_COUNT(events); i++)
-		pushJsonbValue(&state, WJB_ELEM, getIthJsonbValueFromContainer(&events->root, (uint32) i));
-	array = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
-	return JsonbValueToJsonb(array);
+static TimestampTz slice_until;	/* of this runner */
+
+static void
+make_waiting_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, LOCK_CLASS);
 }
 
+/* Whether a subscription has work and no runner. */
+static bool
+others_wait(void)
+{
+	LOCKTAG		tag;
+
+	make_waiting_tag(&tag);
+	if (LockAcquire(&tag, ShareLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	(void) LockRelease(&tag, ShareLock, true);
+	return false;
+}
+
+/* The worker's side. */
+static void
+say_whether_others_wait(bool wait)
+{
+	static bool said = false;
+	LOCKTAG		tag;
+
+	make_waiting_tag(&tag);
+	if (wait && !said)
+		said = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	else if (!wait && said)
+	{
+		(void) LockRelease(&tag, ExclusiveLock, true);
+		said = false;
+	}
+}
+
+static bool
+slice_is_over(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < slice_until)
+		return false;
+	if (others_wait())
+		return true;
+	slice_until = TimestampTzPlusMilliseconds(now, SLICE_MS);
+	return false;
+}
+
+/* Handles a batch; what is not handled when the runner should leave stays in it. False: leave. */
 static bool
 handle_batch(const Runner *runner, Batch *batch)
 {
@@ -335,20 +219,55 @@ handle_batch(const Runner *runner, Batch *batch)
 	{
 		Datum		arguments[] = {
 			Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant), UUIDPGetDatum(&batch->lease),
-			JsonbPGetDatum(batch->events), TimestampTzGetDatum(batch->until)
+			JsonbPGetDatum(batch->events), TimestampTzGetDatum(Min(batch->until, slice_until))
 		};
-		int			handled = 0;
 
-		if (!in_transaction(&handle, arguments, take_int, &handled))
+		if (!in_transaction(&handle, arguments, take_rest, batch))
 			return false;
-		MemoryContextSwitchTo(batch_memory);
-		if (handled >= (int) JB_ROOT_COUNT(batch->events))
+		if (atp_call_has_exhausted())
+			return false;
+		if (batch->events == NULL)
 			return true;
-		batch->events = rest_of(batch->events, handled);
+		if (slice_is_over())
+			return false;
 		if (!in_transaction(&renew, arguments, take_time, &batch->until))
 			return false;
-		MemoryContextSwitchTo(batch_memory);
 	}
+}
+
+/* ---- the end of a runner with a batch in hand ---- */
+
+static struct
+{
+	Runner		runner;
+	pg_uuid_t	lease;
+	bool		held;
+}			in_hand;
+
+/* before_shmem_exit. An error here ends the process, too: then the lease expires. */
+static void
+leave_batch(int code, Datum unused)
+{
+	static AtpQuery leave = {
+		"SELECT atp_internal.leave_events($1, $2, $3, $4, $5)", 5, {INT4OID, INT4OID, UUIDOID, TEXTOID, TEXTOID}
+	};
+	const char *event_id = "";
+	const char *reason = "";
+	Datum		arguments[5];
+
+	atp_call_end_limit();
+	if (!in_hand.held)
+		return;
+	in_hand.held = false;
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(batch_memory);
+	(void) atp_call_has_overrun(&event_id, &reason);
+	arguments[0] = Int32GetDatum(in_hand.runner.subscription);
+	arguments[1] = Int32GetDatum(in_hand.runner.tenant);
+	arguments[2] = UUIDPGetDatum(&in_hand.lease);
+	arguments[3] = CStringGetTextDatum(event_id);
+	arguments[4] = CStringGetTextDatum(reason);
+	(void) in_transaction(&leave, arguments, NULL, NULL);
 }
 
 /* Claims and handles once. Sets *busy where there was something. False: leave. */
@@ -358,12 +277,20 @@ run_once(const Runner *runner, bool *busy)
 	static AtpQuery claim = {"SELECT lease, events, until FROM atp_internal.claim_for_handlers($1, $2)", 2, {INT4OID, INT4OID}};
 	Datum		arguments[] = {Int32GetDatum(runner->subscription), Int32GetDatum(runner->tenant)};
 	Batch		batch = {.events = NULL};
+	bool		stay;
 
 	MemoryContextReset(batch_memory);
 	if (!in_transaction(&claim, arguments, take_batch, &batch))
 		return false;
 	*busy = batch.events != NULL;
-	return !*busy || handle_batch(runner, &batch);
+	if (!*busy)
+		return true;
+	in_hand.runner = *runner;
+	in_hand.lease = batch.lease;
+	in_hand.held = true;
+	stay = handle_batch(runner, &batch);
+	in_hand.held = batch.events != NULL;
+	return stay;
 }
 
 /* The same, with errors logged; after one the runner waits, and what was leased comes again when the lease is over. */
@@ -383,6 +310,7 @@ run_guarded(const Runner *runner, bool *busy)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		RESUME_INTERRUPTS();
+		in_hand.held = false;	/* an error of ours, perhaps for ever: the attempts shall count */
 		*busy = false;
 	}
 	PG_END_TRY();
@@ -402,8 +330,11 @@ atp_handler_main(Datum unused)
 	BackgroundWorkerInitializeConnectionByOid(runner.database, InvalidOid, 0);
 	if (!take_runner_lock(&runner))
 		return;
+	SetConfigOption("max_parallel_workers_per_gather", "0", PGC_USERSET, PGC_S_OVERRIDE);	/* they would have memory of their own */
 	batch_memory = AllocSetContextCreate(TopMemoryContext, "atp handled events", ALLOCSET_DEFAULT_SIZES);
+	before_shmem_exit(leave_batch, (Datum) 0);
 	idle_since = GetCurrentTimestamp();
+	slice_until = TimestampTzPlusMilliseconds(idle_since, SLICE_MS);
 	for (;;)
 	{
 		bool		busy = false;
@@ -418,10 +349,12 @@ atp_handler_main(Datum unused)
 			return;
 		if (busy)
 		{
+			if (slice_is_over())
+				return;
 			idle_since = GetCurrentTimestamp();
 			continue;
 		}
-		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), IDLE_MS))
+		if (TimestampDifferenceExceeds(idle_since, GetCurrentTimestamp(), IDLE_MS) || others_wait())
 			return;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -491,15 +424,18 @@ wake_runner(const Runner *runner)
 	return false;
 }
 
-static void
+/* Sees to it that a subscription with work has a runner. False: it has to wait for one. */
+static bool
 serve(const Runner *runner, int *count)
 {
 	MemoryContext before;
 
-	if (wake_runner(runner) || *count >= Min(setting_max_runners, RUNNERS_MAX))
-		return;
+	if (wake_runner(runner))
+		return true;
+	if (*count >= Min(setting_max_runners, RUNNERS_MAX))
+		return false;
 	if (!take_runner_lock(runner))
-		return;					/* an earlier worker has started one */
+		return true;			/* an earlier worker has started one */
 	release_runner_lock(runner);
 	before = MemoryContextSwitchTo(TopMemoryContext);	/* of the handle */
 	for (int i = 0; i < RUNNERS_MAX; i++)
@@ -510,6 +446,7 @@ serve(const Runner *runner, int *count)
 		}
 	MemoryContextSwitchTo(before);
 	(*count)++;
+	return true;
 }
 
 AtpWork
@@ -519,6 +456,7 @@ atp_handler_work(void)
 	static uint64 turn = 0;
 	int			count;
 	bool		later = false;
+	bool		wait = false;
 
 	if (!any_handlers)
 		return ATP_WORK_NONE;
@@ -542,11 +480,12 @@ atp_handler_work(void)
 		runner.tenant = DatumGetInt32(SPI_getbinval(row, shape, 2, &null));
 		if (DatumGetBool(SPI_getbinval(row, shape, 3, &null)))
 		{
-			serve(&runner, &count);
+			wait = !serve(&runner, &count) || wait;
 			later = true;
 		}
 		later = later || DatumGetBool(SPI_getbinval(row, shape, 4, &null));
 	}
+	say_whether_others_wait(wait);
 	PopActiveSnapshot();
 	SPI_finish();
 	CommitTransactionCommand();

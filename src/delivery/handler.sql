@@ -38,13 +38,6 @@ CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
 ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 
-CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
-COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
-'Call a handler''s function in a subtransaction; return its failure or result.
-failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
-REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
-
 CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -77,7 +70,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 'Run the compensations of the steps before one that gave up, the last first.
-A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
+A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed: a replay becomes a dead letter at once until forget_handling is called.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
@@ -99,6 +92,12 @@ BEGIN
 			known := 'handler/' || step.handler;
 			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
 			CONTINUE WHEN begun.verdict = 'done';
+			IF begun.verdict <> 'new' THEN	-- failed: its compensation did; busy: somebody has the inbox row under this name
+				failed_step := step.step;
+				failure := coalesce(begun.error, 'the inbox says ' || begun.verdict);
+				is_final := begun.verdict = 'failed';
+				RETURN;
+			END IF;
 		END IF;
 		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
 			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
@@ -121,28 +120,30 @@ COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	event_count int := jsonb_array_length(events);
 	event jsonb;
 	outcome record;
 	back atp.given_back;
 	withdrawn uuid[] := '{}';
 	names record;
 	acked bigint;
+	is_cut boolean := false;
+	rest jsonb;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
-	FOR i IN 0 .. event_count - 1 LOOP
-		IF i > 0 AND clock_timestamp() > until THEN
-			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
-			RETURN i;
-		END IF;
+	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
 		event := events -> i;
 		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		IF is_cut OR i > 0 AND clock_timestamp() > until THEN
+			SELECT jsonb_agg(r.one ORDER BY r.place) INTO rest FROM jsonb_array_elements(events) WITH ORDINALITY AS r (one, place)
+				WHERE r.place > i AND NOT (r.one ->> 'event_id')::uuid = ANY (withdrawn);
+			EXIT;
+		END IF;
 		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
 		IF outcome.failed_step IS NULL THEN
 			acked := (event ->> 'log_position')::bigint;
@@ -150,6 +151,7 @@ BEGIN
 		END IF;
 		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
+		is_cut := outcome.failure LIKE '53200: %';	-- out of memory: the others get a process of their own
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
 		END IF;
@@ -157,12 +159,24 @@ BEGIN
 	IF acked IS NOT NULL THEN
 		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
 	END IF;
-	RETURN event_count;
+	RETURN rest;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first; or when one ran out of memory: the process has to be replaced. NULL: none are. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lease_of_handlers(subscription int, tenant int) RETURNS interval
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT greatest(s.lock_duration, least(2 * (SELECT sum(h.timeout + interval '3 seconds') FROM atp_internal.handler h
+			WHERE h.subscription = s.subscription AND h.tenant = s.tenant), interval '1 day'))
+	FROM atp_internal.subscription s WHERE s.subscription = lease_of_handlers.subscription AND s.tenant = lease_of_handlers.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.lease_of_handlers(int, int) IS
+'Return how long a lease of a subscription''s handlers lasts.
+So long that the steps of one event, with the grace after their timeouts, fit into half of it; no less than the subscription says.';
+REVOKE ALL ON FUNCTION atp_internal.lease_of_handlers(int, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -170,7 +184,7 @@ CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OU
 DECLARE
 	names record;
 BEGIN
-	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration INTO names
+	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration, atp_internal.lease_of_handlers(subscription, tenant) AS duration INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = claim_for_handlers.subscription AND s.tenant = claim_for_handlers.tenant
 			AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
@@ -181,7 +195,10 @@ BEGIN
 	SELECT (array_agg(c.lease))[1], jsonb_agg(to_jsonb(c) - '{lease,lease_until,redelivered,redelivery_of}'::text[] ORDER BY c.log_position)
 		INTO lease, events
 		FROM atp.claim_events(names.subscription, 100, 'handlers', tenant => names.tenant) c;
-	until := clock_timestamp() + names.lock_duration / 2;
+	IF names.duration > names.lock_duration AND lease IS NOT NULL THEN
+		PERFORM atp.renew_lease(names.subscription, lease, names.duration, names.tenant);
+	END IF;
+	until := clock_timestamp() + names.duration / 2;
 END $$;
 COMMENT ON FUNCTION atp_internal.claim_for_handlers(int, int) IS
 'Claim events for the handlers of a subscription; NULLs where there are none.
@@ -191,12 +208,36 @@ REVOKE ALL ON FUNCTION atp_internal.claim_for_handlers(int, int) FROM PUBLIC;
 CREATE FUNCTION atp_internal.renew_for_handlers(subscription int, tenant int, lease uuid) RETURNS timestamptz
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease, tenant => t.name) - pg_catalog.clock_timestamp()) / 2
+	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease,
+		atp_internal.lease_of_handlers(s.subscription, s.tenant), t.name) - pg_catalog.clock_timestamp()) / 2
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE s.subscription = renew_for_handlers.subscription AND s.tenant = renew_for_handlers.tenant;
 END;
 COMMENT ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) IS 'Renew a lease of the handlers; returns when half of it is over.';
 REVOKE ALL ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.leave_events(subscription int, tenant int, lease uuid, failed_event text, reason text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	names record;
+	released int := 0;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = leave_events.subscription AND s.tenant = leave_events.tenant;
+	IF failed_event <> '' AND atp_internal.lease_is_held(subscription, tenant, lease) THEN
+		PERFORM atp.nack_event(names.subscription, lease, failed_event::uuid, reason, tenant => names.tenant);
+	END IF;
+	IF atp_internal.lease_is_held(subscription, tenant, lease) THEN
+		released := atp.release_lease(names.subscription, lease, names.tenant);
+	END IF;
+	RETURN released;
+END $$;
+COMMENT ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) IS
+'Give back the events that a runner leaves unhandled.
+failed_event (empty: none) is the one whose handler ended the runner: its attempt counts. Returns how many others there are.';
+REVOKE ALL ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
 	RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -271,8 +312,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. Its search_path is pg_catalog, pg_temp unless it has one of its own (CREATE FUNCTION … SET search_path). It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, the timeout, or more memory than atp.handler_max_memory, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 42704 (no such role), 22004, 23514, 23502 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
 

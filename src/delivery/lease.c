@@ -2,7 +2,6 @@
 #include "delivery/lease.h"
 
 #include "catalog/pg_type_d.h"
-#include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -20,156 +19,13 @@ PG_FUNCTION_INFO_V1(atp_lease_ack_events);
 PG_FUNCTION_INFO_V1(atp_lease_nack_event);
 PG_FUNCTION_INFO_V1(atp_lease_defer_event);
 PG_FUNCTION_INFO_V1(atp_lease_renew);
+PG_FUNCTION_INFO_V1(atp_lease_release);
 PG_FUNCTION_INFO_V1(atp_lease_place_event);
+PG_FUNCTION_INFO_V1(atp_lease_hold);
 
 #define KIND 8					/* the byte of a token behind the bitmap of its partitions */
 #define KIND_LOG 0x80
 #define KIND_RETRIES 0xC0
-#define STRIPE 64				/* consecutive positions of one partition where there is no order key */
-
-void
-atp_delivery_begin(AtpDelivery *delivery, const char *tenant, const char *subscription)
-{
-	memset(delivery, 0, sizeof(*delivery));
-	atp_tenant_resolve(tenant, &delivery->tenant);
-	delivery->name = pstrdup(subscription);
-	delivery->subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
-	delivery->now = GetCurrentTimestamp();
-}
-
-void
-atp_delivery_end(AtpDelivery *delivery)
-{
-	if (delivery->feed != NULL)
-	{
-		atp_feed_end(delivery->feed);
-		PopActiveSnapshot();
-	}
-	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
-		if (delivery->cursors[i] != NULL)
-			atp_cursor_write(delivery->cursors[i]);
-}
-
-AtpFeed *
-atp_delivery_feed(AtpDelivery *delivery)
-{
-	if (delivery->feed == NULL)
-	{
-		PushActiveSnapshot(GetLatestSnapshot());
-		delivery->feed = atp_feed_begin(GetActiveSnapshot());
-	}
-	return delivery->feed;
-}
-
-AtpCursor *
-atp_delivery_cursor(AtpDelivery *delivery, int partition, bool wait)
-{
-	AtpSubscription *subscription = delivery->subscription;
-	AtpCursor  *cursor = delivery->cursors[partition];
-
-	if (cursor != NULL)
-		return cursor;
-	if (!atp_cursor_lock(subscription->subscription, partition, wait))
-		return NULL;
-	if (!atp_subscription_is_current(subscription))
-		delivery->subscription = subscription = atp_subscription_open(delivery->tenant.tenant, delivery->name);
-	cursor = atp_cursor_read(subscription->tenant, subscription->subscription, partition);
-	if (wait)
-		delivery->now = GetCurrentTimestamp();
-	return delivery->cursors[partition] = cursor;
-}
-
-bool
-atp_delivery_fetch(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted)
-{
-	if (!wanted->fetched)
-		wanted->fetched = atp_feed_fetch(atp_delivery_feed(delivery), row, &wanted->event);
-	return wanted->fetched;
-}
-
-static int64
-metadata_key(const AtpSubscription *subscription, const AtpLogRow *row, const AtpFeedEvent *event)
-{
-	char	   *text = atp_filter_metadata_text(event, subscription->order_member);
-
-	if (text == NULL)
-		return (int64) atp_feed_spread((uint64) row->stream);
-	return (int64) DatumGetUInt64(hash_any_extended((unsigned char *) text, strlen(text), 0));
-}
-
-/* The order key of a row, spread, and its partition. False: the event is needed for it and is not stored any more. */
-static bool
-find_partition(AtpDelivery *delivery, const AtpLogRow *row, AtpWanted *wanted, int *partition)
-{
-	const AtpSubscription *subscription = delivery->subscription;
-
-	switch (subscription->order_key)
-	{
-		case ATP_ORDER_STREAM:
-			wanted->key = (int64) atp_feed_spread((uint64) row->stream);
-			break;
-		case ATP_ORDER_NONE:
-			wanted->key = (int64) atp_feed_spread((uint64) row->log_position);
-			*partition = (int) ((row->log_position / STRIPE) % subscription->partitions);
-			return true;
-		case ATP_ORDER_METADATA:
-			if (!atp_delivery_fetch(delivery, row, wanted))
-				return false;
-			wanted->key = metadata_key(subscription, row, &wanted->event);
-			break;
-	}
-	*partition = (int) ((uint64) wanted->key % (uint64) subscription->partitions);
-	return true;
-}
-
-int64
-atp_delivery_skip(const AtpDelivery *delivery, const AtpLogRow *row, int partition)
-{
-	int			partitions = delivery->subscription->partitions;
-	int64		stripe = row->log_position / STRIPE;
-	int			ahead = (partition - (int) (stripe % partitions) + partitions) % partitions;
-
-	if (delivery->subscription->order_key != ATP_ORDER_NONE || ahead == 0)
-		return 0;
-	return (stripe + ahead) * STRIPE - 1;
-}
-
-bool
-atp_delivery_place(AtpDelivery *delivery, const AtpLogRow *row, int64 *key, int *partition)
-{
-	AtpWanted	wanted = {0};
-
-	if (!find_partition(delivery, row, &wanted, partition) || !atp_delivery_fetch(delivery, row, &wanted))
-		return false;
-	*key = wanted.key;
-	return true;
-}
-
-AtpFilterVerdict
-atp_delivery_wants(AtpDelivery *delivery, const AtpLogRow *row, int partition, int *found, AtpWanted *wanted)
-{
-	AtpSubscription *subscription = delivery->subscription;
-	bool		early = subscription->order_key != ATP_ORDER_METADATA;
-	int			of = 0;
-
-	wanted->fetched = false;
-	wanted->error = NULL;
-	if (row->tenant != subscription->tenant)
-		return ATP_FILTER_NO;
-	if (early && find_partition(delivery, row, wanted, &of) && partition >= 0 && of != partition)
-		return ATP_FILTER_NO;
-	if (!atp_filter_wants_row(subscription->filter, row, NULL))
-		return ATP_FILTER_NO;
-	if (!early && (!find_partition(delivery, row, wanted, &of) || (partition >= 0 && of != partition)))
-		return ATP_FILTER_NO;
-	if (found != NULL)
-		*found = of;
-	if (!atp_filter_needs_event(subscription->filter))
-		return ATP_FILTER_YES;
-	if (!atp_delivery_fetch(delivery, row, wanted))
-		return ATP_FILTER_NO;
-	return atp_filter_wants_event(subscription->filter, row, &wanted->event, NULL, &wanted->error);
-}
 
 /* ---- Tokens ---- */
 
@@ -270,6 +126,23 @@ complete(AtpCursor *cursor)
 	atp_cursor_release(cursor);
 }
 
+/*
+ * Whether a row of the partition, between `acked` and lease_last, is an event of the lease; fills in its key. The rules in force say so,
+ * unless they were changed since.
+ */
+static bool
+is_in_lease(AtpDelivery *delivery, const AtpCursor *cursor, const AtpLogRow *row, AtpWanted *wanted)
+{
+	int			partition;
+
+	if (atp_cursor_is_settled(cursor, row->log_position))
+		return false;
+	if (!atp_cursor_is_decided(cursor, row->log_position))
+		return atp_delivery_wants(delivery, row, cursor->partition, NULL, wanted) == ATP_FILTER_YES;
+	wanted->fetched = false;
+	return atp_cursor_is_held(cursor, row->log_position) && atp_delivery_partition(delivery, row, wanted, &partition);
+}
+
 /* How many events of the lease lie after one position and up to another. */
 static int
 count_leased(AtpDelivery *delivery, AtpCursor *cursor, int64 after, int64 through)
@@ -281,10 +154,17 @@ count_leased(AtpDelivery *delivery, AtpCursor *cursor, int64 after, int64 throug
 
 	atp_feed_seek(feed, after);
 	while (atp_feed_next(feed, &row) && row.log_position <= through)
-		if (!atp_cursor_is_settled(cursor, row.log_position) &&
-			atp_delivery_wants(delivery, &row, cursor->partition, NULL, &wanted) == ATP_FILTER_YES)
+		if (is_in_lease(delivery, cursor, &row, &wanted))
 			count++;
 	return count;
+}
+
+/* Ends a lease of which everything was acked, or given back. */
+static void
+complete_if_empty(AtpCursor *cursor)
+{
+	if (cursor->lease_count <= 0)
+		complete(cursor);
 }
 
 static int64
@@ -313,6 +193,7 @@ ack_log(AtpDelivery *delivery, const pg_uuid_t *lease, int64 through)
 			acked += count;
 			cursor->lease_count -= count;
 			atp_cursor_advance(cursor, through);
+			complete_if_empty(cursor);
 		}
 	}
 	return acked;
@@ -453,8 +334,7 @@ withdraw_behind(AtpDelivery *delivery, AtpRetries *retries, AtpCursor *cursor, i
 	{
 		AtpRetry   *retry;
 
-		if (atp_cursor_is_settled(cursor, row.log_position) ||
-			atp_delivery_wants(delivery, &row, cursor->partition, NULL, &wanted) != ATP_FILTER_YES || wanted.key != key)
+		if (!is_in_lease(delivery, cursor, &row, &wanted) || wanted.key != key)
 			continue;
 		retry = atp_retry_add(retries, row.log_position, &row.event_id, key);
 		retry->attempts = atp_cursor_attempts(cursor, row.log_position);
@@ -472,16 +352,16 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	AtpRetries *retries;
 	AtpRetry   *retry;
 	AtpLogRow	row;
-	AtpWanted	wanted;
+	AtpWanted	wanted = {0};
 	int			partition = 0;
 
 	(void) hold(delivery, back->lease);
 	if (!atp_feed_find(atp_delivery_feed(delivery), back->event_id, delivery->subscription->tenant, &row) ||
-		atp_delivery_wants(delivery, &row, -1, &partition, &wanted) != ATP_FILTER_YES || !atp_lease_covers(back->lease, partition))
+		!atp_delivery_partition(delivery, &row, &wanted, &partition) || !atp_lease_covers(back->lease, partition))
 		refuse_event(back->event_id);
 	cursor = delivery->cursors[partition];
-	if (!holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked || row.log_position > cursor->lease_last ||
-		atp_cursor_is_settled(cursor, row.log_position))
+	if (cursor == NULL || !holds(delivery, cursor, back->lease) || row.log_position <= cursor->acked ||
+		row.log_position > cursor->lease_last || !is_in_lease(delivery, cursor, &row, &wanted))
 		refuse_event(back->event_id);
 	retries = atp_retry_load(delivery->subscription, cursor);
 	retry = atp_retry_add(retries, row.log_position, &row.event_id, wanted.key);
@@ -493,8 +373,7 @@ give_back_log(AtpDelivery *delivery, GiveBack *back)
 	if (strcmp(back->outcome, "retry") == 0 && delivery->subscription->ordered)
 		withdraw_behind(delivery, retries, cursor, row.log_position, wanted.key, back);
 	atp_retry_save(retries);
-	if (cursor->lease_count == 0)
-		complete(cursor);
+	complete_if_empty(cursor);
 }
 
 static void
@@ -636,10 +515,11 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(2))
 	{
 		Interval   *given = PG_GETARG_INTERVAL_P(2);
+		double		days = given->day + (double) given->month * DAYS_PER_MONTH + (double) given->time / USECS_PER_DAY;
 
-		duration = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-		if (duration <= 0 || duration > USECS_PER_DAY)
+		if (!(days > 0 && days <= 1))
 			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("lock duration is not between 0 and a day"));
+		duration = given->time + ((int64) given->day + (int64) given->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 	}
 	if (atp_lease_is_of_retries(lease))
 	{
@@ -668,6 +548,105 @@ atp_lease_renew(PG_FUNCTION_ARGS)
 	}
 	atp_delivery_end(&delivery);
 	PG_RETURN_TIMESTAMPTZ(until);
+}
+
+/* Writes down what a lease holds by the rules in force, which are about to change. */
+static void
+hold_lease(AtpDelivery *delivery, AtpCursor *cursor)
+{
+	AtpFeed    *feed = atp_delivery_feed(delivery);
+	int			room = cursor->lease_count + 1;
+	int64	   *held = palloc_array(int64, room);
+	int			count = 0;
+	AtpLogRow	row;
+	AtpWanted	wanted;
+
+	atp_feed_seek(feed, cursor->acked);
+	while (atp_feed_next(feed, &row) && row.log_position <= cursor->lease_last)
+	{
+		/* The last one bounds what is decided, though it may be settled. */
+		if (row.log_position < cursor->lease_last && !is_in_lease(delivery, cursor, &row, &wanted))
+			continue;
+		if (count == room)
+			held = repalloc_array(held, int64, room *= 2);
+		held[count++] = row.log_position;
+	}
+	cursor->held = held;
+	cursor->held_count = count;
+	cursor->dirty = true;
+}
+
+/* hold_leases(subscription, tenant) */
+Datum
+atp_lease_hold(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+
+	atp_delivery_begin(&delivery, text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	for (int i = 0; i < delivery.subscription->partitions; i++)
+	{
+		AtpCursor  *cursor = atp_delivery_cursor(&delivery, i, true);
+
+		if (cursor != NULL && cursor->leased)
+			hold_lease(&delivery, cursor);
+	}
+	atp_delivery_end(&delivery);
+	PG_RETURN_VOID();
+}
+
+static int64
+release_log(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	int64		released = 0;
+
+	(void) hold(delivery, lease);
+	for (int i = 0; i < ATP_PARTITIONS_MAX; i++)
+	{
+		AtpCursor  *cursor = atp_lease_covers(lease, i) ? delivery->cursors[i] : NULL;
+
+		if (cursor == NULL || !holds(delivery, cursor, lease))
+			continue;
+		released += cursor->lease_count;
+		atp_cursor_release(cursor);
+	}
+	return released;
+}
+
+static int64
+release_retries(AtpDelivery *delivery, const pg_uuid_t *lease)
+{
+	AtpRetries *retries = hold_retries(delivery, lease);
+	int64		released = 0;
+
+	for (int i = 0; i < retries->count; i++)
+	{
+		AtpRetry   *row = &retries->rows[i];
+
+		if (!row_is_held(row, lease))
+			continue;
+		row->leased = false;
+		row->attempts--;
+		row->fate = ATP_RETRY_CHANGED;
+		released++;
+	}
+	atp_retry_save(retries);
+	return released;
+}
+
+/* release_lease(subscription, lease, tenant) */
+Datum
+atp_lease_release(PG_FUNCTION_ARGS)
+{
+	AtpDelivery delivery;
+	pg_uuid_t  *lease;
+	int64		released;
+
+	begin(fcinfo, &delivery);
+	lease = PG_GETARG_UUID_P(1);
+	released = atp_lease_is_of_retries(lease) ? release_retries(&delivery, lease) : release_log(&delivery, lease);
+	atp_admission_return(delivery.subscription, (int) released);
+	atp_delivery_end(&delivery);
+	PG_RETURN_INT64(released);
 }
 
 /* place_event(subscription, tenant, event_id): key, partition */

@@ -49,6 +49,34 @@ Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreig
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
 
+CREATE FUNCTION atp_internal.hold_leases(subscription text, tenant text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_hold';
+COMMENT ON FUNCTION atp_internal.hold_leases(text, text) IS
+'Write down what a subscription''s leases hold: its rules are about to change.
+Waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.hold_leases(text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.release_lease(subscription text, lease uuid, tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_release';
+COMMENT ON FUNCTION atp.release_lease(text, uuid, text) IS
+'Give back what is left of a lease, without an attempt; return how many it is.
+They can be claimed again at once. For a consumer that leaves, or that finds its endpoint gone. Tokens of rate limits are given back, too.
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22004.';
+REVOKE ALL ON FUNCTION atp.release_lease(text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.release_lease(text, uuid, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp_internal.lease_is_held(subscription int, tenant int, lease uuid) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = lease_is_held.subscription
+			AND c.tenant = lease_is_held.tenant AND c.lease = lease_is_held.lease AND c.lease_until > clock_timestamp())
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = lease_is_held.subscription
+			AND r.tenant = lease_is_held.tenant AND r.lease = lease_is_held.lease AND r.lease_until > clock_timestamp());
+END;
+COMMENT ON FUNCTION atp_internal.lease_is_held(int, int, uuid) IS 'Say whether a lease holds anything, and is not over.';
+REVOKE ALL ON FUNCTION atp_internal.lease_is_held(int, int, uuid) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
 COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS

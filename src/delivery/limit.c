@@ -250,10 +250,19 @@ atp_limit_drop_cell(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+static void
+require_given(FunctionCallInfo fcinfo, int argument, const char *what)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", what));
+}
+
 /* take_tokens(tenant, rate_limit, count) */
 Datum
 atp_limit_take_tokens(PG_FUNCTION_ARGS)
 {
+	require_given(fcinfo, 1, "rate limit");
+	require_given(fcinfo, 2, "token count");
 	atp_limit_acquire_tokens(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), PG_GETARG_INT32(2));
 	PG_RETURN_VOID();
 }
@@ -262,6 +271,7 @@ atp_limit_take_tokens(PG_FUNCTION_ARGS)
 Datum
 atp_limit_take_slot(PG_FUNCTION_ARGS)
 {
+	require_given(fcinfo, 1, "bulkhead");
 	atp_limit_acquire_slot(PG_GETARG_INT32(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	PG_RETURN_VOID();
 }

@@ -67,12 +67,12 @@ COMMENT ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) IS 'Drop the seque
 REVOKE ALL ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_tokens(tenant int, rate_limit text, token_count int) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
 COMMENT ON FUNCTION atp_internal.take_tokens(int, text, int) IS 'Take tokens of a rate limit.';
 REVOKE ALL ON FUNCTION atp_internal.take_tokens(int, text, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_slot(tenant int, bulkhead text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
 COMMENT ON FUNCTION atp_internal.take_slot(int, text) IS 'Take a slot of a bulkhead until the transaction ends.';
 REVOKE ALL ON FUNCTION atp_internal.take_slot(int, text) FROM PUBLIC;
 
@@ -127,7 +127,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_tokens(text, int, text) IS
 'Acquire tokens of a rate limit, or be refused.
 What was taken stays taken when the transaction rolls back; a refusal takes nothing.
-Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst), TP202.';
+Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst, or less than 1), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_tokens(text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_tokens(text, int, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -175,7 +175,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_slot(text, text) IS
 'Acquire a slot of a bulkhead until the transaction ends, or be refused.
 Never waits. The slot goes with the transaction (or the savepoint), however that ends; each call takes another one.
-Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
+Raises: TP363 (full), TP364 (no such bulkhead), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 

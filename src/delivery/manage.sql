@@ -40,8 +40,8 @@ BEGIN
 		PERFORM atp_internal.refuse_subscription('max_attempts is not between 1 and 1000.');
 	ELSIF ordering IS NULL OR ordering NOT IN ('key', 'none') THEN
 		PERFORM atp_internal.refuse_subscription('ordering is neither key nor none.');
-	ELSIF time_to_live <= interval '0' THEN
-		PERFORM atp_internal.refuse_subscription('time_to_live is not positive.');
+	ELSIF time_to_live <= interval '0' OR time_to_live > interval '1000 years' THEN
+		PERFORM atp_internal.refuse_subscription('time_to_live is not between 0 and 1000 years.');
 	ELSIF max_in_flight < 1 THEN
 		PERFORM atp_internal.refuse_subscription('max_in_flight is less than 1.');
 	END IF;
@@ -221,6 +221,7 @@ CREATE FUNCTION atp.alter_subscription(
 #variable_conflict use_column
 DECLARE
 	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	old atp_internal.subscription;
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
@@ -229,7 +230,8 @@ BEGIN
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	SELECT s.* INTO old FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	new := old;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -264,6 +266,10 @@ BEGIN
 				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
+	IF (new.event_types, new.categories, new.streams, new.filter, new.correlation) IS DISTINCT FROM
+			(old.event_types, old.categories, old.streams, old.filter, old.correlation) THEN
+		PERFORM atp_internal.hold_leases(old.name, (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = old.tenant));
+	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
@@ -276,7 +282,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid, with the events that they hold. A change of rules holds for events claimed from now on, also those whose lease expires; what a lease has passed over stays passed over, and what waits to be tried again is tried. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It and a change of rules wait for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
@@ -329,6 +335,7 @@ BEGIN
 	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
+			held = NULL,
 			retry_changes = c.retry_changes + 1,
 			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r

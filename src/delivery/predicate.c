@@ -2,7 +2,8 @@
  * Predicates; see predicate.h.
  *
  * A jsonpath is run in silent mode first, which raises nothing. Only when that says neither yes nor no it is run again,
- * aloud, in a subtransaction, to tell an error from an unknown: events that answer cost no subtransaction.
+ * aloud, in a subtransaction, to tell an error from an unknown: events that answer cost no subtransaction. A variable would raise for
+ * every event that it is met with, so a path that has one is refused, like one that does not parse.
  */
 #include "delivery/predicate.h"
 
@@ -49,6 +50,14 @@ typedef enum Needs
 	NEEDS_DOCUMENT
 } Needs;
 
+#define DEPTH_MAX 100			/* filters within filters */
+
+typedef struct Compile
+{
+	Needs		needs;
+	int			depth;
+} Compile;
+
 struct AtpPredicate
 {
 	Needs		needs;
@@ -80,10 +89,10 @@ attribute_needs(const char *attribute)
 	return NEEDS_DOCUMENT;
 }
 
-static FilterNode *compile_node(JsonbContainer *container, Needs *needs);
+static FilterNode *compile_node(JsonbContainer *container, Compile *compile);
 
 static FilterNode *
-compile_comparison(Dialect dialect, JsonbContainer *object, Needs *needs)
+compile_comparison(Dialect dialect, JsonbContainer *object, Compile *compile)
 {
 	FilterNode	   *whole = palloc0(sizeof(FilterNode));
 	JsonbIterator *walk = JsonbIteratorInit(object);
@@ -105,7 +114,7 @@ compile_comparison(Dialect dialect, JsonbContainer *object, Needs *needs)
 			refuse(psprintf("The value of \"%s\" in \"%s\" is not a string that says something.", one->attribute, dialects[dialect]));
 		one->value = pnstrdup(value.val.string.val, value.val.string.len);
 		one->size = value.val.string.len;
-		*needs = Max(*needs, attribute_needs(one->attribute));
+		compile->needs = Max(compile->needs, attribute_needs(one->attribute));
 		whole->children = lappend(whole->children, one);
 	}
 	if (whole->children == NIL)
@@ -114,7 +123,7 @@ compile_comparison(Dialect dialect, JsonbContainer *object, Needs *needs)
 }
 
 static FilterNode *
-compile_array(Dialect dialect, JsonbContainer *array, Needs *needs)
+compile_array(Dialect dialect, JsonbContainer *array, Compile *compile)
 {
 	FilterNode	   *node = palloc0(sizeof(FilterNode));
 	uint32		count = JsonContainerSize(array);
@@ -128,14 +137,14 @@ compile_array(Dialect dialect, JsonbContainer *array, Needs *needs)
 
 		if (element->type != jbvBinary || !JsonContainerIsObject(element->val.binary.data))
 			refuse(psprintf("An element of \"%s\" is not an object.", dialects[dialect]));
-		node->children = lappend(node->children, compile_node(element->val.binary.data, needs));
+		node->children = lappend(node->children, compile_node(element->val.binary.data, compile));
 	}
 	return node;
 }
 
 /* One member of a filter object. */
 static FilterNode *
-compile_member(const char *name, const JsonbValue *value, Needs *needs)
+compile_member(const char *name, const JsonbValue *value, Compile *compile)
 {
 	bool		is_object = value->type == jbvBinary && JsonContainerIsObject(value->val.binary.data);
 	bool		is_array = value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data);
@@ -153,18 +162,18 @@ compile_member(const char *name, const JsonbValue *value, Needs *needs)
 			case SUFFIX:
 				if (!is_object)
 					refuse(psprintf("\"%s\" is not an object of attributes.", name));
-				return compile_comparison((Dialect) i, value->val.binary.data, needs);
+				return compile_comparison((Dialect) i, value->val.binary.data, compile);
 			case ALL:
 			case ANY:
 				if (!is_array)
 					refuse(psprintf("\"%s\" is not an array of filters.", name));
-				return compile_array((Dialect) i, value->val.binary.data, needs);
+				return compile_array((Dialect) i, value->val.binary.data, compile);
 			case NOT:
 				if (!is_object)
 					refuse("\"not\" is not a filter object.");
 				node = palloc0(sizeof(FilterNode));
 				node->dialect = NOT;
-				node->children = list_make1(compile_node(value->val.binary.data, needs));
+				node->children = list_make1(compile_node(value->val.binary.data, compile));
 				return node;
 		}
 	}
@@ -173,14 +182,15 @@ compile_member(const char *name, const JsonbValue *value, Needs *needs)
 }
 
 static FilterNode *
-compile_node(JsonbContainer *container, Needs *needs)
+compile_node(JsonbContainer *container, Compile *compile)
 {
 	FilterNode	   *node = NULL;
 	JsonbIterator *walk = JsonbIteratorInit(container);
 	JsonbIteratorToken token;
 	JsonbValue	value;
 
-	check_stack_depth();
+	if (++compile->depth > DEPTH_MAX)
+		refuse(psprintf("It nests deeper than %d.", DEPTH_MAX));
 	while ((token = JsonbIteratorNext(&walk, &value, true)) != WJB_DONE)
 	{
 		char	   *name;
@@ -191,10 +201,11 @@ compile_node(JsonbContainer *container, Needs *needs)
 			refuse("A filter object has more than one dialect; write them in \"all\" or \"any\".");
 		name = pnstrdup(value.val.string.val, value.val.string.len);
 		(void) JsonbIteratorNext(&walk, &value, true);
-		node = compile_member(name, &value, needs);
+		node = compile_member(name, &value, compile);
 	}
 	if (node == NULL)
 		refuse("A filter object has no dialect.");
+	compile->depth--;
 	return node;
 }
 
@@ -225,6 +236,25 @@ path_is_predicate(JsonPath *path)
 		default:
 			return false;
 	}
+}
+
+/* Whether a path, or a part of it, names a variable. Its text form quotes every other dollar sign that has something behind it. */
+static bool
+names_variable(JsonPath *path)
+{
+	const char *text = DatumGetCString(DirectFunctionCall1(jsonpath_out, PointerGetDatum(path)));
+	bool		quoted = false;
+
+	for (const char *at = text; *at != '\0'; at++)
+	{
+		if (quoted && *at == '\\' && at[1] != '\0')
+			at++;
+		else if (*at == '"')
+			quoted = !quoted;
+		if (!quoted && *at == '$' && at[1] == '"')
+			return true;
+	}
+	return false;
 }
 
 /* Calls an input function and turns what it raises into TP301. */
@@ -259,6 +289,7 @@ atp_predicate_compile(const char *source)
 {
 	AtpPredicate *predicate = palloc0(sizeof(AtpPredicate));
 	const char *at = source;
+	Compile		compile = {.needs = NEEDS_ROW};
 
 	while (isspace((unsigned char) *at))
 		at++;
@@ -266,13 +297,16 @@ atp_predicate_compile(const char *source)
 	{
 		Jsonb	   *document = DatumGetJsonbP(parse(jsonb_in, source));
 
-		predicate->root = JB_ROOT_IS_OBJECT(document) ? compile_node(&document->root, &predicate->needs) :
-			compile_array(ALL, &document->root, &predicate->needs);
+		predicate->root = JB_ROOT_IS_OBJECT(document) ? compile_node(&document->root, &compile) :
+			compile_array(ALL, &document->root, &compile);
+		predicate->needs = compile.needs;
 		return predicate;
 	}
 	if (*at == '\0')
 		refuse("It is empty.");
 	predicate->path = DatumGetJsonPathP(parse(jsonpath_in, source));
+	if (names_variable(predicate->path))
+		refuse("It names a variable; there are none.");
 	predicate->is_predicate = path_is_predicate(predicate->path);
 	predicate->needs = NEEDS_DOCUMENT;
 	return predicate;
@@ -374,7 +408,6 @@ ask_node(const FilterNode *node, const AtpLogRow *row, Jsonb *document)
 {
 	ListCell   *cell;
 
-	check_stack_depth();
 	switch (node->dialect)
 	{
 		case ALL:
@@ -415,6 +448,42 @@ run_path(const AtpPredicate *predicate, Jsonb *document, bool silent, bool *null
 	return !call->isnull && DatumGetBool(result);
 }
 
+/* An error that is none of the path's goes on. Otherwise forgets it and returns its message in the memory context. */
+static char *
+take_error(MemoryContext memory)
+{
+	ErrorData  *raised;
+
+	if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_ADMIN_SHUTDOWN || geterrcode() == ERRCODE_OUT_OF_MEMORY)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(memory);
+	raised = CopyErrorData();
+	FlushErrorState();
+	return raised->message;
+}
+
+/*
+ * Runs the path silently. A few things raise all the same: comparisons that need a time zone, recursion, a variable. A path touches
+ * nothing but memory, so that such an error leaves nothing to clean up.
+ */
+static bool
+run_silently(const AtpPredicate *predicate, Jsonb *document, bool *null, char **error)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	volatile bool yes = false;
+
+	PG_TRY();
+	{
+		yes = run_path(predicate, document, true, null);
+	}
+	PG_CATCH();
+	{
+		*error = take_error(memory);
+	}
+	PG_END_TRY();
+	return yes;
+}
+
 /* Runs a path that gave no answer again, to hear why: NULL where it is merely unknown. */
 static char *
 hear_error(const AtpPredicate *predicate, Jsonb *document)
@@ -434,15 +503,8 @@ hear_error(const AtpPredicate *predicate, Jsonb *document)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *raised;
-
-		if (geterrcode() == ERRCODE_QUERY_CANCELED || geterrcode() == ERRCODE_ADMIN_SHUTDOWN || geterrcode() == ERRCODE_OUT_OF_MEMORY)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(memory);
-		raised = CopyErrorData();
-		FlushErrorState();
+		error = take_error(memory);
 		RollbackAndReleaseCurrentSubTransaction();
-		error = raised->message;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(memory);
@@ -454,16 +516,19 @@ AtpPredicateResult
 atp_predicate_test(const AtpPredicate *predicate, const AtpLogRow *row, const AtpFeedEvent *event, char **error)
 {
 	Jsonb	   *document = NULL;
-	bool		null;
+	bool		null = false;
 	bool		yes;
 
+	*error = NULL;
 	if (predicate->needs == NEEDS_DOCUMENT ||
 		(predicate->needs == NEEDS_LOOK && atp_cloudevent_may_differ(event->metadata, event->metadata_null)))
 		document = document_of(row, event);
 	if (predicate->root != NULL)
 		return ask_node(predicate->root, row, document) ? ATP_PREDICATE_YES : ATP_PREDICATE_NO;
-	yes = run_path(predicate, document, true, &null);
-	if (null && (*error = hear_error(predicate, document)) != NULL)
+	yes = run_silently(predicate, document, &null, error);
+	if (*error == NULL && null)
+		*error = hear_error(predicate, document);
+	if (*error != NULL)
 		return ATP_PREDICATE_RAISED;
 	return yes ? ATP_PREDICATE_YES : ATP_PREDICATE_NO;
 }

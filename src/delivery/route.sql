@@ -230,20 +230,23 @@ DECLARE
 BEGIN
 	IF jsonb_typeof(mapping) <> 'object' THEN
 		RAISE EXCEPTION 'mapping is not a JSON object' USING ERRCODE = 'TP342';
+	ELSIF regexp_replace(stream, '\{\$[^{}]*\}', '', 'g') ~ '[{}]' THEN
+		RAISE EXCEPTION 'the stream of a route has a brace too much' USING ERRCODE = 'TP342', DETAIL = format('It is "%s".', stream),
+			HINT = 'Braces enclose a jsonpath, which begins with $: invoice-{$.data.order}.';
 	END IF;
 	FOR path IN
 		SELECT m[1] FROM regexp_matches(stream, '\{(\$[^{}]*)\}', 'g') m
 		UNION ALL SELECT e.value #>> '{}' FROM jsonb_each(coalesce(mapping, '{}')) e WHERE jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE '$%'
 	LOOP
 		BEGIN
-			PERFORM path::jsonpath;
-		EXCEPTION WHEN syntax_error OR data_exception THEN
+			PERFORM jsonb_path_query_first('{}', path::jsonpath, silent => true);
+		EXCEPTION WHEN syntax_error OR data_exception OR undefined_object THEN	-- the last: a variable
 			RAISE EXCEPTION 'invalid jsonpath in a route' USING ERRCODE = 'TP342', DETAIL = format('"%s": %s', path, SQLERRM);
 		END;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
-'Refuse a template or mapping whose jsonpaths do not parse.
+'Refuse a template or mapping whose jsonpaths do not parse, or name variables.
 Raises: TP342.';
 REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
 
@@ -310,6 +313,9 @@ BEGIN
 			HINT = 'Give event_type, stream, and either mapping or function; or target_subscription alone.';
 	END IF;
 	PERFORM atp_internal.require_route(stream, mapping);
+	IF event_type IS NOT NULL THEN
+		PERFORM atp_internal.check_scheduled(regexp_replace(stream, '\{\$[^{}]*\}', 'x-x', 'g'), event_type, '{}', NULL);
+	END IF;
 	IF function IS NOT NULL THEN
 		PERFORM atp_internal.require_handler_function(function, session_user);
 	END IF;
@@ -331,7 +337,7 @@ END $$;
 COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
 'Create a route, or the next version of one; returns the version.
 Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. An event that has come through atp.route_max_hops routes goes no further: it becomes a dead letter of the subscription at once (TP344), so that routes that feed one another end. drop_handler(route) ends a route.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501.';
+Raises: TP201 (event type, stream), TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501, 23514, 23502 (name, step).';
 REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
 

@@ -95,6 +95,38 @@ interval_us(const Interval *interval)
 	return interval->time + ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 }
 
+static double
+read_number(const JsonbValue *value)
+{
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow, NumericGetDatum(value->val.numeric)));
+}
+
+/* The seconds of text that reads as an interval; -1: it does not. */
+static double
+read_interval(char *text)
+{
+	MemoryContext memory = CurrentMemoryContext;
+	volatile double seconds = -1;
+
+	PG_TRY();
+	{
+		Interval   *interval = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid),
+																	 Int32GetDatum(-1)));
+
+		seconds = (double) interval->time / USECS_PER_SEC +
+			((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY;
+	}
+	PG_CATCH();
+	{
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(memory);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return seconds;
+}
+
 /* A number of seconds, or text that reads as an interval. */
 static double
 read_seconds(const JsonbValue *value, const char *name)
@@ -102,15 +134,9 @@ read_seconds(const JsonbValue *value, const char *name)
 	double		seconds = -1;
 
 	if (value->type == jbvNumeric)
-		seconds = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
+		seconds = read_number(value);
 	else if (value->type == jbvString)
-	{
-		Datum		interval = DirectFunctionCall3(interval_in,
-												   CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
-												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-
-		seconds = (double) interval_us(DatumGetIntervalP(interval)) / USECS_PER_SEC;
-	}
+		seconds = read_interval(pnstrdup(value->val.string.val, value->val.string.len));
 	if (!(seconds >= 0 && seconds <= DELAY_MAX))
 		refuse(psprintf("\"%s\" of the backoff is not a duration between 0 and a year.", name));
 	return seconds;
@@ -124,7 +150,7 @@ read_share(const JsonbValue *value)
 	if (value->type == jbvBool)
 		share = value->val.boolean ? 1 : 0;
 	else if (value->type == jbvNumeric)
-		share = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value->val.numeric)));
+		share = read_number(value);
 	else if (value->type == jbvString && value->val.string.len == 4 && memcmp(value->val.string.val, "full", 4) == 0)
 		share = 1;
 	else if (value->type == jbvString && value->val.string.len == 4 && memcmp(value->val.string.val, "none", 4) == 0)
@@ -162,7 +188,7 @@ atp_subscription_read_backoff(Jsonb *policy, AtpBackoff *backoff)
 		else if (strcmp(name, "jitter") == 0)
 			backoff->jitter = read_share(&value);
 		else if (strcmp(name, "factor") == 0 && value.type == jbvNumeric)
-			backoff->factor = DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(value.val.numeric)));
+			backoff->factor = read_number(&value);
 		else
 			refuse(psprintf("The backoff has no member \"%s\" of this kind; there are initial, maximum, factor and jitter.", name));
 	}

@@ -15,7 +15,7 @@
 #include "pg/relation.h"
 #include "stream/partition.h"
 
-#define SKIPS_MAX 16			/* entries passed over in a row before the index is descended anew: what that costs */
+#define SKIPS_MAX 256			/* entries passed over in a row before the index is descended anew: those of a page were read together */
 
 typedef struct Merge			/* of sorted keys with the index of one leaf */
 {
@@ -27,6 +27,8 @@ typedef struct Merge			/* of sorted keys with the index of one leaf */
 	AtpFetchRow take;
 	void	   *context;
 	MemoryContext memory;
+	AtpFetchPlace *places;		/* NULL, or wanted instead of the rows */
+	Oid			leaf;
 } Merge;
 
 static int
@@ -70,6 +72,17 @@ take_entry(Merge *merge)
 	merge->next++;
 }
 
+/* The key stays the next one: more entries of it may follow. */
+static void
+note_entry(Merge *merge)
+{
+	AtpFetchPlace *place = &merge->places[merge->keys[merge->next].index];
+
+	place->doubtful = OidIsValid(place->leaf);
+	place->leaf = merge->leaf;
+	place->tid = merge->scan->xs_heaptid;
+}
+
 /* Answers keys from the leaf until its entries or the keys are at their end. */
 static void
 merge_leaf(Merge *merge)
@@ -88,13 +101,16 @@ merge_leaf(Merge *merge)
 
 		CHECK_FOR_INTERRUPTS();
 		while (merge->next < merge->count && (order = compare(event_id, tenant, &merge->keys[merge->next])) > 0)
-			merge->next++;		/* it has no event */
+			merge->next++;		/* it has no event, or no more of them */
 		if (merge->next == merge->count)
 			break;
 		if (order == 0)
 		{
 			skips = 0;
-			take_entry(merge);
+			if (merge->places != NULL)
+				note_entry(merge);
+			else
+				take_entry(merge);
 		}
 		else if (++skips > SKIPS_MAX)
 		{
@@ -113,36 +129,54 @@ visit_leaf(Merge *merge, Relation leaf, Snapshot snapshot)
 	if (!OidIsValid(oid))
 		elog(ERROR, "partition \"%s\" lacks its index on event_id", RelationGetRelationName(leaf));
 	index = index_open(oid, AccessShareLock);
-	merge->slot = table_slot_create(leaf, NULL);
+	merge->leaf = RelationGetRelid(leaf);
+	merge->slot = merge->places != NULL ? NULL : table_slot_create(leaf, NULL);
 	merge->scan = atp_compat_index_beginscan(leaf, index, snapshot, 1);
 	merge_leaf(merge);
 	index_endscan(merge->scan);
-	ExecDropSingleTupleTableSlot(merge->slot);
+	if (merge->slot != NULL)
+		ExecDropSingleTupleTableSlot(merge->slot);
 	index_close(index, NoLock);
+}
+
+static void
+visit_leaves(Merge *merge, Snapshot snapshot)
+{
+	Oid			visited = InvalidOid;
+
+	sort_keys(merge->keys, merge->count);
+	while (merge->next < merge->count)
+	{
+		Relation	leaf = atp_partition_open_existing(&merge->keys[merge->next].event_id);
+
+		CHECK_FOR_INTERRUPTS();
+		if (leaf == NULL || RelationGetRelid(leaf) == visited)
+			merge->next++;		/* its leaf has been read to the end, or is not there */
+		else
+		{
+			visited = RelationGetRelid(leaf);
+			visit_leaf(merge, leaf, snapshot);
+		}
+		if (leaf != NULL)
+			table_close(leaf, NoLock);
+	}
 }
 
 void
 atp_fetch_events(AtpFetchKey *keys, int count, Snapshot snapshot, AtpFetchRow take, void *context)
 {
 	Merge		merge = {.keys = keys, .count = count, .take = take, .context = context};
-	Oid			visited = InvalidOid;
 
 	merge.memory = AllocSetContextCreate(CurrentMemoryContext, "atp row fetched", ALLOCSET_DEFAULT_SIZES);
-	sort_keys(keys, count);
-	while (merge.next < count)
-	{
-		Relation	leaf = atp_partition_open_existing(&keys[merge.next].event_id);
-
-		CHECK_FOR_INTERRUPTS();
-		if (leaf == NULL || RelationGetRelid(leaf) == visited)
-			merge.next++;		/* its leaf has been read to the end, or is not there */
-		else
-		{
-			visited = RelationGetRelid(leaf);
-			visit_leaf(&merge, leaf, snapshot);
-		}
-		if (leaf != NULL)
-			table_close(leaf, NoLock);
-	}
+	visit_leaves(&merge, snapshot);
 	MemoryContextDelete(merge.memory);
+}
+
+void
+atp_fetch_places(AtpFetchKey *keys, int count, Snapshot snapshot, AtpFetchPlace *places)
+{
+	Merge		merge = {.keys = keys, .count = count, .places = places};
+
+	memset(places, 0, count * sizeof(AtpFetchPlace));
+	visit_leaves(&merge, snapshot);
 }

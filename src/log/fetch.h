@@ -22,7 +22,20 @@ typedef struct AtpFetchKey
 /* Takes an event, all columns deformed, in a memory context that is reset after each. */
 typedef void (*AtpFetchRow) (void *context, int32 index, TupleTableSlot *row);
 
+typedef struct AtpFetchPlace	/* where the event of a key stands */
+{
+	Oid			leaf;			/* invalid: there is no event */
+	ItemPointerData tid;
+	bool		doubtful;		/* the index has several entries for it: ask it */
+} AtpFetchPlace;
+
 /* Sorts the keys, and calls `take` for each that has an event, in their order. */
 extern void atp_fetch_events(AtpFetchKey *keys, int count, Snapshot snapshot, AtpFetchRow take, void *context);
+
+/*
+ * Sorts the keys, and says where their events stand: places[key.index]. Only the indexes are read, so what stands there may
+ * be dead, and what the snapshot does not see has a place, too. The leaves stay locked (ACCESS SHARE).
+ */
+extern void atp_fetch_places(AtpFetchKey *keys, int count, Snapshot snapshot, AtpFetchPlace *places);
 
 #endif

@@ -192,33 +192,35 @@ atp_relation_oid(AtpRelation which)
 	return oids[which];
 }
 
-/* The version of a row that the snapshot sees, of those that an entry of the index leads to. */
+/*
+ * The version of a row that the snapshot sees, of those that an entry of an index leads to. Takes over the pin of the buffer, which
+ * goes to the slot.
+ */
 static bool
-fetch_version(Relation relation, IndexScanDesc scan, ItemPointer place, Snapshot snapshot, TupleTableSlot *slot)
+fetch_version(Relation relation, Buffer buffer, const ItemPointerData *entry, Snapshot snapshot, TupleTableSlot *slot, bool *all_dead)
 {
 	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) slot)->base.tupdata;
-	Buffer		buffer = ReadBuffer(relation, ItemPointerGetBlockNumber(place));
-	bool		all_dead = false;
+	ItemPointerData place = *entry;
 	bool		found;
 
 	if (PageGetHeapFreeSpace(BufferGetPage(buffer)) < BLCKSZ / 10)	/* read without a lock, as heap_page_prune_opt does */
 		heap_page_prune_opt(relation, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	found = heap_hot_search_buffer(place, relation, buffer, snapshot, tuple, &all_dead, true);
+	found = heap_hot_search_buffer(&place, relation, buffer, snapshot, tuple, all_dead, true);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	if (found)
 	{
-		tuple->t_self = *place;
+		tuple->t_self = place;
 		ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
 	}
 	else
 		ReleaseBuffer(buffer);
-	scan->kill_prior_tuple = all_dead;
 	return found;
 }
 
 bool
-atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot, TupleTableSlot *slot)
+atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot, TupleTableSlot *slot,
+				   ItemPointer entry)
 {
 	Relation	opened = index_open(atp_relation_oid(index), RowExclusiveLock);
 	IndexScanDesc scan = atp_compat_index_beginscan(relation, opened, snapshot, key_count);
@@ -228,10 +230,33 @@ atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_c
 	Assert(relation->rd_rel->relam == HEAP_TABLE_AM_OID && TTS_IS_BUFFERTUPLE(slot));
 	index_rescan(scan, keys, key_count, NULL, 0);
 	while (!found && (place = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
-		found = fetch_version(relation, scan, place, snapshot, slot);
+	{
+		bool		all_dead = false;
+
+		found = fetch_version(relation, ReadBuffer(relation, ItemPointerGetBlockNumber(place)), place, snapshot, slot, &all_dead);
+		scan->kill_prior_tuple = all_dead;
+		if (found && entry != NULL)
+			*entry = *place;
+	}
 	index_endscan(scan);
 	index_close(opened, NoLock);
 	return found;
+}
+
+bool
+atp_relation_fetch_at(Relation relation, const ItemPointerData *entry, Buffer buffer, Snapshot snapshot, TupleTableSlot *slot)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(entry);
+	bool		all_dead;
+
+	Assert(relation->rd_rel->relam == HEAP_TABLE_AM_OID && TTS_IS_BUFFERTUPLE(slot));
+	if (!BufferIsValid(buffer) || !atp_compat_read_recent_buffer(relation, block, buffer))
+	{
+		if (block >= RelationGetNumberOfBlocks(relation))
+			return false;
+		buffer = ReadBuffer(relation, block);
+	}
+	return fetch_version(relation, buffer, entry, snapshot, slot, &all_dead);
 }
 
 /* The column of an index whose predicate is that this column is not null; InvalidAttrNumber otherwise. */

@@ -16,6 +16,7 @@
 #include "access/tableam.h"
 #include "access/skey.h"
 #include "executor/tuptable.h"
+#include "storage/buf.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
@@ -70,9 +71,16 @@ extern void atp_relation_on_change(AtpRelationCallback callback);
  * Fetches the row that a unique index has for a key, as the snapshot sees it, into a slot of table_slot_create. An index scan of the
  * executor tidies a page up as soon as it is fuller than the table's fillfactor: where every row is updated on the heels of being
  * read, that is each time. Here a page is tidied up when it is nearly full, so that one visit frees the room of many updates.
+ * *entry (unless NULL) becomes where the index entry points.
  */
 extern bool atp_relation_fetch(Relation relation, AtpRelation index, ScanKey keys, int key_count, Snapshot snapshot,
-							   TupleTableSlot *slot);
+							   TupleTableSlot *slot, ItemPointer entry);
+
+/*
+ * The same by where an index entry pointed once, and the buffer that its page was in, if that is known; false where the snapshot sees
+ * no row there. Says nothing of whose row it is: the caller compares.
+ */
+extern bool atp_relation_fetch_at(Relation relation, const ItemPointerData *entry, Buffer buffer, Snapshot snapshot, TupleTableSlot *slot);
 
 /* The indexes of a table, all of them open for insertion at some time of this transaction. */
 typedef struct AtpIndexes

@@ -8,6 +8,8 @@
 #include "utils/guc.h"
 
 #include "compliance/exportrecord.h"
+#include "delivery/call.h"
+#include "delivery/claimscan.h"
 #include "delivery/handler.h"
 #include "delivery/route.h"
 #include "log/checkpoint.h"
@@ -17,6 +19,7 @@
 #include "log/projection.h"
 #include "log/sequencer.h"
 #include "pg/aside.h"
+#include "pg/hint.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
 #include "record/eventtype.h"
@@ -50,6 +53,7 @@ void
 _PG_init(void)
 {
 	atp_worker_init();
+	atp_hint_init();
 	atp_tenant_init();
 	atp_eventtype_init();
 	atp_envelope_init();
@@ -65,10 +69,12 @@ _PG_init(void)
 	atp_sequencer_init();
 	atp_projection_init();
 	atp_status_init();
+	atp_claimscan_init();
 	atp_leaf_init();
 	atp_checkpoint_init();
 	atp_nightly_init();
 	atp_worker_add_job("sequencer", 0, atp_sequencer_work);
+	atp_call_init();
 	atp_handler_init();
 	atp_route_init();
 	atp_worker_add_job("handlers", 0, atp_handler_work);

@@ -14,44 +14,7 @@
 
 #include "postgres.h"
 
-#include "lib/ilist.h"
-#include "storage/itemptr.h"
-#include "utils/timestamp.h"
-#include "utils/uuid.h"
-
-#include "core/hash.h"
-#include "record/envelope.h"
-
-typedef struct AtpHeadKey
-{
-	int32		tenant;
-	char		name[ATP_STREAM_NAME_MAX + 1];	/* zero-terminated */
-} AtpHeadKey;
-
-typedef struct AtpHead
-{
-	AtpHeadKey	key;
-	int64		stream;			/* 0: the stream does not exist yet */
-	uint8		stream_uid[16];
-	int64		version;		/* of the last event, 0: none yet */
-	uint8		hash[ATP_HASH_SIZE];	/* chain link of the last event, zeros: none yet */
-	TimestampTz created_at;
-	TimestampTz last_recorded_at;
-	pg_uuid_t	min_event_id;
-	pg_uuid_t	max_event_id;
-	char		state;			/* 'o' open, 's' sealed, 'a' archived */
-
-	/* where the row stands */
-	ItemPointerData row;
-	bool		locked;			/* the row is locked by this transaction */
-	bool		written;		/* the row says what this head says */
-
-	/* bookkeeping of stream.c */
-	int			made_level;		/* nesting level that put the head here */
-	int			saved_level;	/* level for which an image exists, or made_level */
-	dlist_node	in_level;
-	dlist_node	in_use;
-} AtpHead;
+#include "stream/headrow.h"
 
 /*
  * Returns the head of a stream. When the transaction holds it already, that one, locked. Otherwise it is read from the table, or

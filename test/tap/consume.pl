@@ -58,7 +58,7 @@ command_exit_is([ $program, '--subscription', 'x', '--max-count', '0' ], 1, 'a n
 $node->safe_psql('postgres', q{
 	CREATE EXTENSION atp;
 	SELECT atp.create_subscription('lines');
-	SELECT atp.create_subscription('commands', max_attempts => 2, backoff => '{"initial": 0.1, "maximum": 0.1, "factor": 1, "jitter": "none"}')});
+	SELECT atp.create_subscription('commands', categories => '{item}', max_attempts => 2, backoff => '{"initial": 0.1, "maximum": 0.1, "factor": 1, "jitter": "none"}')});
 command_exit_is([ $program, '--dbname', $dbname, '--subscription', 'unknown' ], 2, 'an unknown subscription: the server refused');
 
 append(1, 7);
@@ -67,6 +67,26 @@ is(scalar(split /\n/, $out), 7, 'a line for each event');
 like($out, qr/"event_type":"ItemAdded".*"payload":\{"n":1\}/, 'with type and payload');
 ($out, $err) = run_command([ $program, '--dbname', $dbname, '--subscription', 'lines', '--until-empty' ]);
 is($out, '', 'they were acked');
+
+# The version of the payload that is asked for.
+$node->safe_psql('postgres', q{
+	SELECT atp.register_schema('PartMoved', '{"required": ["zip"]}');
+	SELECT atp.create_subscription('versions', event_types => '{PartMoved}');
+	SELECT atp.append_event('part-1', 'PartMoved', '{"zip": "1"}');
+	SELECT atp.register_schema('PartMoved', '{"required": ["postcode"]}', 'NONE');
+	SELECT atp.register_upcaster('PartMoved', 1, '[{"op": "rename", "path": "/zip", "to": "postcode"}]');
+	SELECT atp.tick()});
+my @versions = ($program, '--dbname', $dbname, '--subscription', 'versions', '--until-empty');
+command_exit_is([ @versions, '--accept-versions', '3' ], 2, 'malformed versions: the server refused');
+command_exit_is([ @versions, '--accept-versions', '{"PartMoved": 7}' ], 2, 'a version that cannot be had, too');
+for my $asked ('{"PartMoved": 2}', 'active', '{"PartMoved": 1}', undef)
+{
+	$node->safe_psql('postgres', q{SELECT atp.seek_subscription('versions', 0)});
+	($out, $err) = run_command([ @versions, defined $asked ? ('--accept-versions', $asked) : () ]);
+	my $version = defined $asked && $asked ne '{"PartMoved": 1}' ? 2 : 1;
+	my $name = $version == 2 ? 'postcode' : 'zip';
+	like($out, qr/"payload":\{"$name":"1"\}.*"schema_version":$version\b/, 'versions ' . ($asked // 'as stored'));
+}
 
 # A command per event: 3 fails for good, 5 the first time.
 my $script = qq{read line; n=\$(printf %s "\$line" | sed 's/.*"n":\\([0-9]*\\).*/\\1/')
@@ -87,6 +107,16 @@ kill 'TERM', $pid;
 waitpid $pid, 0;
 is($? >> 8, 0, 'ended by SIGTERM: status 0');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM atp.claim_events('commands')}), 0, 'what it did is acked');
+
+# A signal in the midst of a lease: what was not begun can be had at once.
+$node->safe_psql('postgres', q{SELECT atp.create_subscription('left', streams => '{item-1}', partitions => 1, lock_duration => '1 h')});
+$pid = start($program, '--dbname', $dbname, '--subscription', 'left', '--exec', "cat >>$dir/begun; sleep 1");
+wait_until(sub { lines("$dir/begun") }, 'the first event is in work');
+kill 'TERM', $pid;
+waitpid $pid, 0;
+is($? >> 8, 0, 'ended');
+is($node->safe_psql('postgres', q{SELECT min(attempt) || ' ' || min((payload ->> 'n')::int) || ' ' || (count(*) > 1) FROM atp.claim_events('left')}), '1 4 true',
+	'the rest comes again, as if for the first time');
 
 # A notification wakes it long before it would look by itself.
 $pid = start($program, '--dbname', $dbname, '--subscription', 'lines', '--poll', '3600');
