@@ -7265,12 +7265,12 @@ COMMENT ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) IS 'Drop the seque
 REVOKE ALL ON FUNCTION atp_internal.drop_rate_limit_cell(bigint) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_tokens(tenant int, rate_limit text, token_count int) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_tokens';
 COMMENT ON FUNCTION atp_internal.take_tokens(int, text, int) IS 'Take tokens of a rate limit.';
 REVOKE ALL ON FUNCTION atp_internal.take_tokens(int, text, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.take_slot(tenant int, bulkhead text) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_limit_take_slot';
 COMMENT ON FUNCTION atp_internal.take_slot(int, text) IS 'Take a slot of a bulkhead until the transaction ends.';
 REVOKE ALL ON FUNCTION atp_internal.take_slot(int, text) FROM PUBLIC;
 
@@ -7325,7 +7325,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_tokens(text, int, text) IS
 'Acquire tokens of a rate limit, or be refused.
 What was taken stays taken when the transaction rolls back; a refusal takes nothing.
-Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst), TP202.';
+Raises: TP362 (none now; DETAIL gives the milliseconds to wait), TP364 (no such limit), 22023 (more than its burst, or less than 1), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_tokens(text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_tokens(text, int, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -7373,7 +7373,7 @@ END;
 COMMENT ON FUNCTION atp.acquire_slot(text, text) IS
 'Acquire a slot of a bulkhead until the transaction ends, or be refused.
 Never waits. The slot goes with the transaction (or the savepoint), however that ends; each call takes another one.
-Raises: TP363 (full), TP364 (no such bulkhead), TP202.';
+Raises: TP363 (full), TP364 (no such bulkhead), 22004, TP202.';
 REVOKE ALL ON FUNCTION atp.acquire_slot(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.acquire_slot(text, text) TO atp_reader, atp_writer, atp_admin;
 
@@ -7527,6 +7527,7 @@ CREATE TABLE atp_internal.subscription_cursor (
 	consumer text,
 	settled bigint[],
 	runs bigint[],
+	held bigint[],
 	CONSTRAINT subscription_cursor_pk PRIMARY KEY (subscription, partition, generation, tenant)
 ) WITH (fillfactor = 15, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0,
 	autovacuum_analyze_threshold = 2000000000, toast.autovacuum_vacuum_threshold = 500);
@@ -7549,6 +7550,7 @@ COMMENT ON COLUMN atp_internal.subscription_cursor.lease IS 'Token of the lease;
 COMMENT ON COLUMN atp_internal.subscription_cursor.consumer IS 'Who has the lease, in its own word.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.settled IS 'Positions after acked that are done with already; NULL: none.';
 COMMENT ON COLUMN atp_internal.subscription_cursor.runs IS 'Pairs (position, attempts): how often events after acked were leased before; NULL: never.';
+COMMENT ON COLUMN atp_internal.subscription_cursor.held IS 'Positions after acked that earlier rules took, noted when the rules were changed under a lease; NULL: the rules say.';
 SELECT pg_catalog.pg_extension_config_dump('atp_internal.subscription_cursor', '');
 ALTER TABLE atp_internal.subscription_cursor ENABLE ROW LEVEL SECURITY;
 ALTER TABLE atp_internal.subscription_cursor FORCE ROW LEVEL SECURITY;
@@ -7701,6 +7703,34 @@ Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreig
 REVOKE ALL ON FUNCTION atp.renew_lease(text, uuid, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.renew_lease(text, uuid, interval, text) TO atp_reader, atp_admin;
 
+CREATE FUNCTION atp_internal.hold_leases(subscription text, tenant text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_hold';
+COMMENT ON FUNCTION atp_internal.hold_leases(text, text) IS
+'Write down what a subscription''s leases hold: its rules are about to change.
+Waits for transactions that claim or ack.
+Raises: TP202, TP300 (no such subscription).';
+REVOKE ALL ON FUNCTION atp_internal.hold_leases(text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.release_lease(subscription text, lease uuid, tenant text DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_release';
+COMMENT ON FUNCTION atp.release_lease(text, uuid, text) IS
+'Give back what is left of a lease, without an attempt; return how many it is.
+They can be claimed again at once. For a consumer that leaves, or that finds its endpoint gone. Tokens of rate limits are given back, too.
+Raises: TP202, TP300 (no such subscription), TP302 (the lease is stale or foreign), 22004.';
+REVOKE ALL ON FUNCTION atp.release_lease(text, uuid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.release_lease(text, uuid, text) TO atp_reader, atp_admin;
+
+CREATE FUNCTION atp_internal.lease_is_held(subscription int, tenant int, lease uuid) RETURNS boolean
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT EXISTS (SELECT FROM atp_internal.subscription_cursor c WHERE c.subscription = lease_is_held.subscription
+			AND c.tenant = lease_is_held.tenant AND c.lease = lease_is_held.lease AND c.lease_until > clock_timestamp())
+		OR EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = lease_is_held.subscription
+			AND r.tenant = lease_is_held.tenant AND r.lease = lease_is_held.lease AND r.lease_until > clock_timestamp());
+END;
+COMMENT ON FUNCTION atp_internal.lease_is_held(int, int, uuid) IS 'Say whether a lease holds anything, and is not over.';
+REVOKE ALL ON FUNCTION atp_internal.lease_is_held(int, int, uuid) FROM PUBLIC;
+
 CREATE FUNCTION atp_internal.place_event(subscription text, tenant text, event_id uuid, OUT key bigint, OUT partition int)
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_lease_place_event';
 COMMENT ON FUNCTION atp_internal.place_event(text, text, uuid) IS
@@ -7795,7 +7825,7 @@ CREATE FUNCTION atp.claim_events(
 	LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 100 AS 'MODULE_PATHNAME', 'atp_claim_events';
 COMMENT ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) IS
 'Lease the next events of a subscription and return them in log order.
-Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views. Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
+Leases one free partition, and further ones only while there is room in max_count; all events of one call share one lease. Events that are due again come before new ones. Nothing free or nothing new: no rows; so it is while the subscription is paused, the tenant suspended, a breaker open or a limit reached (atp.subscription_status says which). attempt counts this delivery; a claim that is rolled back takes its attempts back. ack_lease acks that lease first (up to ack_through; NULL: all of it), in the same write. consumer is a name for status views (255 bytes). Claim, effect and ack in one transaction is exactly-once for effects in this database. A payload that was erased is NULL.
 accept_versions negotiates as in atp.read_stream: an event of another version comes in the highest accepted one, as schema_version says. An event that an upcaster fails on counts as tried in vain: it is tried again, with the backoff, and is a dead letter in the end.
 Raises: TP202, TP300 (no such subscription), TP302 (ack_lease is stale), TP303 (ack_through lies beyond it), 22023 (max_count, malformed accept_versions), TP228 (no accepted version can be had; nothing is leased).';
 REVOKE ALL ON FUNCTION atp.claim_events(text, int, text, uuid, bigint, text, jsonb) FROM PUBLIC;
@@ -7883,8 +7913,8 @@ BEGIN
 		PERFORM atp_internal.refuse_subscription('max_attempts is not between 1 and 1000.');
 	ELSIF ordering IS NULL OR ordering NOT IN ('key', 'none') THEN
 		PERFORM atp_internal.refuse_subscription('ordering is neither key nor none.');
-	ELSIF time_to_live <= interval '0' THEN
-		PERFORM atp_internal.refuse_subscription('time_to_live is not positive.');
+	ELSIF time_to_live <= interval '0' OR time_to_live > interval '1000 years' THEN
+		PERFORM atp_internal.refuse_subscription('time_to_live is not between 0 and 1000 years.');
 	ELSIF max_in_flight < 1 THEN
 		PERFORM atp_internal.refuse_subscription('max_in_flight is less than 1.');
 	END IF;
@@ -8064,6 +8094,7 @@ CREATE FUNCTION atp.alter_subscription(
 #variable_conflict use_column
 DECLARE
 	chosen int := atp_internal.subscription_key(alter_subscription.subscription, alter_subscription.tenant);
+	old atp_internal.subscription;
 	new atp_internal.subscription;
 	unknown text;
 BEGIN
@@ -8072,7 +8103,8 @@ BEGIN
 	IF FOUND THEN
 		PERFORM atp_internal.refuse_subscription(format('"%s" is no option that can be cleared.', unknown));
 	END IF;
-	SELECT s.* INTO new FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	SELECT s.* INTO old FROM atp_internal.subscription s WHERE s.subscription = chosen FOR UPDATE;
+	new := old;
 	new := jsonb_populate_record(new, (SELECT coalesce(jsonb_object_agg(c, NULL), '{}') FROM unnest(alter_subscription.clear) c));
 	new.event_types := coalesce(alter_subscription.event_types, new.event_types);
 	new.categories := coalesce(alter_subscription.categories, new.categories);
@@ -8107,6 +8139,10 @@ BEGIN
 				WHERE c.subscription = chosen AND c.tenant = new.tenant;
 		END IF;
 	END IF;
+	IF (new.event_types, new.categories, new.streams, new.filter, new.correlation) IS DISTINCT FROM
+			(old.event_types, old.categories, old.streams, old.filter, old.correlation) THEN
+		PERFORM atp_internal.hold_leases(old.name, (SELECT t.name FROM atp_internal.tenant t WHERE t.tenant = old.tenant));
+	END IF;
 	UPDATE atp_internal.subscription s SET event_types = new.event_types, categories = new.categories, streams = new.streams,
 			filter = new.filter, correlation = new.correlation, ordering = new.ordering, lock_duration = new.lock_duration,
 			max_attempts = new.max_attempts, backoff = new.backoff, time_to_live = new.time_to_live, max_in_flight = new.max_in_flight,
@@ -8119,7 +8155,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.alter_subscription(text, text[], text[], text[], text, jsonb, text, int, interval, int, jsonb, interval, int, boolean, text[], text, text, text, text) IS
 'Change options of a subscription; those that are not given (NULL) stay.
-clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid. A change of rules holds for events claimed from now on, also those that are delivered again. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It waits for transactions that claim or ack.
+clear names rules to take away: event_types, categories, streams, filter, correlation, time_to_live, max_in_flight, breaker, rate_limit. Leases stay valid, with the events that they hold. A change of rules holds for events claimed from now on, also those whose lease expires; what a lease has passed over stays passed over, and what waits to be tried again is tried. A change of partitions or of order_key takes place once every partition has reached the position up to which any of them had looked: keys, old and new, stay in order, and consumers go on meanwhile; events that wait to be tried again get their new key then. It and a change of rules wait for transactions that claim or ack.
 Raises: TP202, TP300 (no such subscription), TP301 (a rule does not parse), TP306 (an option), TP360 (no such breaker), TP364 (no such rate limit).';
 
 CREATE FUNCTION atp_internal.set_subscription_state(subscription text, tenant text, state text) RETURNS void
@@ -8172,6 +8208,7 @@ BEGIN
 	UPDATE atp_internal.retry r SET lease = NULL, lease_until = NULL WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.lease IS NOT NULL;
 	UPDATE atp_internal.subscription_cursor c SET writes = 0, generation = c.generation + 1, acked = target, scanned = target, lease_last = target,
 			lease = NULL, lease_count = 0, leased_at = '-infinity', lease_until = '-infinity', consumer = NULL, settled = NULL, runs = NULL,
+			held = NULL,
 			retry_changes = c.retry_changes + 1,
 			retries = (SELECT count(*) FROM atp_internal.retry r WHERE r.subscription = chosen AND r.tenant = s.tenant AND r.partition = c.partition),
 			retry_due_at = coalesce((SELECT min(r.due_at) FROM atp_internal.retry r
@@ -8371,6 +8408,10 @@ DECLARE
 	opened int := atp_internal.open_tenant(match_dead_letters.tenant);
 	f jsonb := coalesce(match_dead_letters.filter, '{}');
 	unknown text;
+	wanted_event uuid;
+	wanted_replayed boolean;
+	after_time timestamptz;
+	before_time timestamptz;
 BEGIN
 	IF jsonb_typeof(f) <> 'object' THEN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'filter is not a JSON object';
@@ -8381,17 +8422,31 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('unknown member "%s" of the filter', unknown),
 			HINT = 'There are subscription, dead_letter, event_id, event_type, stream, reason, dead_after, dead_before and replayed.';
 	END IF;
+	SELECT e.key INTO unknown FROM jsonb_each(f) e WHERE jsonb_typeof(e.value) <> ALL (CASE e.key WHEN 'replayed' THEN '{boolean,string}'
+		WHEN 'dead_letter' THEN '{number,array}' ELSE '{string}' END::text[])
+		OR jsonb_typeof(e.value) = 'array' AND jsonb_path_exists(e.value, 'strict $[*] ? (@.type() <> "number")');
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('invalid "%s" of the filter', unknown), DETAIL = format('It is %s.', f -> unknown);
+	END IF;
+	BEGIN
+		wanted_event := f ->> 'event_id';
+		wanted_replayed := f ->> 'replayed';
+		after_time := f ->> 'dead_after';
+		before_time := f ->> 'dead_before';
+	EXCEPTION WHEN data_exception THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'invalid value in the filter', DETAIL = SQLERRM || '.';
+	END;
 	RETURN QUERY SELECT d.* FROM atp_internal.dead_letter_reader d
 		WHERE d.tenant_key = opened
 			AND (NOT f ? 'subscription' OR d.subscription = f ->> 'subscription')
 			AND (NOT f ? 'dead_letter' OR to_jsonb(d.dead_letter) <@ (f -> 'dead_letter'))
-			AND (NOT f ? 'event_id' OR d.event_id = (f ->> 'event_id')::uuid)
+			AND (NOT f ? 'event_id' OR d.event_id = wanted_event)
 			AND (NOT f ? 'event_type' OR d.event_type = f ->> 'event_type')
 			AND (NOT f ? 'stream' OR d.stream = f ->> 'stream')
 			AND (NOT f ? 'reason' OR d.reason = f ->> 'reason')
-			AND (NOT f ? 'dead_after' OR d.dead_at >= (f ->> 'dead_after')::timestamptz)
-			AND (NOT f ? 'dead_before' OR d.dead_at < (f ->> 'dead_before')::timestamptz)
-			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = (f ->> 'replayed')::boolean)
+			AND (NOT f ? 'dead_after' OR d.dead_at >= after_time)
+			AND (NOT f ? 'dead_before' OR d.dead_at < before_time)
+			AND (NOT f ? 'replayed' OR (d.replayed_at IS NOT NULL) = wanted_replayed)
 		ORDER BY d.dead_letter;
 END $$;
 COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
@@ -8399,17 +8454,31 @@ COMMENT ON FUNCTION atp_internal.match_dead_letters(jsonb, text) IS
 Raises: TP202 (no such tenant), 22023 (the filter).';
 REVOKE ALL ON FUNCTION atp_internal.match_dead_letters(jsonb, text) FROM PUBLIC;
 
+CREATE FUNCTION atp_internal.require_count(max_count int) RETURNS int
+	LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+	IF max_count < 0 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'max_count has to be positive';
+	END IF;
+	RETURN max_count;
+END $$;
+COMMENT ON FUNCTION atp_internal.require_count(int) IS
+'Return a number of rows, NULL for all, or refuse a negative one.
+Raises: 22023.';
+REVOKE ALL ON FUNCTION atp_internal.require_count(int) FROM PUBLIC;
+
 CREATE FUNCTION atp.list_dead_letters(filter jsonb DEFAULT '{}', max_count int DEFAULT 100, tenant text DEFAULT NULL) RETURNS SETOF atp.dead_letter
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
 	SELECT d.tenant, d.subscription, d.dead_letter, d.log_position, d.event_id, d.stream, d.event_type, d.reason, d.last_error, d.attempts,
 		d.consumer, d.failed_at, d.dead_at, d.redelivery_of, d.replayed_at
-	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter LIMIT list_dead_letters.max_count;
+	FROM atp_internal.match_dead_letters(list_dead_letters.filter, list_dead_letters.tenant) d ORDER BY d.dead_letter
+	LIMIT atp_internal.require_count(list_dead_letters.max_count);
 END;
 COMMENT ON FUNCTION atp.list_dead_letters(jsonb, int, text) IS
 'List dead letters that a filter selects, by number.
 At most max_count (NULL: all). filter is a JSON object; all of its members have to hold: subscription, dead_letter (a number or an array), event_id, event_type, stream, reason, dead_after, dead_before, replayed (true or false).
-Raises: TP202 (no such tenant), 22023 (the filter).';
+Raises: TP202 (no such tenant), 22023 (the filter, max_count).';
 
 CREATE FUNCTION atp.count_dead_letters(filter jsonb DEFAULT '{}', tenant text DEFAULT NULL) RETURNS bigint
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -8448,8 +8517,8 @@ DECLARE
 	one record;
 	done bigint[];
 BEGIN
-	IF replay_dead_letters.rate <= 0 OR replay_dead_letters.max_count < 1 THEN
-		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive';
+	IF replay_dead_letters.rate NOT BETWEEN 0.000001 AND 1000000 OR replay_dead_letters.max_count < 1 THEN
+		RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rate and max_count have to be positive', DETAIL = 'A rate is between 0.000001 and 1000000 a second.';
 	END IF;
 	SELECT t.name INTO tenant_name FROM atp_internal.tenant t WHERE t.tenant = opened;
 	FOR one IN
@@ -8468,6 +8537,8 @@ BEGIN
 			SELECT array_agg(u.l ORDER BY u.l), array_agg(u.e ORDER BY u.l), array_agg(u.d ORDER BY u.l) INTO one.letters, one.ids, one.dues
 				FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d) JOIN mine ON mine.dead_letter = u.l;
 			CONTINUE WHEN one.letters IS NULL;
+			-- The partition of an event is known as long as the number of partitions and the order key stay.
+			PERFORM FROM atp_internal.subscription s WHERE s.name = one.subscription AND s.tenant = opened FOR KEY SHARE;
 			done := atp_internal.redeliver(one.subscription, tenant_name, one.letters, one.ids, one.dues);
 		END IF;
 		RETURN QUERY SELECT one.subscription::text, u.l, u.e, u.d FROM unnest(one.letters, one.ids, one.dues) AS u (l, e, d)
@@ -8493,7 +8564,8 @@ BEGIN
 		DELETE FROM atp_internal.dead_letter d USING (
 				SELECT m.tenant_key, m.subscription_key, m.dead_letter
 				FROM atp_internal.match_dead_letters(purge_dead_letters.filter, purge_dead_letters.tenant) m
-				WHERE m.dead_at <= clock_timestamp() - purge_dead_letters.older_than ORDER BY m.dead_letter LIMIT purge_dead_letters.max_count) m
+				WHERE m.dead_at <= clock_timestamp() - least(purge_dead_letters.older_than, interval '1000 years')
+				ORDER BY m.dead_letter LIMIT atp_internal.require_count(purge_dead_letters.max_count)) m
 			WHERE d.tenant = m.tenant_key AND d.subscription = m.subscription_key AND d.dead_letter = m.dead_letter
 			RETURNING d.tenant, d.dead_letter),
 		forgotten AS (
@@ -8504,7 +8576,7 @@ END $$;
 COMMENT ON FUNCTION atp.purge_dead_letters(interval, jsonb, int, text) IS
 'Remove dead letters that are older than a duration, and return how many.
 filter: see list_dead_letters. max_count NULL removes all of them. The events stay in the store.
-Raises: TP202 (no such tenant), 22023 (older_than, filter).';
+Raises: TP202 (no such tenant), 22023 (older_than, filter, max_count).';
 
 REVOKE ALL ON FUNCTION atp.list_dead_letters(jsonb, int, text), atp.count_dead_letters(jsonb, text),
 	atp.replay_dead_letters(jsonb, int, boolean, double precision, text), atp.purge_dead_letters(interval, jsonb, int, text) FROM PUBLIC;
@@ -8783,6 +8855,15 @@ REVOKE ALL ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb,
 GRANT EXECUTE ON FUNCTION atp.schedule_event(timestamptz, text, text, jsonb, jsonb, text), atp.cancel_scheduled_event(bigint, text) TO atp_writer;
 GRANT EXECUTE ON FUNCTION atp.append_due_events(int) TO atp_admin;
 
+-- ==== src/delivery/call.sql ====
+-- Calls of the functions of handlers and routes.
+CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_call_handler';
+COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
+'Call a handler''s function in a subtransaction; return its failure or result.
+failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb. A function that catches the cancellation at its timeout and goes on for two seconds ends with its process.';
+REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
+
 -- ==== src/delivery/handler.sql ====
 -- In-database handlers: functions that the worker's helpers run for the events of a subscription. Several handlers of one
 -- subscription are steps: an event goes through them in order, and what is done is done once (delivery/inbox). When a step gives up,
@@ -8824,13 +8905,6 @@ CREATE TRIGGER handler_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON a
 	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.handler_changed();
 ALTER TABLE atp_internal.handler ENABLE ALWAYS TRIGGER handler_changed;
 
-CREATE FUNCTION atp_internal.call_handler(function text, event jsonb, timeout_ms int, run_as text, OUT failure text, OUT result jsonb)
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'atp_handler_call';
-COMMENT ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) IS
-'Call a handler''s function in a subtransaction; return its failure or result.
-failure is SQLSTATE: message, and what the function did is rolled back; NULL where it succeeded. result is NULL unless the function returns jsonb.';
-REVOKE ALL ON FUNCTION atp_internal.call_handler(text, jsonb, int, text) FROM PUBLIC;
-
 CREATE FUNCTION atp_internal.compensate(subscription int, tenant int, failed_step int, event jsonb) RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -8863,7 +8937,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.compensate(int, int, int, jsonb) IS
 'Run the compensations of the steps before one that gave up, the last first.
-A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed.';
+A step that was compensated is forgotten, so that a replay of the dead letter runs it again. A compensation that fails is a warning, and stays in the inbox as failed: a replay becomes a dead letter at once until forget_handling is called.';
 REVOKE ALL ON FUNCTION atp_internal.compensate(int, int, int, jsonb) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
@@ -8885,6 +8959,12 @@ BEGIN
 			known := 'handler/' || step.handler;
 			SELECT * INTO begun FROM atp.begin_handling(known, event_id, lock_duration => '0', tenant => step.tenant_name);
 			CONTINUE WHEN begun.verdict = 'done';
+			IF begun.verdict <> 'new' THEN	-- failed: its compensation did; busy: somebody has the inbox row under this name
+				failed_step := step.step;
+				failure := coalesce(begun.error, 'the inbox says ' || begun.verdict);
+				is_final := begun.verdict = 'failed';
+				RETURN;
+			END IF;
 		END IF;
 		SELECT c.failure INTO failure FROM atp_internal.call_handler(step.function,
 			event || jsonb_build_object('handler', step.handler, 'tenant', step.tenant_name),
@@ -8907,28 +8987,30 @@ COMMENT ON FUNCTION atp_internal.handle_event(int, int, jsonb) IS
 Returns the step that failed and how, or NULLs; is_final: no other attempt can succeed. Steps that were done by an earlier attempt are passed over.';
 REVOKE ALL ON FUNCTION atp_internal.handle_event(int, int, jsonb) FROM PUBLIC;
 
-CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS int
+CREATE FUNCTION atp_internal.handle_events(subscription int, tenant int, lease uuid, events jsonb, until timestamptz) RETURNS jsonb
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-	event_count int := jsonb_array_length(events);
 	event jsonb;
 	outcome record;
 	back atp.given_back;
 	withdrawn uuid[] := '{}';
 	names record;
 	acked bigint;
+	is_cut boolean := false;
+	rest jsonb;
 BEGIN
 	SELECT s.name AS subscription, t.name AS tenant INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
-	FOR i IN 0 .. event_count - 1 LOOP
-		IF i > 0 AND clock_timestamp() > until THEN
-			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
-			RETURN i;
-		END IF;
+	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
 		event := events -> i;
 		CONTINUE WHEN (event ->> 'event_id')::uuid = ANY (withdrawn);
+		IF is_cut OR i > 0 AND clock_timestamp() > until THEN
+			SELECT jsonb_agg(r.one ORDER BY r.place) INTO rest FROM jsonb_array_elements(events) WITH ORDINALITY AS r (one, place)
+				WHERE r.place > i AND NOT (r.one ->> 'event_id')::uuid = ANY (withdrawn);
+			EXIT;
+		END IF;
 		SELECT * INTO outcome FROM atp_internal.handle_event(subscription, tenant, event);
 		IF outcome.failed_step IS NULL THEN
 			acked := (event ->> 'log_position')::bigint;
@@ -8936,6 +9018,7 @@ BEGIN
 		END IF;
 		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
+		is_cut := outcome.failure LIKE '53200: %';	-- out of memory: the others get a process of their own
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
 		END IF;
@@ -8943,12 +9026,24 @@ BEGIN
 	IF acked IS NOT NULL THEN
 		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
 	END IF;
-	RETURN event_count;
+	RETURN rest;
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns how many of them were gone through: less than all when until has passed: the lease has to be renewed first. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first; or when one ran out of memory: the process has to be replaced. NULL: none are. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.lease_of_handlers(subscription int, tenant int) RETURNS interval
+	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+	SELECT greatest(s.lock_duration, least(2 * (SELECT sum(h.timeout + interval '3 seconds') FROM atp_internal.handler h
+			WHERE h.subscription = s.subscription AND h.tenant = s.tenant), interval '1 day'))
+	FROM atp_internal.subscription s WHERE s.subscription = lease_of_handlers.subscription AND s.tenant = lease_of_handlers.tenant;
+END;
+COMMENT ON FUNCTION atp_internal.lease_of_handlers(int, int) IS
+'Return how long a lease of a subscription''s handlers lasts.
+So long that the steps of one event, with the grace after their timeouts, fit into half of it; no less than the subscription says.';
+REVOKE ALL ON FUNCTION atp_internal.lease_of_handlers(int, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OUT lease uuid, OUT events jsonb, OUT until timestamptz)
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -8956,7 +9051,7 @@ CREATE FUNCTION atp_internal.claim_for_handlers(subscription int, tenant int, OU
 DECLARE
 	names record;
 BEGIN
-	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration INTO names
+	SELECT s.name AS subscription, t.name AS tenant, s.lock_duration, atp_internal.lease_of_handlers(subscription, tenant) AS duration INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = claim_for_handlers.subscription AND s.tenant = claim_for_handlers.tenant
 			AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
@@ -8967,7 +9062,10 @@ BEGIN
 	SELECT (array_agg(c.lease))[1], jsonb_agg(to_jsonb(c) - '{lease,lease_until,redelivered,redelivery_of}'::text[] ORDER BY c.log_position)
 		INTO lease, events
 		FROM atp.claim_events(names.subscription, 100, 'handlers', tenant => names.tenant) c;
-	until := clock_timestamp() + names.lock_duration / 2;
+	IF names.duration > names.lock_duration AND lease IS NOT NULL THEN
+		PERFORM atp.renew_lease(names.subscription, lease, names.duration, names.tenant);
+	END IF;
+	until := clock_timestamp() + names.duration / 2;
 END $$;
 COMMENT ON FUNCTION atp_internal.claim_for_handlers(int, int) IS
 'Claim events for the handlers of a subscription; NULLs where there are none.
@@ -8977,12 +9075,36 @@ REVOKE ALL ON FUNCTION atp_internal.claim_for_handlers(int, int) FROM PUBLIC;
 CREATE FUNCTION atp_internal.renew_for_handlers(subscription int, tenant int, lease uuid) RETURNS timestamptz
 	LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease, tenant => t.name) - pg_catalog.clock_timestamp()) / 2
+	SELECT pg_catalog.clock_timestamp() + (atp.renew_lease(s.name, renew_for_handlers.lease,
+		atp_internal.lease_of_handlers(s.subscription, s.tenant), t.name) - pg_catalog.clock_timestamp()) / 2
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 	WHERE s.subscription = renew_for_handlers.subscription AND s.tenant = renew_for_handlers.tenant;
 END;
 COMMENT ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) IS 'Renew a lease of the handlers; returns when half of it is over.';
 REVOKE ALL ON FUNCTION atp_internal.renew_for_handlers(int, int, uuid) FROM PUBLIC;
+
+CREATE FUNCTION atp_internal.leave_events(subscription int, tenant int, lease uuid, failed_event text, reason text) RETURNS int
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	names record;
+	released int := 0;
+BEGIN
+	SELECT s.name AS subscription, t.name AS tenant INTO names
+		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
+		WHERE s.subscription = leave_events.subscription AND s.tenant = leave_events.tenant;
+	IF failed_event <> '' AND atp_internal.lease_is_held(subscription, tenant, lease) THEN
+		PERFORM atp.nack_event(names.subscription, lease, failed_event::uuid, reason, tenant => names.tenant);
+	END IF;
+	IF atp_internal.lease_is_held(subscription, tenant, lease) THEN
+		released := atp.release_lease(names.subscription, lease, names.tenant);
+	END IF;
+	RETURN released;
+END $$;
+COMMENT ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) IS
+'Give back the events that a runner leaves unhandled.
+failed_event (empty: none) is the one whose handler ended the runner: its attempt counts. Returns how many others there are.';
+REVOKE ALL ON FUNCTION atp_internal.leave_events(int, int, uuid, text, text) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
 	RETURNS SETOF record LANGUAGE sql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
@@ -9057,8 +9179,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) IS
 'Create a handler: a function that is run for each event of a subscription.
-function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, recorded_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, or the timeout, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 22004, 23514 (step, timeout, name).';
+function takes the event as jsonb (event_id, stream, stream_version, event_type, schema_version, occurred_at, payload, metadata, log_position, attempt, handler, tenant); what it returns is ignored. Its search_path is pg_catalog, pg_temp unless it has one of its own (CREATE FUNCTION … SET search_path). It runs in a worker process of the subscription, as run_as (NULL: the session''s user), up to timeout per call; effects and acks of a batch are one transaction, so that effects in this database happen exactly once. An error, the timeout, or more memory than atp.handler_max_memory, is a failed delivery: tried again and given up as the subscription says. Handlers of one subscription are steps, run in order; what an earlier step has done is not repeated when a later one is tried again. When a step gives up, compensation of the steps before it is called with the event, the last first. Events that it appends are like any others: when its own subscription takes them, it goes on without end. Do not claim from such a subscription elsewhere.
+Raises: TP202, TP300 (no such subscription), TP341 (not such a function), 42501, 42710 (name or step taken), 42704 (no such role), 22004, 23514, 23502 (step, timeout, name).';
 REVOKE ALL ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_handler(text, text, regprocedure, int, regprocedure, interval, name, text) TO atp_admin;
 
@@ -9330,20 +9452,23 @@ DECLARE
 BEGIN
 	IF jsonb_typeof(mapping) <> 'object' THEN
 		RAISE EXCEPTION 'mapping is not a JSON object' USING ERRCODE = 'TP342';
+	ELSIF regexp_replace(stream, '\{\$[^{}]*\}', '', 'g') ~ '[{}]' THEN
+		RAISE EXCEPTION 'the stream of a route has a brace too much' USING ERRCODE = 'TP342', DETAIL = format('It is "%s".', stream),
+			HINT = 'Braces enclose a jsonpath, which begins with $: invoice-{$.data.order}.';
 	END IF;
 	FOR path IN
 		SELECT m[1] FROM regexp_matches(stream, '\{(\$[^{}]*)\}', 'g') m
 		UNION ALL SELECT e.value #>> '{}' FROM jsonb_each(coalesce(mapping, '{}')) e WHERE jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' LIKE '$%'
 	LOOP
 		BEGIN
-			PERFORM path::jsonpath;
-		EXCEPTION WHEN syntax_error OR data_exception THEN
+			PERFORM jsonb_path_query_first('{}', path::jsonpath, silent => true);
+		EXCEPTION WHEN syntax_error OR data_exception OR undefined_object THEN	-- the last: a variable
 			RAISE EXCEPTION 'invalid jsonpath in a route' USING ERRCODE = 'TP342', DETAIL = format('"%s": %s', path, SQLERRM);
 		END;
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION atp_internal.require_route(text, jsonb) IS
-'Refuse a template or mapping whose jsonpaths do not parse.
+'Refuse a template or mapping whose jsonpaths do not parse, or name variables.
 Raises: TP342.';
 REVOKE ALL ON FUNCTION atp_internal.require_route(text, jsonb) FROM PUBLIC;
 
@@ -9410,6 +9535,9 @@ BEGIN
 			HINT = 'Give event_type, stream, and either mapping or function; or target_subscription alone.';
 	END IF;
 	PERFORM atp_internal.require_route(stream, mapping);
+	IF event_type IS NOT NULL THEN
+		PERFORM atp_internal.check_scheduled(regexp_replace(stream, '\{\$[^{}]*\}', 'x-x', 'g'), event_type, '{}', NULL);
+	END IF;
 	IF function IS NOT NULL THEN
 		PERFORM atp_internal.require_handler_function(function, session_user);
 	END IF;
@@ -9431,7 +9559,7 @@ END $$;
 COMMENT ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) IS
 'Create a route, or the next version of one; returns the version.
 Each event of the subscription becomes an event of event_type in stream, whose name may hold jsonpaths over the CloudEvents form in braces: invoice-{$.data.order}. Its payload comes from mapping, a JSON object in which a text that begins with $ is such a jsonpath (a member that is not there is left out) and anything else is itself ({"$literal": x} is x); or from function, which takes the event as handlers do and returns jsonb, NULL for no event, and runs as the session''s user. causation_id is the source''s id, correlation_id the source''s or else its id; actor and trace are kept; route and route_version are noted. Exactly once, in the transaction that acks. Or, with target_subscription alone, the event itself is handed to that subscription, whatever its filter says. An event that has come through atp.route_max_hops routes goes no further: it becomes a dead letter of the subscription at once (TP344), so that routes that feed one another end. drop_handler(route) ends a route.
-Raises: TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501.';
+Raises: TP201 (event type, stream), TP202, TP300 (no such subscription), TP341 (not such a function), TP342 (no or two targets, a jsonpath, or its events would certainly come back to it), 42710 (name or step taken), 42501, 23514, 23502 (name, step).';
 REVOKE ALL ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.create_route(text, text, text, text, jsonb, regprocedure, text, int, text) TO atp_admin;
 
