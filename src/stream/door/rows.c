@@ -240,7 +240,7 @@ atp_door_view_insert(PG_FUNCTION_ARGS)
 		if (event.event_id == NULL && columns[VIEW_IDEMPOTENCY_KEY].null)
 		{
 			atp_gather_event(gather_of(frames), &tenant, text_of(&columns[VIEW_STREAM]), &event, expected);
-			return PointerGetDatum(trigger->tg_trigtuple);
+			return PointerGetDatum(heap_copytuple(trigger->tg_trigtuple));	/* the executor keeps the row if it gets it back */
 		}
 		if (frames->gather != NULL)
 			atp_gather_store(frames->gather);	/* it may repeat one of these */
