@@ -47,6 +47,8 @@ SELECT atp.create_subscription(name, event_types, categories, streams, filter, c
 	('rule-type', ARRAY['BasketF*'], NULL::text[], NULL::text[], NULL::text, NULL::jsonb),
 	('rule-category', NULL, '{basket}', NULL, NULL, NULL),
 	('rule-stream', NULL, NULL, '{b*-3,booking-8}', NULL, NULL),
+	('rule-literal', NULL, NULL, '{b_sket-*,b%,basket\\-1,basket-?,*-*-*}', NULL, NULL),
+	('rule-stars', NULL, NULL, '{**sk*t-**1}', NULL, NULL),
 	('rule-all', '{BasketFilled}', '{book*}', '{*-8,*-7}', NULL, NULL),
 	('rule-map', NULL, '{b*}', NULL, NULL, '{"actor": "a1"}'),
 	('rule-map2', NULL, NULL, NULL, NULL, '{"vip": true, "event_type": "BasketFilled", "category": "basket", "stream_version": 1}'),

@@ -308,4 +308,11 @@ atp_bulk_end(AtpBulk *bulk)
 	atp_bulk_write(bulk);
 	for (int i = 0; i < bulk->slot_count; i++)
 		ExecDropSingleTupleTableSlot(bulk->slots[i]);
+	if (bulk->room > 0)
+	{
+		pfree(bulk->values);
+		pfree(bulk->nulls);
+		pfree(bulk->places);
+	}
+	pfree(bulk);
 }

@@ -27,6 +27,7 @@
 #include "record/tenant.h"
 #include "record/validator.h"
 #include "stream/append.h"
+#include "stream/door/rows.h"
 #include "stream/guard.h"
 #include "stream/ingest/view.h"
 #include "stream/partition.h"
@@ -63,6 +64,7 @@ _PG_init(void)
 	atp_stream_init();
 	atp_repeat_init();
 	atp_append_init();
+	atp_door_rows_init();
 	atp_ingest_view_init();
 	atp_sequencer_init();
 	atp_projection_init();

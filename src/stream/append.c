@@ -10,25 +10,17 @@
  */
 #include "stream/append.h"
 
-#include "access/htup_details.h"
 #include "access/parallel.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/xid8.h"
 
 #include "core/record.h"
 #include "pg/errors.h"
 #include "pg/eventid.h"
-#include "pg/relation.h"
 #include "pg/worker.h"
 #include "record/envelope.h"
-#include "record/eventtype.h"
-#include "record/schema.h"
+#include "stream/append/store.h"
 #include "stream/partition.h"
 #include "stream/repeat.h"
 #include "stream/stream.h"
@@ -37,107 +29,12 @@ AtpAppendHooks atp_append_hooks;
 
 static bool transaction_appended = false;
 
-typedef struct Prepared			/* an event in stored form, before its place is known */
-{
-	AtpEventType type;
-	AtpSchemaVerdict verdict;
-	uint8		flags;			/* of the record */
-	pg_uuid_t	event_id;
-	bool		given_id;
-	struct varlena *payload;
-	struct varlena *metadata;
-	struct varlena *unnamed;	/* the metadata without the name of the stream; NULL: they have none */
-	uint8		salts[2 * ATP_SALT_SIZE];
-	uint8		payload_commitment[ATP_HASH_SIZE];
-	uint8		metadata_commitment[ATP_HASH_SIZE];
-	bool		has_occurred_at;
-	TimestampTz occurred_at;
-} Prepared;
-
 #define UNIX_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 static void
 hash_failed(void)
 {
 	ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR), errmsg("SHA-256 failed in OpenSSL"));
-}
-
-/* Validates the payload against the version that the caller names, or the active one. */
-static void
-judge_payload(const AtpEvent *event, Prepared *prepared)
-{
-	int32		named = event->metadata != NULL ? atp_envelope_schema_version(event->metadata) : 0;
-
-	if (event->schema_version != 0 && named != 0 && event->schema_version != named)
-		ereport(ERROR, errcode(ATP_ERR_INVALID_METADATA), errmsg("two schema versions are named: %d and, in the metadata, %d",
-																 event->schema_version, named));
-	prepared->verdict = atp_schema_judge(&prepared->type, event->payload, event->schema_version != 0 ? event->schema_version : named);
-	prepared->flags = (prepared->type.builtin ? ATP_RECORD_PLATFORM : 0) |
-		(prepared->verdict.errors != NULL ? ATP_RECORD_VIOLATION : 0);
-}
-
-/* A repetition of an event that was admitted before is no matter of today's schema: so this comes after the look-up, where there is one. */
-static void
-refuse_violations(const Prepared *prepared, int count)
-{
-	for (int i = 0; i < count; i++)
-		if (prepared[i].verdict.errors != NULL && prepared[i].type.validation == ATP_VALIDATION_ENFORCE)
-			atp_schema_refuse(&prepared[i].type, &prepared[i].verdict);
-}
-
-static void
-commit_metadata(Prepared *prepared)
-{
-	if (!atp_part_commitment(ATP_PART_METADATA, prepared->salts + ATP_SALT_SIZE, VARDATA(prepared->metadata),
-							 VARSIZE(prepared->metadata) - VARHDRSZ, NULL, 0, prepared->metadata_commitment))
-		hash_failed();
-}
-
-static void
-prepare_event(const AtpEvent *event, Prepared *prepared)
-{
-	atp_eventtype_resolve(event->event_type, &prepared->type);
-	if (prepared->type.builtin && !event->platform)
-		ereport(ERROR, errcode(ATP_ERR_PLATFORM_EVENT_TYPE), errmsg("event type \"%s\" belongs to the platform", prepared->type.name),
-				errdetail("Its events are appended by atp when the thing happens."),
-				errhint("Append an event type of your own; atp.ingest_event records an AuditEventReceived."));
-	prepared->payload = atp_envelope_payload(event->payload, !event->unlimited);
-	prepared->metadata = atp_envelope_metadata(event->metadata);
-	judge_payload(event, prepared);
-	prepared->has_occurred_at = event->has_occurred_at;
-	prepared->occurred_at = event->occurred_at;
-	if (event->has_occurred_at && TIMESTAMP_NOT_FINITE(event->occurred_at))
-		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("occurred_at must be finite"));
-	prepared->given_id = event->event_id != NULL;
-	if (prepared->given_id)
-		prepared->event_id = *event->event_id;
-	else
-		atp_eventid_create(&prepared->event_id);
-	atp_random_bytes(prepared->salts, sizeof(prepared->salts));
-	if (!atp_part_commitment(ATP_PART_PAYLOAD, prepared->salts, VARDATA(prepared->payload),
-							 VARSIZE(prepared->payload) - VARHDRSZ, NULL, 0, prepared->payload_commitment))
-		hash_failed();
-	prepared->unnamed = NULL;
-	commit_metadata(prepared);
-}
-
-/* The first event of a stream carries the stream's name in its metadata; any other does not. */
-static void
-name_stream(Prepared *prepared, const AtpHead *head)
-{
-	if (head->version == 0 && prepared->unnamed == NULL)
-	{
-		prepared->unnamed = prepared->metadata;
-		prepared->metadata = atp_envelope_name_stream(prepared->unnamed, head->key.name);
-		commit_metadata(prepared);
-	}
-	else if (head->version > 0 && prepared->unnamed != NULL)
-	{
-		pfree(prepared->metadata);
-		prepared->metadata = prepared->unnamed;
-		prepared->unnamed = NULL;
-		commit_metadata(prepared);
-	}
 }
 
 static void
@@ -168,7 +65,7 @@ check_open(const AtpHead *head)
 
 /* Computes the chain link of an event at the end of the head, and moves the head's fields on. */
 static void
-link_event(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, AtpReceipt *receipt)
+link_event(const AtpTenant *tenant, AtpHead *head, AtpPrepared *prepared, AtpReceipt *receipt)
 {
 	AtpRecord	record;
 
@@ -212,106 +109,6 @@ link_event(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, AtpReceip
 	head->last_recorded_at = receipt->recorded_at;
 }
 
-#define SLICE 100				/* rows that go to the table together */
-
-typedef struct Varlena32		/* a bytea of 32 bytes */
-{
-	int32		header;
-	uint8		bytes[32];
-} Varlena32;
-
-typedef struct Row				/* what the values of a row point to, besides the prepared event */
-{
-	Varlena32	hash;
-	Varlena32	salts;
-} Row;
-
-/* Fills a row with an event; the slot borrows what it points to. */
-static void
-fill_slot(TupleTableSlot *slot, Row *row, int64 stream, int32 tenant, const Prepared *prepared, const AtpReceipt *receipt)
-{
-	Datum	   *values = slot->tts_values;
-
-	SET_VARSIZE(&row->hash, sizeof(row->hash));
-	memcpy(row->hash.bytes, receipt->hash, sizeof(row->hash.bytes));
-	SET_VARSIZE(&row->salts, sizeof(row->salts));
-	memcpy(row->salts.bytes, prepared->salts, sizeof(row->salts.bytes));
-
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, 0, sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	values[ATP_EVENT_ID - 1] = UUIDPGetDatum(&prepared->event_id);
-	values[ATP_EVENT_STREAM - 1] = Int64GetDatum(stream);
-	values[ATP_EVENT_STREAM_VERSION - 1] = Int64GetDatum(receipt->stream_version);
-	values[ATP_EVENT_OCCURRED_AT - 1] = TimestampTzGetDatum(prepared->occurred_at);
-	values[ATP_EVENT_RECORDED_AT - 1] = TimestampTzGetDatum(receipt->recorded_at);
-	values[ATP_EVENT_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	values[ATP_EVENT_SEQ - 1] = Int64GetDatum(nextval_internal(atp_relation_oid(ATP_REL_EVENT_SEQ), false));
-	values[ATP_EVENT_TENANT - 1] = Int32GetDatum(tenant);
-	values[ATP_EVENT_EVENT_TYPE - 1] = Int32GetDatum(prepared->type.event_type);
-	values[ATP_EVENT_SCHEMA_VERSION - 1] = Int32GetDatum(prepared->verdict.version);
-	values[ATP_EVENT_FLAGS - 1] = Int16GetDatum(prepared->flags);
-	values[ATP_EVENT_HASH - 1] = PointerGetDatum(&row->hash);
-	values[ATP_EVENT_SALTS - 1] = PointerGetDatum(&row->salts);
-	values[ATP_EVENT_PAYLOAD - 1] = PointerGetDatum(prepared->payload);
-	values[ATP_EVENT_METADATA - 1] = PointerGetDatum(prepared->metadata);
-	for (int i = ATP_EVENT_METADATA; i < slot->tts_tupleDescriptor->natts; i++)
-		slot->tts_isnull[i] = true;
-	ExecStoreVirtualTuple(slot);
-}
-
-/*
- * A caller's id that another stream's append, not yet committed when this one looked, has stored meanwhile: the index on it is what
- * finds that. The version's index cannot be violated under the stream lock.
- */
-static void
-insert_given_ids(Relation leaf, TupleTableSlot **slots, int count)
-{
-	MemoryContext before = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		atp_relation_insert_rows(leaf, slots, count);
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(before);
-		FlushErrorState();
-		ereport(ERROR, errcode(ATP_ERR_IDEMPOTENCY_CONFLICT), errmsg("event id was used before for other content"),
-				errdetail("Another stream has an event of this id."));
-	}
-	PG_END_TRY();
-}
-
-/* Stores consecutive events that belong into one leaf; returns how many of those given it has stored. */
-static int
-store_slice(const AtpTenant *tenant, int64 stream, const Prepared *prepared, const AtpReceipt *receipts, int count)
-{
-	AtpPartitionRange range;
-	Relation	leaf = atp_partition_open(&prepared->event_id, &range);
-	TupleTableSlot *slots[SLICE];
-	Row			rows[SLICE];
-	bool		given = false;
-	int			n = 0;
-
-	do
-	{
-		slots[n] = MakeSingleTupleTableSlot(RelationGetDescr(leaf), &TTSOpsVirtual);
-		fill_slot(slots[n], &rows[n], stream, tenant->tenant, &prepared[n], &receipts[n]);
-		given = given || prepared[n].given_id;
-		n++;
-	} while (n < count && n < SLICE && atp_partition_contains(&range, &prepared[n].event_id));
-	if (given)
-		insert_given_ids(leaf, slots, n);
-	else
-		atp_relation_insert_rows(leaf, slots, n);
-	for (int i = 0; i < n; i++)
-		ExecDropSingleTupleTableSlot(slots[i]);
-	table_close(leaf, NoLock);
-	return n;
-}
-
 /* Refuses where nothing can be written, before anything is done. */
 static void
 require_writable(void)
@@ -332,7 +129,7 @@ require_caller_stream(const char *stream)
 
 /* Links the events to the head; the caller publishes it. */
 static void
-link_all(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, int count, AtpReceipt *receipts)
+link_all(const AtpTenant *tenant, AtpHead *head, AtpPrepared *prepared, int count, AtpReceipt *receipts)
 {
 	atp_stream_change(head);
 	if (head->stream == 0)
@@ -344,14 +141,14 @@ link_all(const AtpTenant *tenant, AtpHead *head, Prepared *prepared, int count, 
 		uid.data[8] = (uid.data[8] & 0x3f) | 0x80;
 		memcpy(head->stream_uid, uid.data, UUID_LEN);
 	}
-	name_stream(&prepared[0], head);
+	atp_prepare_name_stream(&prepared[0], head);
 	for (int i = 0; i < count; i++)
 		link_event(tenant, head, &prepared[i], &receipts[i]);
 }
 
 /* What a repetition has to agree with. */
 static void
-describe(AtpContent *content, const AtpEvent *event, const Prepared *prepared)
+describe(AtpContent *content, const AtpEvent *event, const AtpPrepared *prepared)
 {
 	content->event_id = event->made_id ? NULL : event->event_id;
 	content->event_type = prepared->type.event_type;
@@ -362,22 +159,14 @@ describe(AtpContent *content, const AtpEvent *event, const Prepared *prepared)
 	content->occurred_at = event->occurred_at;
 }
 
-void
-atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,
-		   const char *batch_key, AtpReceipt *receipts)
+/* Refuses a call that cannot be right whatever its events are. */
+static void
+check_call(const AtpTenant *tenant, const char *stream, bool platform, int64 expected_version)
 {
-	Prepared	single;
-	Prepared   *prepared = count == 1 ? &single : palloc_array(Prepared, count);
-	bool		repeatable = batch_key != NULL;
-	bool		lock;
-	int64		turn = 0;
-	AtpContent *contents;
-	AtpHead    *head;
-
 	require_writable();
 	if (!transaction_appended)
 		atp_worker_throttle();
-	if (count == 0 || !events[0].platform)
+	if (!platform)
 	{
 		atp_tenant_require_active(tenant);
 		require_caller_stream(stream);
@@ -386,31 +175,76 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 	if (expected_version != ATP_EXPECT_ANY && expected_version < ATP_EXPECT_EXISTS)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid expected version %lld", (long long) expected_version),
 				errhint("NULL: any; 0: the stream must not exist; -1: it must exist; n: it must be at version n."));
+}
+
+/* Whether the events, whose stream is locked, are there already; otherwise they are judged as new ones. */
+static bool
+find_repeated(const AtpTenant *tenant, const AtpHead *head, const AtpEvent *events, const AtpPrepared *prepared, int count,
+			  const char *batch_key, AtpReceipt *receipts)
+{
+	AtpContent *contents = palloc_array(AtpContent, count);
+	bool		found;
+
+	for (int i = 0; i < count; i++)
+		describe(&contents[i], &events[i], &prepared[i]);
+	found = atp_repeat_find(tenant, head, batch_key, contents, count, receipts);
+	pfree(contents);
+	if (!found)
+		atp_prepare_refuse_violations(prepared, count);
+	return found;
+}
+
+static void
+place_events(const AtpTenant *tenant, const AtpHead *head, const AtpPrepared *prepared, const AtpReceipt *receipts, int count,
+			 AtpPlaced *placed)
+{
+	for (int i = 0; i < count; i++)
+		placed[i] = (AtpPlaced) {
+			&prepared[i], &receipts[i], head->stream, atp_store_seq(), tenant->tenant
+		};
+}
+
+/* Writes the rows of events that have been published. */
+static void
+store_events(const AtpTenant *tenant, const AtpHead *head, const AtpPrepared *prepared, const AtpReceipt *receipts, int count)
+{
+	AtpPlaced	placed[ATP_STORE_ROWS];
+
+	for (int from = 0; from < count; from += ATP_STORE_ROWS)
+	{
+		int			n = Min(count - from, ATP_STORE_ROWS);
+
+		place_events(tenant, head, prepared + from, receipts + from, n, placed);
+		atp_store_events(placed, n);
+	}
+}
+
+void
+atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,
+		   const char *batch_key, AtpReceipt *receipts)
+{
+	AtpPrepared single;
+	AtpPrepared *prepared = count == 1 ? &single : palloc_array(AtpPrepared, count);
+	bool		repeatable = batch_key != NULL;
+	int64		turn = 0;
+	AtpHead    *head;
+
+	check_call(tenant, stream, count > 0 && events[0].platform, expected_version);
 	for (int i = 0; i < count; i++)
 	{
-		prepare_event(&events[i], &prepared[i]);
+		atp_prepare_event(&events[i], &prepared[i]);
 		repeatable = repeatable || (events[i].event_id != NULL && !events[i].made_id);
 		CHECK_FOR_INTERRUPTS();
 	}
-
 	if (!repeatable)
-		refuse_violations(prepared, count);
-
+		atp_prepare_refuse_violations(prepared, count);
 	if (count > 0 && !prepared[0].given_id)
 		atp_partition_prepare(&prepared[0].event_id);	/* an id that a caller gives is judged under the lock */
-	contents = repeatable ? palloc_array(AtpContent, count) : NULL;
-	lock = repeatable || count > 1;
 	for (;;)
 	{
-		head = atp_stream_open(tenant->tenant, stream, lock);
-		if (repeatable)
-		{
-			for (int i = 0; i < count; i++)
-				describe(&contents[i], &events[i], &prepared[i]);
-			if (atp_repeat_find(tenant, head, batch_key, contents, count, receipts))
-				return;			/* the original receipts */
-			refuse_violations(prepared, count);
-		}
+		head = atp_stream_open(tenant->tenant, stream, repeatable || count > 1);
+		if (repeatable && find_repeated(tenant, head, events, prepared, count, batch_key, receipts))
+			return;				/* the original receipts */
 		check_open(head);
 		check_expected(head, expected_version);
 		for (int i = 0; repeatable && i < count; i++)
@@ -421,24 +255,96 @@ atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, 
 			break;
 		CHECK_FOR_INTERRUPTS();
 	}
-	for (int stored = 0; stored < count;)
-	{
-		stored += store_slice(tenant, head->stream, prepared + stored, receipts + stored, count - stored);
-		CHECK_FOR_INTERRUPTS();
-	}
+	store_events(tenant, head, prepared, receipts, count);
 	if (batch_key != NULL)
 		atp_repeat_remember(tenant, head, batch_key, receipts[0].stream_version, count);
 	for (int i = 0; i < count; i++)
-	{
-		pfree(prepared[i].payload);
-		pfree(prepared[i].metadata);
-		if (prepared[i].unnamed != NULL)
-			pfree(prepared[i].unnamed);
-	}
+		atp_prepare_free(&prepared[i]);
 	if (prepared != &single)
 		pfree(prepared);
 	transaction_appended = true;
 	CommandCounterIncrement();	/* a later append of the same statement meets these rows as older ones */
+}
+
+/* ==== Events that are gathered ==== */
+
+struct AtpGather
+{
+	MemoryContext memory;		/* of the texts of the events gathered */
+	int			count;
+	AtpPrepared prepared[ATP_STORE_ROWS];
+	AtpReceipt	receipts[ATP_STORE_ROWS];
+	AtpPlaced	placed[ATP_STORE_ROWS];
+};
+
+static int	gathered = 0;		/* events that this transaction has published and not yet written */
+
+AtpGather *
+atp_gather_begin(void)
+{
+	AtpGather  *gather = palloc(sizeof(AtpGather));
+
+	gather->memory = AllocSetContextCreate(CurrentMemoryContext, "atp events gathered", ALLOCSET_DEFAULT_SIZES);
+	gather->count = 0;
+	return gather;
+}
+
+void
+atp_gather_event(AtpGather *gather, const AtpTenant *tenant, const char *stream, const AtpEvent *event, int64 expected_version)
+{
+	MemoryContext before = CurrentMemoryContext;
+	AtpPrepared *prepared;
+	AtpReceipt *receipt;
+	int64		turn = 0;
+	bool		new_row;
+	AtpHead    *head;
+
+	if (gather->count == ATP_STORE_ROWS)
+		atp_gather_store(gather);
+	prepared = &gather->prepared[gather->count];
+	receipt = &gather->receipts[gather->count];
+	check_call(tenant, stream, event->platform, expected_version);
+	MemoryContextSwitchTo(gather->memory);
+	atp_prepare_event(event, prepared);
+	MemoryContextSwitchTo(before);
+	atp_prepare_refuse_violations(prepared, 1);
+	atp_partition_prepare(&prepared->event_id);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		head = atp_stream_open(tenant->tenant, stream, false);
+		check_open(head);
+		check_expected(head, expected_version);
+		new_row = !head->locked;
+		MemoryContextSwitchTo(gather->memory);
+		link_all(tenant, head, prepared, 1, receipt);
+		MemoryContextSwitchTo(before);
+	} while (!atp_stream_publish(head, &turn));
+	place_events(tenant, head, prepared, receipt, 1, &gather->placed[gather->count]);
+	gather->count++;
+	gathered++;
+	transaction_appended = true;
+	if (new_row)
+		CommandCounterIncrement();	/* the stream's row is written again by this statement where memory has no room for its head */
+}
+
+void
+atp_gather_store(AtpGather *gather)
+{
+	if (gather->count == 0)
+		return;
+	atp_store_events(gather->placed, gather->count);
+	gathered -= gather->count;
+	gather->count = 0;
+	MemoryContextReset(gather->memory);
+	CommandCounterIncrement();
+}
+
+void
+atp_gather_forget(AtpGather *gather)
+{
+	gathered -= gather->count;
+	gather->count = 0;
 }
 
 static void
@@ -450,6 +356,8 @@ end_of_transaction(XactEvent event, void *argument)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
+			if (gathered > 0)
+				elog(ERROR, "%d events were published and not written", gathered);
 			if (atp_append_hooks.pre_commit != NULL)
 				atp_append_hooks.pre_commit();
 			break;
@@ -461,6 +369,7 @@ end_of_transaction(XactEvent event, void *argument)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			transaction_appended = false;
+			gathered = 0;
 			break;
 		default:
 			break;

@@ -13,28 +13,8 @@
 
 #include "core/hash.h"
 #include "record/tenant.h"
+#include "stream/append/event.h"
 #include "stream/repeat.h"
-
-/* One event as a caller gives it. Pointers are borrowed. */
-typedef struct AtpEvent
-{
-	const char *event_type;
-	Jsonb	   *payload;
-	Jsonb	   *metadata;		/* NULL: none */
-	const pg_uuid_t *event_id;	/* NULL: make one */
-	bool		has_occurred_at;
-	TimestampTz occurred_at;	/* without: the time it is recorded */
-	int32		schema_version; /* that the payload shall be valid against; 0: the active one, or what the metadata names */
-	bool		platform;		/* of a builtin type, appended by atp itself; the same for all events of a call */
-
-	/*
-	 * event_id and occurred_at were made for this call, which repeats the members EventId and Timestamp of the payload: a repetition, by
-	 * its idempotency key, need not agree with them.
-	 */
-	bool		made_id;
-	bool		made_time;
-	bool		unlimited;		/* the limits of payloads do not apply: atp made this one, and bounds it */
-} AtpEvent;
 
 /* Streams whose category begins with this are the platform's: nothing but platform events may be appended to them. */
 #define ATP_PLATFORM_PREFIX "atp."
@@ -53,6 +33,20 @@ typedef struct AtpEvent
  */
 extern void atp_append(const AtpTenant *tenant, const char *stream, const AtpEvent *events, int count, int64 expected_version,
 					   const char *batch_key, AtpReceipt *receipts);
+
+/*
+ * Events of one statement that come one by one, without id or key: each is admitted as by atp_append of one event, with the same errors
+ * and the same lock, and counts at once for those after it; only the rows are written some at a time. Who begins has to store before
+ * the statement ends; in between the rows are missing, so a transaction that would commit without is ended. To be begun in a memory
+ * context that ends with the (sub)transaction; when that aborts, the caller says so by atp_gather_forget.
+ */
+typedef struct AtpGather AtpGather;
+
+extern AtpGather *atp_gather_begin(void);
+extern void atp_gather_event(AtpGather *gather, const AtpTenant *tenant, const char *stream, const AtpEvent *event,
+							 int64 expected_version);
+extern void atp_gather_store(AtpGather *gather);
+extern void atp_gather_forget(AtpGather *gather);
 
 /*
  * What the floors above hang on the life of an appending transaction; init.c fills it. Called only in transactions that have

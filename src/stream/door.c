@@ -3,8 +3,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -21,8 +19,6 @@
 
 PG_FUNCTION_INFO_V1(atp_door_append_event);
 PG_FUNCTION_INFO_V1(atp_door_append_events);
-PG_FUNCTION_INFO_V1(atp_door_view_insert);
-PG_FUNCTION_INFO_V1(atp_door_view_refuse);
 
 #define RECEIPT_COLUMNS 5
 #define EVENTS_MAX 1000000
@@ -291,140 +287,4 @@ atp_door_append_events(PG_FUNCTION_ARGS)
 		pfree(DatumGetPointer(values[2]));
 	}
 	return (Datum) 0;
-}
-
-/* The columns of the view atp.events that the trigger deals with. */
-typedef enum ViewColumn
-{
-	VIEW_STREAM, VIEW_EVENT_TYPE, VIEW_PAYLOAD, VIEW_METADATA, VIEW_EVENT_ID, VIEW_STREAM_VERSION, VIEW_OCCURRED_AT, VIEW_TENANT,
-	VIEW_IDEMPOTENCY_KEY, VIEW_SCHEMA_VERSION, VIEW_RECORDED_AT, VIEW_HASH, VIEW_PREVIOUS_HASH, VIEW_COLUMNS
-} ViewColumn;
-
-static const char *const view_names[VIEW_COLUMNS] = {
-	"stream", "event_type", "payload", "metadata", "event_id", "stream_version", "occurred_at", "tenant",
-	"idempotency_key", "schema_version", "recorded_at", "hash", "previous_hash"
-};
-
-typedef struct Column			/* as the trigger meets it */
-{
-	int			number;
-	Datum		value;
-	bool		null;
-} Column;
-
-/* Where a column stands: where it stood last time, or else it is searched for. */
-static int
-number_of(TupleDesc shape, ViewColumn which)
-{
-	static int	known[VIEW_COLUMNS];
-	int			number = known[which];
-
-	if (number > 0 && number <= shape->natts && strcmp(NameStr(TupleDescAttr(shape, number - 1)->attname), view_names[which]) == 0)
-		return number;
-	number = SPI_fnumber(shape, view_names[which]);
-	if (number <= 0)
-		elog(ERROR, "view atp.events has no column %s", view_names[which]);
-	return known[which] = number;
-}
-
-/* Takes a row of the view apart. */
-static void
-read_columns(TriggerData *trigger, Column columns[VIEW_COLUMNS])
-{
-	TupleDesc	shape = RelationGetDescr(trigger->tg_relation);
-	Datum		values[MaxTupleAttributeNumber];
-	bool		nulls[MaxTupleAttributeNumber];
-
-	heap_deform_tuple(trigger->tg_trigtuple, shape, values, nulls);
-	for (int i = 0; i < VIEW_COLUMNS; i++)
-	{
-		columns[i].number = number_of(shape, (ViewColumn) i);
-		columns[i].value = values[columns[i].number - 1];
-		columns[i].null = nulls[columns[i].number - 1];
-	}
-}
-
-static char *
-text_of(const Column *column)
-{
-	return column->null ? NULL : TextDatumGetCString(column->value);
-}
-
-static void
-refuse_computed(const Column *column, const char *name)
-{
-	if (!column->null)
-		ereport(ERROR, errcode(ERRCODE_GENERATED_ALWAYS), errmsg("cannot insert into column \"%s\" of view atp.events", name),
-				errdetail("The store computes it."), errhint("Leave the column out."));
-}
-
-/* Trigger INSTEAD OF INSERT on atp.events: a row becomes an event; RETURNING sees what was stored. */
-Datum
-atp_door_view_insert(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	AtpTenant	tenant;
-	AtpEvent	event = {0};
-	AtpReceipt	receipt;
-	Column		columns[VIEW_COLUMNS];
-	int			numbers[7];
-	Datum		values[7];
-	bool		nulls[7] = {0};
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_INSTEAD(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called INSTEAD OF INSERT"));
-	read_columns(trigger, columns);
-	for (int i = VIEW_RECORDED_AT; i < VIEW_COLUMNS; i++)
-		refuse_computed(&columns[i], view_names[i]);
-	require_given(columns[VIEW_STREAM].null, "stream");
-	require_given(columns[VIEW_EVENT_TYPE].null, "event type");
-	if (!columns[VIEW_STREAM_VERSION].null && DatumGetInt64(columns[VIEW_STREAM_VERSION].value) < 1)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("stream_version must be at least 1"));
-	if (!columns[VIEW_SCHEMA_VERSION].null && DatumGetInt32(columns[VIEW_SCHEMA_VERSION].value) < 1)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("schema_version must be at least 1"));
-
-	atp_tenant_resolve(text_of(&columns[VIEW_TENANT]), &tenant);
-	event.event_type = text_of(&columns[VIEW_EVENT_TYPE]);
-	event.payload = columns[VIEW_PAYLOAD].null ? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
-		: DatumGetJsonbP(columns[VIEW_PAYLOAD].value);
-	event.metadata = columns[VIEW_METADATA].null ? NULL : DatumGetJsonbP(columns[VIEW_METADATA].value);
-	event.event_id = columns[VIEW_EVENT_ID].null ? NULL : DatumGetUUIDP(columns[VIEW_EVENT_ID].value);
-	event.has_occurred_at = !columns[VIEW_OCCURRED_AT].null;
-	event.occurred_at = event.has_occurred_at ? DatumGetTimestampTz(columns[VIEW_OCCURRED_AT].value) : 0;
-	event.schema_version = columns[VIEW_SCHEMA_VERSION].null ? 0 : DatumGetInt32(columns[VIEW_SCHEMA_VERSION].value);
-	atp_append(&tenant, text_of(&columns[VIEW_STREAM]), &event, 1,
-			   columns[VIEW_STREAM_VERSION].null ? ATP_EXPECT_ANY : DatumGetInt64(columns[VIEW_STREAM_VERSION].value) - 1,
-			   text_of(&columns[VIEW_IDEMPOTENCY_KEY]), &receipt);
-
-	numbers[0] = columns[VIEW_EVENT_ID].number;
-	values[0] = UUIDPGetDatum(&receipt.event_id);
-	numbers[1] = columns[VIEW_STREAM_VERSION].number;
-	values[1] = Int64GetDatum(receipt.stream_version);
-	numbers[2] = columns[VIEW_RECORDED_AT].number;
-	values[2] = TimestampTzGetDatum(receipt.recorded_at);
-	numbers[3] = columns[VIEW_HASH].number;
-	values[3] = hash_datum(receipt.hash);
-	numbers[4] = columns[VIEW_TENANT].number;
-	values[4] = CStringGetTextDatum(tenant.name);
-	numbers[5] = columns[VIEW_OCCURRED_AT].number;
-	values[5] = columns[VIEW_OCCURRED_AT].null ? values[2] : columns[VIEW_OCCURRED_AT].value;
-	numbers[6] = columns[VIEW_SCHEMA_VERSION].number;
-	values[6] = Int32GetDatum(receipt.schema_version);
-	return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation),
-													 7, numbers, values, nulls));
-}
-
-/* Trigger INSTEAD OF, and BEFORE STATEMENT, UPDATE OR DELETE on atp.events. */
-Datum
-atp_door_view_refuse(PG_FUNCTION_ARGS)
-{
-	TriggerEvent event;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED), errmsg("must be called as a trigger"));
-	event = ((TriggerData *) fcinfo->context)->tg_event;
-	ereport(ERROR, errcode(ATP_ERR_EVENT_IMMUTABLE),
-			errmsg("cannot %s view atp.events", TRIGGER_FIRED_BY_UPDATE(event) ? "update" : "delete from"),
-			errdetail("Stored events are append-only."), errhint("Append an event that corrects the earlier one."));
-	PG_RETURN_NULL();
 }

@@ -47,6 +47,8 @@ INSERT INTO growth_call (label, needs, statement) VALUES
 	('append_event, taken back', 'append_event',
 		$$DO 'BEGIN PERFORM atp.append_event(''Growth-6'', ''ThingHappened'', ''{}''); RAISE EXCEPTION ''no''; END'$$),
 	('INSERT INTO atp.events', 'append_event', $$INSERT INTO atp.events (stream, event_type) VALUES ('Growth-7', 'ThingHappened'), ('Growth-8', 'ThingHappened')$$),
+	('COPY atp.events', 'append_event', $$COPY atp.events (stream, event_type) FROM PROGRAM 'echo Growth-7,ThingHappened' WITH (FORMAT csv)$$),
+	('COPY atp.ingest', 'ingest_batch', $$COPY atp.ingest (actor, action, resource, payload) FROM PROGRAM 'echo a,b,Growth-9,{}' WITH (FORMAT csv)$$),
 	('DELETE, refused', 'append_event', 'DELETE FROM atp_internal.event WHERE false'),
 	('tick', 'tick', 'SELECT atp.tick()'),
 	('begin_handling', 'begin_handling', $$SELECT atp.begin_handling('growth', atp.create_event_id())$$),

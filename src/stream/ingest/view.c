@@ -238,7 +238,7 @@ atp_ingest_rows(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_INSTEAD(trigger->tg_event))
 	{
 		add_row(frames, trigger->tg_trigtuple, RelationGetDescr(trigger->tg_relation));
-		return PointerGetDatum(trigger->tg_trigtuple);
+		return PointerGetDatum(heap_copytuple(trigger->tg_trigtuple));	/* the executor keeps the row if it gets it back */
 	}
 	flush(frames);
 	{
