@@ -4365,6 +4365,15 @@ REVOKE ALL ON FUNCTION atp_internal.events_insert() FROM PUBLIC;
 CREATE TRIGGER events_insert INSTEAD OF INSERT ON atp.events
 	FOR EACH ROW EXECUTE FUNCTION atp_internal.events_insert();
 
+CREATE FUNCTION atp_internal.events_statement() RETURNS trigger
+	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_door_view_statement';
+COMMENT ON FUNCTION atp_internal.events_statement() IS 'Gather the rows that one COPY gives to the view atp.events.';
+REVOKE ALL ON FUNCTION atp_internal.events_statement() FROM PUBLIC;
+CREATE TRIGGER events_insert_begin BEFORE INSERT ON atp.events
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.events_statement();
+CREATE TRIGGER events_insert_end AFTER INSERT ON atp.events
+	FOR EACH STATEMENT EXECUTE FUNCTION atp_internal.events_statement();
+
 CREATE FUNCTION atp_internal.events_refuse() RETURNS trigger
 	LANGUAGE c AS 'MODULE_PATHNAME', 'atp_door_view_refuse';
 COMMENT ON FUNCTION atp_internal.events_refuse() IS 'Refuse UPDATE and DELETE on the view atp.events.';
