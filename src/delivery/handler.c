@@ -7,10 +7,12 @@
  * longer than half of the lease is cut, committed, and goes on after the lease was renewed.
  *
  * A runner that ends with a batch in hand (a shutdown, a call that went on after its time or ran out of memory) gives it back on its way
- * out: the event of that call with its attempt counted, the others without, so that they come again at once. One that is killed cannot: the
- * next one ends its leases. A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more
- * subscriptions with work than runners may be, the worker says so by holding a lock: then a runner leaves at once when it is
- * idle, and SLICE_MS after its start when it is not, so that a slow handler, or a long backlog, delays the others but does not stop them.
+ * out: the event of that call with its attempt counted, the others without, so that they come again at once. One that is killed
+ * cannot: the next one ends its leases.
+ *
+ * A runner with nothing to do leaves after IDLE_MS; the worker starts another when something is. Where there are more subscriptions with
+ * work than runners may be, the worker says so by holding a lock: then a runner leaves at once when it is idle, and SLICE_MS after its
+ * start when it is not, so that a slow handler, or a long backlog, delays the others but does not stop them.
  */
 #include "delivery/handler.h"
 
@@ -370,7 +372,7 @@ run_guarded(const Runner *runner, bool *busy)
 	return stay;
 }
 
-/* Leases that a runner before this one has left, having been killed, end now: there is one runner at a time. False: the extension is gone. */
+/* Ends the leases that a killed runner has left: there is one runner at a time. False: the extension is gone. */
 static bool
 take_over(const Runner *runner)
 {
