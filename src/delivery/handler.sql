@@ -95,7 +95,7 @@ BEGIN ATOMIC
 			AND i.event_id = mark_given_up.event_id AND i.handler = 'handler/' || h.handler AND i.tenant = h.tenant AND i.state = 'd';
 END;
 COMMENT ON FUNCTION atp_internal.mark_given_up(int, int, uuid) IS
-'Mark the steps of an event that was given up outside of a handler for compensation.
+'Mark the steps of an event that no handler gave up for compensation.
 Its lease expired too often, or its time to live is over, or its handler was ended with its process.';
 REVOKE ALL ON FUNCTION atp_internal.mark_given_up(int, int, uuid) FROM PUBLIC;
 
@@ -123,8 +123,8 @@ BEGIN
 			ORDER BY d.dead_letter DESC LIMIT 1);
 END $$;
 COMMENT ON FUNCTION atp_internal.next_compensation(int, int) IS
-'Take the next step that is to be compensated, the last of an event first; NULLs where there is none.
-It stands as failed from here on, so that a compensation that ends its process is not run without end.';
+'Take the next step that is to be compensated.
+The last one of an event comes first; NULLs where there is none. It stands as failed from here on, so that a compensation that ends its process is not run without end.';
 REVOKE ALL ON FUNCTION atp_internal.next_compensation(int, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handle_event(subscription int, tenant int, event jsonb, OUT failed_step int, OUT failure text,
@@ -339,8 +339,8 @@ BEGIN
 	RETURN found;
 END $$;
 COMMENT ON FUNCTION atp_internal.take_over_from_handlers(int, int) IS
-'End the leases of a runner that was killed; the caller is the only runner of the subscription.
-The attempts count, as those of any lease that expires.';
+'End the leases of a runner that was killed.
+The caller is the only runner of the subscription. The attempts count, as those of any lease that expires.';
 REVOKE ALL ON FUNCTION atp_internal.take_over_from_handlers(int, int) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.handled_subscriptions(OUT subscription int, OUT tenant int, OUT is_ready boolean, OUT is_pending boolean)
