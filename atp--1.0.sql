@@ -104,6 +104,7 @@ INSERT INTO atp_internal.error_code (sqlstate, condition_name, meaning) VALUES
 	('TP344', 'route_loops', 'The event has come through atp.route_max_hops routes already: it goes no further.'),
 	('TP350', 'handling_not_begun', 'The handling of this event was not begun, or has ended.'),
 	('TP351', 'fingerprint_conflict', 'The event id was handled before with other content.'),
+	('TP352', 'handling_taken_over', 'Another attempt at handling the event has begun since; this one may not end it.'),
 	('TP360', 'breaker_not_found', 'No circuit breaker has this name.'),
 	('TP361', 'breaker_open', 'The circuit breaker gives no permits now; DETAIL says when it may.'),
 	('TP362', 'rate_limited', 'The rate limit has no tokens left; DETAIL says when it will.'),
@@ -6932,32 +6933,56 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) IS
 'Begin to handle an event once, and say whether that is to be done.
-verdict: new (handle it, then call finish_handling), done (result is that of the first handling), busy (somebody is at it), failed (fail_handling called it permanent; error says why). Begun, effect and finished in one transaction is exactly once for effects in this database: a rollback takes all of it back. Over several transactions, a committed beginning keeps others away for lock_duration. fingerprint NULL: contents are not compared. retention is how long the outcome is remembered. tenant NULL means that of the setting atp.tenant.
+verdict: new (handle it, then call finish_handling), done (result is that of the first handling), busy (somebody is at it), failed (fail_handling called it permanent; error says why). Begun, effect and finished in one transaction is exactly once for effects in this database: a rollback takes all of it back. Over several transactions, a committed beginning keeps others away for lock_duration; give attempt to finish_handling then. fingerprint NULL: contents are not compared. retention is how long the outcome is remembered. tenant NULL means that of the setting atp.tenant.
 Raises: 22004, 22023, TP202, TP351 (same id, other fingerprint).';
 REVOKE ALL ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION atp.begin_handling(text, uuid, bytea, interval, interval, text) TO atp_reader, atp_admin;
 
-CREATE FUNCTION atp.finish_handling(handler text, event_id uuid, result jsonb DEFAULT NULL, tenant text DEFAULT NULL) RETURNS void
+CREATE FUNCTION atp_internal.refuse_handling(handler text, event_id uuid, tenant int, attempt int, otherwise text, hint text) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+	known int;
+BEGIN
+	SELECT i.attempt INTO known FROM atp_internal.inbox i
+		WHERE i.event_id = refuse_handling.event_id AND i.handler = refuse_handling.handler AND i.tenant = refuse_handling.tenant;
+	IF known > attempt THEN
+		RAISE EXCEPTION 'handling of event % by "%" was begun anew', event_id, handler USING ERRCODE = 'TP352',
+			DETAIL = format('Attempt %s has taken the place of attempt %s, whose lock_duration was over.', known, attempt),
+			HINT = 'Nothing was changed. Undo what this attempt has done outside of the database, or give handlings a longer lock_duration.';
+	END IF;
+	RAISE EXCEPTION 'handling of event % by "%" %', event_id, handler, otherwise USING ERRCODE = 'TP350', HINT = refuse_handling.hint;
+END $$;
+COMMENT ON FUNCTION atp_internal.refuse_handling(text, uuid, int, int, text, text) IS
+'Say why a handling cannot be ended by an attempt.
+attempt NULL: the caller did not say which.
+Raises: TP350, TP352.';
+REVOKE ALL ON FUNCTION atp_internal.refuse_handling(text, uuid, int, int, text, text) FROM PUBLIC;
+
+CREATE FUNCTION atp.finish_handling(handler text, event_id uuid, result jsonb DEFAULT NULL, tenant text DEFAULT NULL, attempt int DEFAULT NULL)
+	RETURNS void
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
 	owner_key int := atp_internal.open_tenant(finish_handling.tenant);
 BEGIN
 	UPDATE atp_internal.inbox i SET state = 'd', result = finish_handling.result, error = NULL
-		WHERE i.event_id = finish_handling.event_id AND i.handler = finish_handling.handler AND i.tenant = owner_key AND i.state = 'b';
+		WHERE i.event_id = finish_handling.event_id AND i.handler = finish_handling.handler AND i.tenant = owner_key AND i.state = 'b'
+			AND i.attempt = coalesce(finish_handling.attempt, i.attempt);
 	IF NOT FOUND THEN
-		RAISE EXCEPTION 'handling of event % by "%" was not begun', event_id, handler USING ERRCODE = 'TP350',
-			HINT = 'Call begin_handling first, and finish only where it answered new.';
+		PERFORM atp_internal.refuse_handling(handler, event_id, owner_key, attempt, 'was not begun',
+			'Call begin_handling first, and finish only where it answered new.');
 	END IF;
 END $$;
-COMMENT ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) IS
+COMMENT ON FUNCTION atp.finish_handling(text, uuid, jsonb, text, int) IS
 'Finish the handling of an event and store its result.
-begin_handling returns the result to whoever asks again, for the retention it was begun with.
-Raises: TP202, TP350 (not begun, or finished already).';
-REVOKE ALL ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.finish_handling(text, uuid, jsonb, text) TO atp_reader, atp_admin;
+begin_handling returns the result to whoever asks again, for the retention it was begun with. attempt is what begin_handling answered, and fences off an attempt that outlived its lock_duration: where another has begun since, this one is refused. NULL: any; enough where beginning and end are one transaction.
+Raises: TP202, TP350 (not begun, or finished already), TP352 (begun anew by another).';
+REVOKE ALL ON FUNCTION atp.finish_handling(text, uuid, jsonb, text, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.finish_handling(text, uuid, jsonb, text, int) TO atp_reader, atp_admin;
 
-CREATE FUNCTION atp.fail_handling(handler text, event_id uuid, sqlstate text, message text DEFAULT NULL, tenant text DEFAULT NULL) RETURNS text
+CREATE FUNCTION atp.fail_handling(handler text, event_id uuid, sqlstate text, message text DEFAULT NULL, tenant text DEFAULT NULL,
+		attempt int DEFAULT NULL) RETURNS text
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
@@ -6970,23 +6995,22 @@ BEGIN
 	END IF;
 	-- The beginning may have been rolled back with the work: then the failure is recorded by a row of its own.
 	INSERT INTO atp_internal.inbox AS i (tenant, event_id, handler, state, attempt, begun_at, locked_until, expires_at, error)
-		VALUES (owner_key, event_id, handler, CASE WHEN transient THEN 't' ELSE 'p' END, 1, moment, moment, moment + interval '7 days',
+		VALUES (owner_key, event_id, handler, CASE WHEN transient THEN 't' ELSE 'p' END, coalesce(attempt, 1), moment, moment, moment + interval '7 days',
 			fail_handling.sqlstate || coalesce(': ' || left(message, 2000), ''))
 		ON CONFLICT ON CONSTRAINT inbox_pk DO UPDATE SET state = excluded.state, locked_until = excluded.locked_until, error = excluded.error,
-			attempt = i.attempt + CASE WHEN i.state = 'b' THEN 0 ELSE 1 END
-			WHERE i.state IN ('b', 't');
+			attempt = coalesce(fail_handling.attempt, i.attempt + CASE WHEN i.state = 'b' THEN 0 ELSE 1 END)
+			WHERE i.state IN ('b', 't') AND i.attempt <= coalesce(fail_handling.attempt, i.attempt);
 	IF NOT FOUND THEN
-		RAISE EXCEPTION 'handling of event % by "%" has ended already', event_id, handler USING ERRCODE = 'TP350',
-			HINT = 'A finished handling cannot fail.';
+		PERFORM atp_internal.refuse_handling(handler, event_id, owner_key, attempt, 'has ended already', 'A finished handling cannot fail.');
 	END IF;
 	RETURN CASE WHEN transient THEN 'transient' ELSE 'permanent' END;
 END $$;
-COMMENT ON FUNCTION atp.fail_handling(text, uuid, text, text, text) IS
+COMMENT ON FUNCTION atp.fail_handling(text, uuid, text, text, text, int) IS
 'Record that the handling of an event failed, and say whether to try again.
-Returns transient (begin_handling answers new again) or permanent (it answers failed), by the class of the SQLSTATE: connection, serialization, resources, intervention and locks pass of themselves; everything else does not. May be called after the transaction that began was rolled back.
-Raises: 22023, TP202, TP350 (finished already).';
-REVOKE ALL ON FUNCTION atp.fail_handling(text, uuid, text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION atp.fail_handling(text, uuid, text, text, text) TO atp_reader, atp_admin;
+Returns transient (begin_handling answers new again) or permanent (it answers failed), by the class of the SQLSTATE: connection, serialization, resources, intervention and locks pass of themselves; everything else does not. May be called after the transaction that began was rolled back. attempt is what begin_handling answered, as in atp.finish_handling.
+Raises: 22023, TP202, TP350 (finished already), TP352 (begun anew by another).';
+REVOKE ALL ON FUNCTION atp.fail_handling(text, uuid, text, text, text, int) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION atp.fail_handling(text, uuid, text, text, text, int) TO atp_reader, atp_admin;
 
 CREATE FUNCTION atp.forget_handling(handler text, event_id uuid, tenant text DEFAULT NULL) RETURNS boolean
 	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -35,6 +35,15 @@ SELECT h.* FROM given, atp.begin_handling('mailer', c) h;
 -- the lock of a committed beginning runs out
 SELECT h.verdict FROM given, atp.begin_handling('slow', c, lock_duration => '0') h;
 SELECT h.verdict, h.attempt FROM given, atp.begin_handling('slow', c) h;
+-- an attempt that outlived its lock cannot end what another has begun
+\set VERBOSITY sqlstate
+SELECT atp.finish_handling('slow', c, '"late"', attempt => 1) FROM given;
+SELECT atp.fail_handling('slow', c, '40001', attempt => 1) FROM given;
+SELECT atp.finish_handling('slow', c, '"in time"', attempt => 2) FROM given;
+SELECT atp.finish_handling('slow', c, '"late"', attempt => 1) FROM given;
+SELECT h.* FROM given, atp.begin_handling('slow', c) h;
+SELECT atp.finish_handling('slow', c, '"again"', attempt => 2) FROM given;
+\set VERBOSITY default
 -- fingerprints
 SELECT h.verdict FROM given, atp.begin_handling('mailer', d, '\x01') h;
 SELECT atp.finish_handling('mailer', d, '1') FROM given;

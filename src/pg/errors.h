@@ -53,6 +53,7 @@
 #define ATP_ERR_ROUTE_LOOPS                  MAKE_SQLSTATE('T', 'P', '3', '4', '4')
 #define ATP_ERR_HANDLING_NOT_BEGUN           MAKE_SQLSTATE('T', 'P', '3', '5', '0')
 #define ATP_ERR_FINGERPRINT_CONFLICT         MAKE_SQLSTATE('T', 'P', '3', '5', '1')
+#define ATP_ERR_HANDLING_TAKEN_OVER          MAKE_SQLSTATE('T', 'P', '3', '5', '2')
 #define ATP_ERR_BREAKER_NOT_FOUND            MAKE_SQLSTATE('T', 'P', '3', '6', '0')
 #define ATP_ERR_BREAKER_OPEN                 MAKE_SQLSTATE('T', 'P', '3', '6', '1')
 #define ATP_ERR_RATE_LIMITED                 MAKE_SQLSTATE('T', 'P', '3', '6', '2')
