@@ -9080,7 +9080,7 @@ DECLARE
 	is_cut boolean := false;
 	rest jsonb;
 BEGIN
-	SELECT s.name AS subscription, t.name AS tenant INTO names
+	SELECT s.name AS subscription, t.name AS tenant, s.breaker INTO names
 		FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
 		WHERE s.subscription = handle_events.subscription AND s.tenant = handle_events.tenant;
 	FOR i IN 0 .. jsonb_array_length(events) - 1 LOOP
@@ -9102,6 +9102,11 @@ BEGIN
 		IF back.outcome = 'dead letter' THEN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
 		END IF;
+		IF names.breaker IS NOT NULL AND (SELECT b.state <> 'closed' FROM atp_internal.read_breaker(tenant, names.breaker) b) THEN
+			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
+			PERFORM atp.release_lease(names.subscription, lease, names.tenant) WHERE atp_internal.lease_is_held(subscription, tenant, lease);
+			RETURN NULL;
+		END IF;
 	END LOOP;
 	IF acked IS NOT NULL THEN
 		PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
@@ -9110,7 +9115,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) IS
 'Handle leased events, ack or nack each.
-Returns those that are left when until has passed: the lease has to be renewed first; or when one ran out of memory: the process has to be replaced. NULL: none are. Effects and acks are one transaction.';
+Returns those that are left when until has passed: the lease has to be renewed first; or when one ran out of memory: the process has to be replaced. NULL: none are; after a failure that opened the breaker what is left was released. Effects and acks are one transaction.';
 REVOKE ALL ON FUNCTION atp_internal.handle_events(int, int, uuid, jsonb, timestamptz) FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.lease_of_handlers(subscription int, tenant int) RETURNS interval

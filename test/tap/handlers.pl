@@ -177,6 +177,20 @@ is(done('greedy'), '1:1 6:1 7:1 8:1', 'once, and no attempt of theirs was counte
 is($witness->query_safe('SELECT count(*) FROM alive'), '0', 'other sessions live');
 $witness->quit;
 
+# a failure that opens the breaker ends the batch
+$node->safe_psql('postgres', q{ALTER SEQUENCE calls RESTART;
+	CREATE FUNCTION refuse(event jsonb) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$ BEGIN PERFORM nextval('calls'); RAISE 'nobody there'; END $$;
+	SELECT atp.create_breaker('endpoint', failure_ratio => 0.5, minimum_throughput => 3, break_duration => '1 h')});
+subscribe('calling', 'note', '10 s');
+$node->safe_psql('postgres', q{SELECT atp.drop_handler('calling');
+	SELECT atp.alter_subscription('calling', breaker => 'endpoint', max_attempts => 100, backoff => '{"initial": 3600, "maximum": 3600, "jitter": "none"}'), atp.create_handler('calling', 'calling', 'refuse(jsonb)')});
+append('calling', 20);
+ok($node->poll_query_until('postgres', q{SELECT state = 'open' FROM atp.breaker_status WHERE breaker = 'endpoint'}), 'failures open the breaker');
+ok($node->poll_query_until('postgres', q{SELECT sum(lease_count) = 0 FROM atp_internal.subscription_cursor JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'calling'}),
+	'what is left of the batch is given back');
+is($node->safe_psql('postgres', q{SELECT last_value || ' ' || (SELECT count(*) FROM atp_internal.retry JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'calling') FROM calls}),
+	'3 3', 'without being tried');
+
 # the lease is long enough for the handler's timeout, whatever the subscription says
 is($node->safe_psql('postgres', q{SELECT atp.alter_subscription('greedy', lock_duration => '1 s');
 	SELECT atp_internal.lease_of_handlers(subscription, tenant) FROM atp_internal.subscription WHERE name = 'greedy'}) =~ s/^\s*//r, '02:00:06', 'a lease outlasts a call');
