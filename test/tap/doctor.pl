@@ -37,6 +37,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'atp'\nmax_pre
 $node->start;
 sql('CREATE DATABASE store', 'postgres');
 sql('CREATE EXTENSION atp');
+plan skip_all => 'the library carries no manifest for this major version of the server' if sql('SELECT atp_internal.manifest_baseline() IS NULL') eq 't';
 is(says(), '', 'sound, empty: nothing to find');
 sql(q{SELECT atp.append_event('Order-1', 'OrderPlaced', '{}')});
 $node->poll_query_until('store', 'SELECT count(*) = 1 FROM atp_internal.log');

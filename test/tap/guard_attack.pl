@@ -152,7 +152,12 @@ sub attack
 			next;
 		}
 		is($state, '', "$who: $name is not prevented");
-		like(levels($node, $expected), qr/^$expected (error|warning)/, "$who: $name: the doctor says so, check $expected") if $expected ne '-';
+	SKIP:
+		{
+			skip 'the library carries no manifest for this major version of the server', 1
+				if $expected eq 'manifest' && $node->safe_psql('store', 'SELECT atp_internal.manifest_baseline() IS NULL') eq 't';
+			like(levels($node, $expected), qr/^$expected (error|warning)/, "$who: $name: the doctor says so, check $expected") if $expected ne '-';
+		}
 		next unless $undo;
 		is(attempt($node, 'postgres', $undo), '', "$who: $name is taken back");
 	}

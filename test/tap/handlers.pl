@@ -96,7 +96,7 @@ $node->safe_psql('postgres', q{ALTER SEQUENCE calls RESTART; SELECT nextval('cal
 subscribe('sleepy', 'sleepy', '1 h');
 append('sleepy', 5);
 ok($node->poll_query_until('postgres', q{SELECT last_value = 2 FROM calls}), 'a handler sleeps');
-$node->restart('fast');
+$node->stop('fast'); $node->start;
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 5 FROM done WHERE subscription = 'sleepy'}), 'after a restart its batch comes again at once');
 is(done('sleepy'), '1:1 2:1 3:1 4:1 5:1', 'and no attempt was counted');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM atp_internal.dead_letter}), '1', 'nothing else was given up');

@@ -102,16 +102,16 @@ COMMIT;
 SQL
 my $bench = IPC::Run::start([ 'pgbench', '-n', '-f', $script, '-c', '4', '-T', $ENV{ATP_LONG} ? 60 : 4, $node->connstr('postgres') ],
 	'>', \my $out, '2>', \my $err);
-my ($asked, @faults) = (0);
+my ($rounds, @faults) = (0);
 while ($bench->pumpable)
 {
 	$bench->pump_nb;
 	my $answer = $node->safe_psql('postgres', "$verdict UNION ALL SELECT concat_ws('|', ok, first_fault_position, fault) FROM atp.verify_log()");
 	push @faults, $answer if $answer ne "t\nt";
-	$asked++;
+	$rounds++;
 }
 $bench->finish;
-cmp_ok($asked, '>', 3, 'asked while appends ran');
+cmp_ok($rounds, '>', 3, 'asked while appends ran');
 is_deeply(\@faults, [], 'and nothing was a fault');
 cmp_ok($node->safe_psql('postgres', 'SELECT checked FROM atp.verify_all()'), '>', 500, 'of a good many events') or diag($err);
 
