@@ -9096,6 +9096,10 @@ BEGIN
 			acked := (event ->> 'log_position')::bigint;
 			CONTINUE;
 		END IF;
+		IF names.breaker IS NOT NULL AND acked IS NOT NULL THEN	-- so that it knows of the successes before the failure
+			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant);
+			acked := NULL;
+		END IF;
 		back := atp.nack_event(names.subscription, lease, (event ->> 'event_id')::uuid, outcome.failure, outcome.is_final, names.tenant);
 		withdrawn := withdrawn || back.withdrawn;
 		is_cut := outcome.failure LIKE '53200: %';	-- out of memory: the others get a process of their own
@@ -9103,7 +9107,6 @@ BEGIN
 			PERFORM atp_internal.compensate(subscription, tenant, outcome.failed_step, event);
 		END IF;
 		IF names.breaker IS NOT NULL AND (SELECT b.state <> 'closed' FROM atp_internal.read_breaker(tenant, names.breaker) b) THEN
-			PERFORM atp.ack_events(names.subscription, lease, acked, names.tenant) WHERE acked IS NOT NULL;
 			PERFORM atp.release_lease(names.subscription, lease, names.tenant) WHERE atp_internal.lease_is_held(subscription, tenant, lease);
 			RETURN NULL;
 		END IF;

@@ -191,6 +191,17 @@ ok($node->poll_query_until('postgres', q{SELECT sum(lease_count) = 0 FROM atp_in
 is($node->safe_psql('postgres', q{SELECT last_value || ' ' || (SELECT count(*) FROM atp_internal.retry JOIN atp_internal.subscription s USING (subscription) WHERE s.name = 'calling') FROM calls}),
 	'3 3', 'without being tried');
 
+# it knows of a batch's successes when it hears of its failures
+$node->safe_psql('postgres', q{CREATE FUNCTION refuse_some(event jsonb) RETURNS void LANGUAGE plpgsql SET search_path = public AS $$
+	BEGIN IF (event #>> '{payload,n}')::int % 7 = 0 THEN RAISE 'not this one'; END IF; PERFORM note(event); END $$;
+	SELECT atp.create_breaker('good', failure_ratio => 0.5, minimum_throughput => 2, break_duration => '1 h')});
+subscribe('mostly', 'note', '10 s');
+$node->safe_psql('postgres', q{SELECT atp.drop_handler('mostly');
+	SELECT atp.alter_subscription('mostly', breaker => 'good', backoff => '{"initial": 3600, "maximum": 3600, "jitter": "none"}'), atp.create_handler('mostly', 'mostly', 'refuse_some(jsonb)')});
+append('mostly', 30);
+$node->poll_query_until('postgres', q{SELECT count(*) = 26 OR (SELECT state <> 'closed' FROM atp.breaker_status WHERE breaker = 'good') FROM done WHERE subscription = 'mostly'});
+is($node->safe_psql('postgres', q{SELECT state FROM atp.breaker_status WHERE breaker = 'good'}), 'closed', 'a few failures among many successes leave the breaker closed');
+
 # the lease is long enough for the handler's timeout, whatever the subscription says
 is($node->safe_psql('postgres', q{SELECT atp.alter_subscription('greedy', lock_duration => '1 s');
 	SELECT atp_internal.lease_of_handlers(subscription, tenant) FROM atp_internal.subscription WHERE name = 'greedy'}) =~ s/^\s*//r, '02:00:06', 'a lease outlasts a call');
