@@ -516,11 +516,21 @@ serve(const Runner *runner, int *count)
 	return true;
 }
 
+/* Of a row of the result. */
+static int32
+subscription_of(uint64 row)
+{
+	bool		null;
+
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &null));
+}
+
 AtpWork
 atp_handler_work(void)
 {
 	static AtpQuery query = {"SELECT subscription, tenant, is_ready, is_pending FROM atp_internal.handled_subscriptions()", 0, {0}};
-	static uint64 turn = 0;
+	static int32 last = 0;		/* whose runner was started last: those after it come first, so that everybody has a turn */
+	uint64		first = 0;
 	int			count;
 	bool		later = false;
 	bool		wait = false;
@@ -535,10 +545,11 @@ atp_handler_work(void)
 	any_handlers = true;
 	(void) atp_query(&query, NULL, NULL, false, 0);
 	any_handlers = SPI_processed > 0;
-	turn++;
+	while (first < SPI_processed && subscription_of(first) <= last)
+		first++;
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[(i + turn) % SPI_processed];	/* everybody comes first at times */
+		HeapTuple	row = SPI_tuptable->vals[(first + i) % SPI_processed];
 		TupleDesc	shape = SPI_tuptable->tupdesc;
 		bool		null;
 		Runner		runner = {.database = MyDatabaseId};
@@ -547,7 +558,11 @@ atp_handler_work(void)
 		runner.tenant = DatumGetInt32(SPI_getbinval(row, shape, 2, &null));
 		if (DatumGetBool(SPI_getbinval(row, shape, 3, &null)))
 		{
+			int			before = count;
+
 			wait = !serve(&runner, &count) || wait;
+			if (count > before)
+				last = runner.subscription;
 			later = true;
 		}
 		later = later || DatumGetBool(SPI_getbinval(row, shape, 4, &null));

@@ -357,11 +357,12 @@ BEGIN ATOMIC
 	SELECT s.subscription, s.tenant, atp.wait_for_events(s.name, '0', t.name) OR atp_internal.is_left_by_handlers(s.subscription, s.tenant),
 		EXISTS (SELECT FROM atp_internal.retry r WHERE r.subscription = s.subscription AND r.tenant = s.tenant AND r.due_at < 'infinity')
 	FROM atp_internal.subscription s JOIN atp_internal.tenant t ON t.tenant = s.tenant
-	WHERE t.status = 'active' AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant);
+	WHERE t.status = 'active' AND EXISTS (SELECT FROM atp_internal.handler h WHERE h.subscription = s.subscription AND h.tenant = s.tenant)
+	ORDER BY s.subscription;
 END;
 COMMENT ON FUNCTION atp_internal.handled_subscriptions() IS
 'List the subscriptions that have handlers, and whether they have work.
-is_ready: a claim would find events, or a runner has some, dead or alive. is_pending: events are due later.';
+In the order of their keys. is_ready: a claim would find events, or a runner has some, dead or alive. is_pending: events are due later.';
 REVOKE ALL ON FUNCTION atp_internal.handled_subscriptions() FROM PUBLIC;
 
 CREATE FUNCTION atp_internal.require_handler_function(function regprocedure, run_as name) RETURNS void
